@@ -1,0 +1,85 @@
+# make         set up .venv and make every result at the embedded scale
+# make test    set up the test tools too, then check format, lint, types and behaviour
+# make report  one page with every table and figure: results/report.html
+# make plan    what `make paper` would run, without running it
+# make paper   the documents' full scale: ImageNet, days of a GPU; see config/paper.yaml
+# make lock    resolve the packages anew, after a change to requirements*.in
+# make PYTHON=python3.12 sets up with another interpreter than python3.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := results
+.DELETE_ON_ERROR:
+.PHONY: results test report plan paper lock setup clean-results moved
+
+PYTHON ?= python3
+
+# Nothing of an environment that the caller has active may reach ours.
+unexport VIRTUAL_ENV CONDA_PREFIX PYTHONHOME PYTHONPATH
+unexport PIP_TARGET PIP_PREFIX PIP_USER PIP_CONSTRAINT PIP_REQUIRE_VIRTUALENV
+unexport UV_PYTHON UV_SYSTEM_PYTHON UV_TARGET UV_PREFIX UV_CONSTRAINT UV_OVERRIDE
+unexport UV_EXCLUDE_NEWER UV_TORCH_BACKEND UV_NO_BINARY UV_ONLY_BINARY UV_REQUIRE_HASHES
+
+# Snakemake starts scripts by the path of its own interpreter, without quotes. Reached over a link
+# in the temporary folder, that path is plain, whatever the name of this folder.
+RUN = link=$$(mktemp -d) && trap 'rm -r "$$link"' EXIT && ln -s "$$PWD/.venv" "$$link/venv" \
+	&& PATH="$$link/venv/bin:$$PATH" "$$link/venv/bin/python"
+
+results: setup
+	@$(RUN) -m snakemake --cores all
+
+test: setup .venv/.test
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/snakefmt --check Snakefile workflow
+	.venv/bin/mypy
+	@$(RUN) -m snakemake --lint
+	@$(RUN) -m pytest -q
+
+report: results
+	@$(RUN) -m snakemake --report results/report.html
+
+plan: setup
+	@$(RUN) -m snakemake --configfile config/paper.yaml --cores all --dry-run --quiet rules
+
+paper: setup
+	@$(RUN) -m snakemake --configfile config/paper.yaml --cores all
+
+clean-results:
+	rm -rf results logs
+
+setup: .venv/.package
+
+# A virtual environment works only where it was made: one that was moved or copied is made anew.
+HERE := $(shell [ "$$(cat .venv/.folder 2>/dev/null)" = "$$(pwd -P)" ] && echo yes)
+
+.venv/.tools: envs/bootstrap.lock $(if $(HERE),,moved)
+	@command -v "$(PYTHON)" >/dev/null || { \
+		echo "bandlimit needs Python 3.11 or newer, and there is no '$(PYTHON)': name one that is there, as in 'make PYTHON=python3.12'." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.version_info >= (3, 11) or sys.exit("bandlimit needs Python 3.11 or newer, and $(PYTHON) is %d.%d: name another, as in \"make PYTHON=python3.12\"." % sys.version_info[:2])'
+	"$(PYTHON)" -m venv --clear .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/bootstrap.lock
+	@pwd -P > .venv/.folder
+	@touch $@
+
+UV = .venv/bin/uv pip
+INTO = --quiet --python .venv/bin/python
+
+# `sync` also removes what the lock no longer names, and with it the two below.
+.venv/.run: .venv/.tools requirements.lock
+	$(UV) sync $(INTO) --require-hashes --compile-bytecode requirements.lock
+	@touch $@
+
+.venv/.test: .venv/.run requirements-test.lock
+	$(UV) install $(INTO) --require-hashes -r requirements-test.lock
+	@touch $@
+
+.venv/.package: .venv/.run pyproject.toml
+	$(UV) install $(INTO) --no-deps --no-build-isolation -e .
+	@touch $@
+
+COMPILE = $(UV) compile --quiet --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11
+
+lock: .venv/.tools
+	$(COMPILE) requirements.in -o requirements.lock
+	$(COMPILE) requirements-test.in -o requirements-test.lock

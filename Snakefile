@@ -1,0 +1,47 @@
+# The frequency view of neural networks: every table and figure from records, every record from
+# images, weights and code. Grammar of the output paths, each part a closed set from the config:
+#
+#   results/models/{model}.safetensors                                  weights, verified
+#   results/datasets/{dataset}.parquet                                  images
+#   results/adversarial/{dataset}/{model}/{attack}/{shard}.parquet      a row per image (and epsilon)
+#   results/evaluations/{dataset}/{model}/{inputs}/{defense}/{shard}.parquet
+#   results/tables/bandlimiting/{table}.parquet|.md|.tex|.csv           from records only
+#   results/figures/bandlimiting/{figure}.png|.pdf|.svg                 from tables only
+#
+# {inputs} is 'clean' or an attack; {shard} is '1of1', or '2of8' where a set is cut into eight.
+import sys
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+sys.path[:0] = [workflow.basedir, f"{workflow.basedir}/workflow"]
+import helpers
+
+
+configfile: "config.yaml"
+
+
+study = helpers.load_settings(config, workflow.basedir, planning=workflow.dryrun)
+code = helpers.code_of(workflow.basedir)
+
+
+wildcard_constraints:
+    dataset="|".join(study.datasets),
+    model="|".join(study.models),
+    attack="|".join(helpers.ATTACKS),
+    inputs="|".join(["clean", *helpers.ATTACKS]),
+    shard=r"\d+of\d+",
+
+
+include: "workflow/rules/models.smk"
+include: "workflow/rules/datasets.smk"
+include: "workflow/rules/attacks.smk"
+include: "workflow/rules/defenses.smk"
+include: "workflow/rules/bandlimiting.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.bandlimiting.input,

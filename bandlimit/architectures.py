@@ -1,0 +1,121 @@
+"""The networks by name: raw, from standardised input to logits, without weights."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from bandlimit.errors import UserError, suggest
+
+_CIFAR_DEPTHS = {f"cifar_resnet{depth}": depth for depth in (20, 32, 44, 56, 110)}
+_TORCHVISION = ("resnet50", "resnet152", "vgg16", "vgg16_bn")
+
+ARCHITECTURES: tuple[str, ...] = (*_CIFAR_DEPTHS, *_TORCHVISION, "efficientnet_lite0")
+"""The names that `build` knows."""
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut without parameters (He et al. 2015, option A).
+
+    Where the block halves the image, the shortcut takes each second pixel and adds channels of
+    zeros, half of them before and half after those of its input.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        # A module for each activation, so that a forward hook can name each of them.
+        self.relu1 = nn.ReLU()
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.relu2 = nn.ReLU()
+        self.stride = stride
+        self.added = outputs - inputs
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the features of x, N x inputs x H x W."""
+        y = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x)))))
+        if self.added:
+            before = self.added // 2
+            x = x[:, :, :: self.stride, :: self.stride]
+            x = F.pad(x, (0, 0, 0, 0, before, self.added - before))
+        out: torch.Tensor = self.relu2(y + x)
+        return out
+
+
+class CifarResNet(nn.Module):
+    """The residual networks for small images of He et al. 2015, section 4.2: depth is 6n + 2.
+
+    Parameters are named as in the published CIFAR-10 checkpoints. The average over the last
+    feature map is global, so that images of any size fit (28 x 28 as well as 32 x 32).
+    """
+
+    def __init__(self, depth: int, *, classes: int, channels: int = 3) -> None:
+        super().__init__()
+        blocks = (depth - 2) // 6
+        self.conv1 = nn.Conv2d(channels, 16, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        self.relu = nn.ReLU()
+        self.layer1 = self._stage(16, 16, 1, blocks)
+        self.layer2 = self._stage(16, 32, 2, blocks)
+        self.layer3 = self._stage(32, 64, 2, blocks)
+        self.linear = nn.Linear(64, classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight)
+
+    @staticmethod
+    def _stage(inputs: int, outputs: int, stride: int, blocks: int) -> nn.Sequential:
+        first = BasicBlock(inputs, outputs, stride)
+        return nn.Sequential(first, *(BasicBlock(outputs, outputs, 1) for _ in range(blocks - 1)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the logits (N x classes) of standardised images (N x channels x H x W)."""
+        x = self.relu(self.bn1(self.conv1(x)))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        logits: torch.Tensor = self.linear(x.mean((2, 3)))
+        return logits
+
+
+def build(name: str, *, classes: int, channels: int = 3) -> nn.Module:
+    """Return a network with fresh parameters: standardised N x channels x H x W -> N x classes.
+
+    Raises:
+        UserError: no architecture has this name, or it takes only images of 3 channels.
+    """
+    if name not in ARCHITECTURES:
+        raise UserError(f"There is no architecture {name!r}; {suggest(name, ARCHITECTURES)}.")
+    if name in _CIFAR_DEPTHS:
+        return CifarResNet(_CIFAR_DEPTHS[name], classes=classes, channels=channels)
+    if channels != 3:
+        raise UserError(
+            f"The architecture {name!r} takes images of 3 channels, and {channels} were given; "
+            "those named cifar_resnet take any number."
+        )
+    if name in _TORCHVISION:
+        import torchvision  # 3 s: paid only by the networks that come from it
+
+        network: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=classes)
+        return network
+    from efficientnet_lite_pytorch import EfficientNet
+
+    network = EfficientNet.from_name("efficientnet-lite0", num_classes=classes)
+    for module in network.modules():
+        _pad_inside(module)
+    return network
+
+
+def _pad_inside(module: nn.Module) -> None:
+    """Let a convolution of EfficientNet pad by itself where it pads all sides alike.
+
+    It pads by a layer before it, which copies every feature map; only its layers of stride 2 need
+    that, since they pad one side more than the other.
+    """
+    padding = getattr(module, "static_padding", None)
+    if isinstance(module, nn.Conv2d) and isinstance(padding, nn.ZeroPad2d):
+        left, right, top, bottom = padding.padding
+        if left == right and top == bottom:
+            module.padding = (top, left)
+            module.static_padding = nn.Identity()

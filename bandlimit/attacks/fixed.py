@@ -1,0 +1,104 @@
+"""Fixed-epsilon attacks: they spend the epsilon that they are given (Foolbox 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from eagerpy.astensor import astensor
+from eagerpy.tensor.tensor import Tensor
+from foolbox.attacks.fast_gradient_method import LinfFastGradientAttack
+from foolbox.attacks.gradient_descent_base import LinfBaseGradientDescent
+from foolbox.attacks.projected_gradient_descent import LinfProjectedGradientDescentAttack
+from foolbox.criteria import Misclassification
+
+from bandlimit.attacks.base import (
+    FixedAttack,
+    Found,
+    Noise,
+    Watched,
+    check_count,
+    check_number,
+    foolbox_model,
+)
+
+
+class _KeyedStart(LinfProjectedGradientDescentAttack):
+    """PGD that starts from the noise it is given, not from a global generator."""
+
+    def __init__(self, unit: torch.Tensor, *, rel_stepsize: float, steps: int) -> None:
+        super().__init__(rel_stepsize=rel_stepsize, steps=steps, random_start=True)
+        self._unit = unit
+
+    def get_random_start(self, x0: Tensor, epsilon: float) -> Tensor:
+        return x0 + epsilon * astensor(self._unit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FGSM(FixedAttack):
+    """One step of size epsilon along the sign of the cross-entropy gradient.
+
+    steps: gradients taken, 1.
+    """
+
+    name = "fgsm"
+
+    def perturb(
+        self,
+        model: torch.nn.Module,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        noise: Noise,
+        epsilon: float,
+    ) -> Found:
+        """Attack images (N x C x H x W, float32 in [0, 1]) that the model labels rightly."""
+        return _run(LinfFastGradientAttack(random_start=False), model, images, labels, epsilon)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PGD(FixedAttack):
+    """Projected gradient descent from a random start; the last iterate counts.
+
+    Start: uniform in the epsilon-box, one draw per image that all epsilons share (scaled), clipped
+    to [0, 1]. Each step moves by rel_stepsize * epsilon along the gradient's sign.
+
+    steps: gradients taken.
+
+    Raises:
+        UserError: a hyper-parameter is out of range.
+    """
+
+    name = "pgd"
+    steps: int = 40
+    rel_stepsize: float = 0.01 / 0.3
+
+    def __post_init__(self) -> None:
+        check_count(self.name, "steps", self.steps)
+        check_number(self.name, "rel_stepsize", self.rel_stepsize, above=0, most=2)
+
+    def perturb(
+        self,
+        model: torch.nn.Module,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        noise: Noise,
+        epsilon: float,
+    ) -> Found:
+        """Attack images (N x C x H x W, float32 in [0, 1]) that the model labels rightly."""
+        unit = torch.stack([noise(i, 0) for i in range(len(images))])
+        attack = _KeyedStart(unit, rel_stepsize=self.rel_stepsize, steps=self.steps)
+        return _run(attack, model, images, labels, epsilon)
+
+
+def _run(
+    attack: LinfBaseGradientDescent,
+    model: torch.nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    epsilon: float,
+) -> Found:
+    watched = Watched(model, labels, until_adversarial=False)
+    perturbed = attack.run(
+        foolbox_model(watched, images), images, Misclassification(labels), epsilon=epsilon
+    )
+    return Found(perturbed, watched.gradients, watched.broken)

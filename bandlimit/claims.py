@@ -1,0 +1,31 @@
+"""What the documents report, read from the claims files; the only place their numbers live."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from bandlimit.errors import UserError, suggest
+
+
+def read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return a claims file: 'document', 'claims' and 'reported' tables."""
+    with open(path, encoding="utf-8") as file:
+        return yaml.safe_load(file)
+
+
+def reported(path: str | os.PathLike[str], table: str) -> pd.DataFrame:
+    """Return a table of a document as it reports it.
+
+    Raises:
+        UserError: the claims file has no such table.
+    """
+    tables = read(path)["reported"]
+    if table not in tables:
+        raise UserError(
+            f"The claims file {str(path)!r} has no table {table!r}; {suggest(table, tables)}."
+        )
+    return pd.DataFrame(tables[table])

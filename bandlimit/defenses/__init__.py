@@ -1,0 +1,6 @@
+"""Defences: each is a `torch.nn.Module` around a model, so an attack that knows it attacks it.
+
+`post_averaging` holds the defence of "Bandlimiting" as a differentiable module with all its
+switches; `directions` the samplers; `sweep` evaluates many radii and numbers of directions in one
+pass; `prediction` predicts with fewer samples; `inference` makes a network fast for both.
+"""

@@ -1,0 +1,131 @@
+"""Rates of an attacked and a defended model, from records ("Bandlimiting", section 4.2).
+
+With N images, C those that the model labels rightly, and A those of C for which the attack found an
+adversarial image within epsilon, the attacked set holds the adversarial image for each of A and the
+clean image otherwise. The defence rate is the share of A that the defended model labels rightly.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from statsmodels.stats.proportion import proportion_confint
+
+SETTING = ["radius", "directions"]
+
+
+def wilson(successes: float, total: int) -> tuple[float | None, float | None]:
+    """Return the Wilson 95% interval of a rate, (None, None) if nothing was counted.
+
+    Args:
+        successes: 0 to total; a mean over draws need not be whole.
+        total: number of independent cases.
+    """
+    if total == 0:
+        return None, None
+    low, high = proportion_confint(successes, total, alpha=0.05, method="wilson")
+    return float(low), float(high)
+
+
+def defense_rates(
+    undefended: pd.DataFrame,
+    attacked: pd.DataFrame,
+    clean: pd.DataFrame,
+    adversarial: pd.DataFrame,
+) -> pd.DataFrame:
+    """Return one row per (radius, directions) with all rates of section 4.2 and of ours.
+
+    Args:
+        undefended: the model's clean predictions: image_id, correct.
+        attacked: one row per image: image_id, attacked (whether it is in A), prediction_after.
+        clean: the defence on clean images: image_id, radius, directions, draw, correct.
+        adversarial: the defence on adversarial images, likewise, those of A at least.
+
+    Columns: images N, adversarial |A|, draws, clean_undefended, attacked_undefended,
+    clean_defended, attacked_defended, defense_rate (null if A is empty), its Wilson interval low
+    and high over A, deviation (standard deviation of the defence rate over draws, null for one
+    draw), ceiling (share of A whose clean image the defence labels rightly), conditional (defence
+    rate among those). Rates of the defence are means over draws.
+
+    Raises:
+        ValueError: the sets of images differ, or an identity of section 4.2 does not hold.
+    """
+    images = undefended.set_index("image_id")["correct"].astype(bool)
+    in_a = attacked.set_index("image_id")["attacked"].astype(bool)
+    if set(images.index) != set(in_a.index) or not images.index.is_unique:
+        raise ValueError("the clean and the attacked records are not of the same images")
+    in_a = in_a.reindex(images.index)
+    if (in_a & ~images).any():
+        raise ValueError("an image that the model mislabels counts as attacked")
+    members = in_a.index[in_a]
+    total, count = len(images), int(in_a.sum())
+    rows: list[dict[str, Any]] = []
+    for (radius, directions), of_setting in adversarial.groupby(SETTING, sort=True):
+        reference = clean[(clean["radius"] == radius) & (clean["directions"] == directions)]
+        draws: list[dict[str, float | None]] = []
+        for draw, of_draw in of_setting.groupby("draw"):
+            on_clean = reference[reference["draw"] == draw].set_index("image_id")["correct"]
+            on_adversarial = of_draw.set_index("image_id")["correct"].reindex(members)
+            on_clean = on_clean.reindex(images.index)
+            if on_clean.isna().any() or on_adversarial.isna().any():
+                raise ValueError(f"records of the defence are missing at r={radius}, draw {draw}")
+            draws.append(_one_draw(in_a, on_clean.astype(bool), on_adversarial.astype(bool)))
+        table = pd.DataFrame(draws, dtype=float)
+        rate = table["defense_rate"].mean() if count else None
+        low, high = wilson(rate * count if rate is not None else 0, count)
+        rows.append(
+            {
+                "radius": radius,
+                "directions": directions,
+                "images": total,
+                "adversarial": count,
+                "draws": len(draws),
+                "clean_undefended": float(images.mean()),
+                "attacked_undefended": float((images & ~in_a).mean()),
+                "clean_defended": float(table["clean_defended"].mean()),
+                "attacked_defended": float(table["attacked_defended"].mean()),
+                "defense_rate": rate,
+                "low": low,
+                "high": high,
+                "deviation": float(table["defense_rate"].std()) if len(draws) > 1 else None,
+                "ceiling": float(table["ceiling"].mean()) if count else None,
+                "conditional": float(table["conditional"].mean()) if count else None,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _one_draw(
+    in_a: pd.Series, on_clean: pd.Series, on_adversarial: pd.Series
+) -> dict[str, float | None]:
+    total, count = len(in_a), int(in_a.sum())
+    result = on_clean.copy()
+    result[in_a] = on_adversarial
+    rate = float(on_adversarial.mean()) if count else None
+    attacked = float(result.mean())
+    # Identity of section 4.2: kept images count as on the clean set, the others by the rate.
+    expected = ((rate or 0.0) * count + int((on_clean & ~in_a).sum())) / total
+    if abs(attacked - expected) > 1e-9:
+        raise ValueError(f"defended accuracy {attacked} is not {expected}, as its parts say")
+    kept = on_clean[in_a]
+    return {
+        "clean_defended": float(on_clean.mean()),
+        "attacked_defended": attacked,
+        "defense_rate": rate,
+        "ceiling": float(kept.mean()) if count else None,
+        "conditional": float(on_adversarial[kept].mean()) if kept.any() else None,
+    }
+
+
+def check_identity(rates: pd.DataFrame) -> None:
+    """Check Attacked(f) = Clean(f) - |A| / N, which holds exactly for counts.
+
+    Raises:
+        ValueError: it does not hold in some row.
+    """
+    n = rates["images"]
+    left = (rates["attacked_undefended"] * n).round()
+    right = (rates["clean_undefended"] * n).round() - rates["adversarial"]
+    if (left != right).any():
+        raise ValueError("attacked accuracy is not clean accuracy less the adversarial images")

@@ -1,0 +1,485 @@
+"""The configuration, checked: what a run does, resolved against the registries.
+
+Everything a user can get wrong in the configuration is found here, before any job starts, and told
+in one sentence. Imports nothing heavy, since every start of the workflow pays for it.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from bandlimit.errors import UserError, suggest
+
+MINIMAL = (
+    "fgsm_minimal",
+    "pgd_minimal",
+    "deepfool_l2",
+    "carlini_wagner_l2",
+    "deepfool_linf",
+)
+"""Attacks that minimise the perturbation; epsilon filters their result afterwards."""
+
+FIXED = ("fgsm", "pgd")
+"""Attacks that spend the whole epsilon."""
+
+ATTACKS = MINIMAL + FIXED
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset of the run: its registry entry with what the configuration says of it."""
+
+    name: str
+    source: str
+    loader: str
+    urls: tuple[str, ...]
+    sha256: tuple[str, ...]
+    classes: int
+    shape: tuple[int, ...] | None
+    counts: Mapping[str, int]
+    path: str | None
+    split: str | None
+    images: int | None
+    resize: int | None
+    crop: int | None
+
+    @property
+    def downloads(self) -> bool:
+        """Whether its files come from the network."""
+        return bool(self.urls) and self.path is None
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model of the run: its registry entry or what the configuration says of it."""
+
+    name: str
+    source: str
+    architecture: str
+    urls: tuple[str, ...]
+    sha256: str | None
+    path: str | None
+    classes: int
+    shape: tuple[int, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    gate_dataset: str | None
+    gate_accuracy: float | None
+    gate_tolerance: float
+
+    @property
+    def downloads(self) -> bool:
+        """Whether its weights come from the network."""
+        return self.source in ("torchvision", "url")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A model attacked and defended on a dataset, with all settings of the defence."""
+
+    dataset: str
+    model: str
+    attacks: Mapping[str, Mapping[str, Any]]
+    radius: float
+    directions: int
+    draws: int
+    radii: tuple[float, ...]
+    directions_sweep: tuple[int, ...]
+    shards: int
+    document: str | None
+    crossings: tuple[str, ...] = ()
+    samplers: tuple[str, ...] = ()
+
+    def shard_names(self) -> list[str]:
+        """Return the names of the shards, '1of1' where the set is not cut."""
+        return [f"{k}of{self.shards}" for k in range(1, self.shards + 1)]
+
+    def inputs(self) -> list[str]:
+        """Return the names of the input sets: the clean images and each attack."""
+        return ["clean", *self.attacks]
+
+    def settings(self, inputs: str) -> list[tuple[float, int, int]]:
+        """Return (radius, directions, draws) of each setting evaluated on one input set.
+
+        The radius is swept on clean images and on the minimising attacks of the document, the
+        directions on clean images and on minimal PGD, as in the document's Figure 2 and Table 2.
+        """
+        main = {(self.radius, self.directions): self.draws}
+        if inputs in ("clean", *MINIMAL[:4]):
+            main |= {(r, self.directions): 1 for r in self.radii if r != self.radius}
+        if inputs in ("clean", "pgd_minimal"):
+            main |= {(self.radius, k): 1 for k in self.directions_sweep if k != self.directions}
+        return [(r, k, draws) for (r, k), draws in sorted(main.items())]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The whole configuration, checked and resolved."""
+
+    seed: int
+    device: str
+    datasets: Mapping[str, Dataset]
+    models: Mapping[str, Model]
+    training: Mapping[str, Mapping[str, Any]]
+    attacks: Mapping[str, Mapping[str, Any]]
+    epsilon: float
+    epsilons: tuple[float, ...]
+    experiments: tuple[Experiment, ...]
+    theory: Mapping[str, Any]
+    bfloat16: bool
+    by_name: Mapping[tuple[str, str], Experiment] = field(repr=False)
+
+    def experiment(self, dataset: str, model: str) -> Experiment:
+        """Return the experiment of a dataset and a model."""
+        return self.by_name[dataset, model]
+
+    def gates(self, model: str) -> list[str]:
+        """Return the dataset on which the model's accuracy is checked, if the run has it whole."""
+        name = self.models[model].gate_dataset
+        whole = name is not None and name in self.datasets and self.datasets[name].images is None
+        return [name] if name is not None and whole else []
+
+    def gate(self, dataset: str, model: str) -> tuple[float, float] | None:
+        """Return (accuracy, tolerance) that the model must reach on this dataset, or None."""
+        if dataset not in self.gates(model):
+            return None
+        entry = self.models[model]
+        assert entry.gate_accuracy is not None  # the registry's schema asks for both
+        return entry.gate_accuracy, entry.gate_tolerance
+
+
+def load(
+    config: Mapping[str, Any], home: str | os.PathLike[str], *, planning: bool = False
+) -> Settings:
+    """Check a configuration and resolve it against the registries.
+
+    Args:
+        config: the merged configuration, as read from YAML.
+        home: the folder that holds `workflow/schemas` and `workflow/registry`.
+        planning: the run is only planned: folders of registered datasets may be missing.
+
+    Raises:
+        UserError: anything in it is wrong; one sentence says what, where, and what is allowed.
+    """
+    home = Path(home)
+    schema = read_schema(home / "workflow/schemas/config.schema.yaml")
+    config = check(config, schema, "the configuration")
+    known_datasets = _registry(home, "datasets")
+    known_models = _registry(home, "models")
+
+    datasets = {
+        name: _dataset(name, entry, known_datasets, planning)
+        for name, entry in config["datasets"].items()
+    }
+    needed = {entry["model"] for entry in config["bandlimiting"]["experiments"]}
+    models = {
+        name: _model(name, config["models"], known_models)
+        for name in sorted(needed | set(config["models"]))
+    }
+    for name, recipe in config["training"].items():
+        _member(name, {**known_models, **config["models"]}, "models", f"training.{name}")
+        _member(recipe["dataset"], datasets, "datasets", f"training.{name}.dataset")
+    for name, model in models.items():
+        if model.source == "trained" and name not in config["training"]:
+            raise UserError(
+                f"The model {name!r} is trained by the workflow, but the configuration has no "
+                f"recipe for it under 'training'; {suggest(name, config['training'])}."
+            )
+
+    bandlimiting = config["bandlimiting"]
+    experiments = []
+    for number, entry in enumerate(bandlimiting["experiments"]):
+        place = f"bandlimiting.experiments[{number}]"
+        _member(entry["dataset"], datasets, "datasets", f"{place}.dataset")
+        experiments.append(_experiment(entry, config, place))
+    by_name = {(e.dataset, e.model): e for e in experiments}
+    if len(by_name) < len(experiments):
+        raise UserError(
+            "Two entries of bandlimiting.experiments have the same dataset and model; "
+            "each pair is allowed once."
+        )
+    for experiment in experiments:
+        _match(datasets[experiment.dataset], models[experiment.model])
+    return Settings(
+        seed=config["seed"],
+        device=config["device"],
+        datasets=datasets,
+        models=models,
+        training=config["training"],
+        attacks=config["attacks"],
+        epsilon=epsilon(bandlimiting["epsilon"], "bandlimiting.epsilon"),
+        epsilons=tuple(
+            epsilon(value, "bandlimiting.epsilons") for value in bandlimiting["epsilons"]
+        ),
+        experiments=tuple(experiments),
+        theory=bandlimiting["theory"],
+        bfloat16=bandlimiting["bfloat16"],
+        by_name=by_name,
+    )
+
+
+def epsilon(value: str | float, place: str) -> float:
+    """Return an l_inf bound in [0, 1], given as a number or as a fraction such as '8/255'.
+
+    Raises:
+        UserError: it is no number, or outside [0, 1].
+    """
+    try:
+        number = Fraction(str(value))
+    except (ValueError, ZeroDivisionError):
+        number = Fraction(-1)
+    if not 0 <= number <= 1:
+        hint = f" (did you mean '{value}/255'?)" if 1 < number <= 255 else ""
+        raise UserError(
+            f"An epsilon in {place} is the l_inf bound in pixels of [0, 1]: a number in [0, 1] or "
+            f"a fraction such as '8/255', got {value!r}{hint}."
+        )
+    return float(number)
+
+
+def read_schema(path: Path) -> dict[str, Any]:
+    """Return a JSON schema written in YAML."""
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def check(data: Any, schema: Mapping[str, Any], where: str) -> Any:
+    """Return `data` with the schema's defaults filled in.
+
+    Raises:
+        UserError: the data doesn't match; the sentence names the first place that doesn't.
+    """
+    data = _with_defaults(data, schema, schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    errors = sorted(validator.iter_errors(data), key=lambda error: list(map(str, error.path)))
+    for error in errors:
+        raise UserError(_sentence(error, where))
+    return data
+
+
+def _sentence(error: jsonschema.ValidationError, where: str) -> str:
+    path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in error.path).lstrip(".")
+    place = f"{path!r} in {where}" if path else where
+    if error.validator == "additionalProperties":
+        allowed = error.schema["properties"]
+        unknown = sorted(set(error.instance) - set(allowed))[0]
+        return f"Unknown key {unknown!r} in {place}; {suggest(unknown, allowed)}."
+    if error.validator == "propertyNames":
+        wrong = error.instance
+        enum = error.schema.get("propertyNames", {}).get("enum") or error.validator_value.get(
+            "enum"
+        )
+        if enum:
+            wrong = next(name for name in error.instance if name not in enum)
+            return f"Unknown name {wrong!r} in {place}; {suggest(wrong, enum)}."
+    if error.validator == "enum":
+        allowed = suggest(error.instance, error.validator_value)
+        return f"{place} has no choice {error.instance!r}; {allowed}."
+    if error.validator == "required":
+        missing = next(key for key in error.validator_value if key not in error.instance)
+        meaning = error.schema["properties"][missing]["description"]
+        return f"The key {missing!r} is missing in {place}: {meaning}"
+    rules = {
+        "type": lambda v: f"must be of type {v if isinstance(v, str) else ' or '.join(v)}",
+        "minimum": lambda v: f"must be at least {v}",
+        "exclusiveMinimum": lambda v: f"must be greater than {v}",
+        "maximum": lambda v: f"must be at most {v}",
+        "exclusiveMaximum": lambda v: f"must be less than {v}",
+        "minItems": lambda v: f"must have at least {v} entries",
+        "uniqueItems": lambda v: "must not name anything twice",
+        "pattern": lambda v: f"must match {v}",
+    }.get(str(error.validator))
+    rule = rules(error.validator_value) if rules else f"is not valid ({error.message})"
+    return f"{place} {rule}, got {error.instance!r}."
+
+
+def _with_defaults(data: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
+    if "$ref" in schema:
+        schema = {**root["$defs"][schema["$ref"].rsplit("/", 1)[-1]], **schema}
+    if isinstance(data, list) and "items" in schema:
+        return [_with_defaults(item, schema["items"], root) for item in data]
+    if not isinstance(data, Mapping):
+        return data
+    filled = dict(data)
+    for key, part in schema.get("properties", {}).items():
+        if "$ref" in part:
+            part = {**root["$defs"][part["$ref"].rsplit("/", 1)[-1]], **part}
+        if key not in filled and "default" in part:
+            filled[key] = part["default"]
+        if key in filled:
+            filled[key] = _with_defaults(filled[key], part, root)
+    extra = schema.get("additionalProperties")
+    if isinstance(extra, Mapping):
+        for key in set(filled) - set(schema.get("properties", {})):
+            filled[key] = _with_defaults(filled[key], extra, root)
+    return filled
+
+
+def _registry(home: Path, name: str) -> dict[str, dict[str, str]]:
+    path = home / f"workflow/registry/{name}.csv"
+    schema = read_schema(home / f"workflow/schemas/{name}.schema.yaml")
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        check(row, schema, f"the entry {row.get('name')!r} of workflow/registry/{name}.csv")
+    return {row["name"]: row for row in rows}
+
+
+def _member(name: str, allowed: Mapping[str, Any], kind: str, place: str) -> None:
+    if name not in allowed:
+        raise UserError(
+            f"{place} names {name!r}, which is not among the {kind}; {suggest(name, allowed)}."
+        )
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    return tuple(int(length) for length in text.replace("x", " ").split())
+
+
+def _dataset(
+    name: str, entry: Mapping[str, Any], known: Mapping[str, Any], planning: bool
+) -> Dataset:
+    place = f"datasets.{name}"
+    source, path = entry.get("source"), entry.get("path")
+    if source is None and not (entry.get("loader") and path and entry.get("classes")):
+        raise UserError(
+            f"{place} needs either 'source', a name of the registry, or 'loader', 'path' and "
+            f"'classes' of your own data; got {', '.join(sorted(entry)) or 'nothing'}."
+        )
+    row: Mapping[str, str] = {}
+    if source is not None:
+        _member(source, known, "registered datasets", f"{place}.source")
+        row = known[source]
+    places = row.get("urls", "").split()
+    urls = tuple(part for part in places if "://" in part)
+    loader = str(entry.get("loader") or row["loader"])
+    if path is None and not places and loader == "imagenet_val":
+        raise UserError(
+            f"{place} needs a 'path': the folder with the images of {source!r}, which can't be "
+            "downloaded."
+        )
+    if path is not None and not os.path.exists(path) and not (planning and source):
+        raise UserError(
+            f"{place}.path must be an existing file or folder, got {path!r}, which does not exist."
+        )
+    split, images = entry.get("split"), entry.get("images")
+    counts = {part: int(count) for part, count in _pairs(row.get("images", ""))}
+    if split is not None and counts:
+        _member(split, counts, f"splits of {source!r}", f"{place}.split")
+    there = (counts[split] if split else sum(counts.values())) if counts else None
+    if images is not None and there is not None and images > there:
+        raise UserError(f"{place}.images must be from 1 to {there}, got {images}.")
+    return Dataset(
+        name=name,
+        source=str(source or name),
+        loader=loader,
+        urls=urls,
+        sha256=tuple(row.get("sha256", "").split()),
+        classes=int(entry.get("classes") or row["classes"]),
+        shape=_shape(row["shape"]) if row else None,
+        counts=counts,
+        path=path or next((part for part in places if "://" not in part), None),
+        split=split,
+        images=images,
+        resize=entry.get("resize"),
+        crop=entry.get("crop"),
+    )
+
+
+def _pairs(text: str) -> Iterator[list[str]]:
+    return (part.split(":") for part in text.split())
+
+
+def _model(name: str, own: Mapping[str, Any], known: Mapping[str, Any]) -> Model:
+    if name in own:
+        entry = own[name]
+        if not os.path.isfile(entry["path"]):
+            raise UserError(
+                f"models.{name}.path must be an existing file, got {entry['path']!r}, "
+                "which does not exist."
+            )
+        if not len(entry["mean"]) == len(entry["std"]) == entry["shape"][0]:
+            raise UserError(
+                f"models.{name}.mean and .std need one number for each of the {entry['shape'][0]} "
+                f"channels of its shape, got {entry['mean']} and {entry['std']}."
+            )
+        return Model(
+            name=name,
+            source="file",
+            architecture=entry["architecture"],
+            urls=(),
+            sha256=entry.get("sha256"),
+            path=entry["path"],
+            classes=entry["classes"],
+            shape=tuple(entry["shape"]),
+            mean=tuple(entry["mean"]),
+            std=tuple(entry["std"]),
+            gate_dataset=entry.get("gate_dataset"),
+            gate_accuracy=entry.get("gate_accuracy"),
+            gate_tolerance=entry.get("gate_tolerance", 0.0),
+        )
+    _member(name, {**known, **own}, "registered models", "bandlimiting.experiments")
+    row = known[name]
+    return Model(
+        name=name,
+        source=row["source"],
+        architecture=row["architecture"],
+        urls=tuple(row["urls"].split()),
+        sha256=row["sha256"] or None,
+        path=None,
+        classes=int(row["classes"]),
+        shape=_shape(row["shape"]),
+        mean=tuple(map(float, row["mean"].split())),
+        std=tuple(map(float, row["std"].split())),
+        gate_dataset=row["gate_dataset"] or None,
+        gate_accuracy=float(row["gate_accuracy"]) if row["gate_accuracy"] else None,
+        gate_tolerance=float(row["gate_tolerance"] or 0),
+    )
+
+
+def _experiment(entry: Mapping[str, Any], config: Mapping[str, Any], place: str) -> Experiment:
+    attacks: dict[str, dict[str, Any]] = {}
+    for name, changes in entry["attacks"].items():
+        parameters = {**(config["attacks"].get(name) or {}), **(changes or {})}
+        if "epsilons" in parameters:
+            parameters["epsilons"] = [
+                epsilon(value, f"attacks.{name}.epsilons") for value in parameters["epsilons"]
+            ]
+        attacks[name] = parameters
+    for name in entry["crossings"]:
+        _member(name, attacks, "attacks of the experiment", f"{place}.crossings")
+    return Experiment(
+        dataset=entry["dataset"],
+        model=entry["model"],
+        attacks=attacks,
+        radius=float(entry["radius"]),
+        directions=entry["directions"],
+        draws=entry["draws"],
+        radii=tuple(map(float, entry["radii"])),
+        directions_sweep=tuple(entry["directions_sweep"]),
+        shards=entry["shards"],
+        document=entry.get("document"),
+        crossings=tuple(entry["crossings"]),
+        samplers=tuple(entry["samplers"]),
+    )
+
+
+def _match(dataset: Dataset, model: Model) -> None:
+    if dataset.shape is not None and dataset.shape != model.shape:
+        raise UserError(
+            f"The model {model.name!r} takes images of shape {model.shape}, but the dataset "
+            f"{dataset.name!r} has {dataset.shape}; an experiment needs one shape."
+        )
+    if dataset.classes > model.classes:
+        raise UserError(
+            f"The dataset {dataset.name!r} has {dataset.classes} classes, but the model "
+            f"{model.name!r} knows {model.classes}; it must know all of them."
+        )

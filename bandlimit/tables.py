@@ -1,0 +1,109 @@
+"""Tables as files: Parquet with all digits, Markdown, LaTeX and CSV for readers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from bandlimit import lineage, store
+
+
+@dataclass(frozen=True)
+class Column:
+    """How a column reads: its heading, its digits, and what unit it is shown in.
+
+    Attributes:
+        title: heading.
+        digits: digits after the point; None leaves the value as it is.
+        scale: what values are multiplied by, such as 100 for percent or 255 for pixel steps.
+    """
+
+    title: str
+    digits: int | None = None
+    scale: float = 1.0
+
+
+def read_all(paths: Sequence[str], **names: Sequence[str]) -> pd.DataFrame:
+    """Return the rows of Parquet files as one frame, without images.
+
+    Args:
+        paths: files of one schema.
+        names: columns to add, with one value per file.
+    """
+    frames = []
+    for i, path in enumerate(paths):
+        columns = [name for name in store.columns(path) if name != "image"]
+        frame = store.read(path, columns).to_pandas()
+        for name, values in names.items():
+            frame[name] = values[i]
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True)
+
+
+def show(frame: pd.DataFrame, columns: Mapping[str, Column]) -> pd.DataFrame:
+    """Return the columns of a frame as text for a reader; a missing value reads as a dash."""
+
+    def cell(value: Any, column: Column) -> str:
+        if pd.isna(value):
+            return "–"
+        if column.digits is None:
+            return str(value)
+        return f"{value * column.scale:.{column.digits}f}"
+
+    return pd.DataFrame(
+        {
+            column.title: [cell(value, column) for value in frame[name]]
+            for name, column in columns.items()
+        }
+    )
+
+
+def save(
+    frame: pd.DataFrame,
+    columns: Mapping[str, Column],
+    *,
+    parquet: str | os.PathLike[str],
+    markdown: str | os.PathLike[str],
+    latex: str | os.PathLike[str],
+    csv: str | os.PathLike[str],
+    title: str,
+    note: str,
+    certificate: Mapping[str, Any],
+) -> None:
+    """Write a table in its four forms, each with the certificate.
+
+    Args:
+        frame: all columns and digits, written to Parquet and CSV.
+        columns: what Markdown and LaTeX show of it, in order.
+        parquet: file to write.
+        markdown: file to write.
+        latex: file to write; needs the package booktabs.
+        csv: file to write; its first line is a comment that begins with '#'.
+        title: a line above the table.
+        note: what a reader must know, below it.
+        certificate: proof of origin.
+    """
+    text = lineage.as_text(certificate)
+    shown = show(frame, columns)
+    store.write(parquet, pa.Table.from_pandas(frame, preserve_index=False), certificate)
+    body = shown.to_markdown(index=False, disable_numparse=True)
+    _write(markdown, f"# {title}\n\n{body}\n\n{note}\n\n<!-- {lineage.MARK} {text} -->\n")
+    tabular = shown.map(_escape).rename(columns=_escape).to_latex(index=False, escape=False)
+    _write(latex, f"% {lineage.MARK} {text}\n% {title}\n{tabular}% {note}\n")
+    _write(csv, f"# {lineage.MARK} {text}\n{frame.to_csv(index=False, lineterminator=chr(10))}")
+
+
+def _escape(text: str) -> str:
+    for character in "&%$#_{}":
+        text = text.replace(character, f"\\{character}")
+    return text.replace("–", "--").replace("±", "$\\pm$").replace("ε", "$\\epsilon$")
+
+
+def _write(path: str | os.PathLike[str], text: str) -> None:
+    with store.atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")

@@ -1,0 +1,145 @@
+"""How long post-averaging takes beside one pass of the network ("Bandlimiting", Table 2)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import stats
+from torch import Tensor
+
+from bandlimit.defenses.inference import evaluator
+from bandlimit.defenses.post_averaging import DrawName
+from bandlimit.defenses.sweep import SAMPLES_PER_PASS, Setting, forwards, sweep
+from bandlimit.models import Classifier, MicroBatches
+
+SECONDS = {True: 10.0, False: 30.0}
+"""Time to spend on a model of small (up to 64 x 64) and of large images."""
+
+
+class Counted:
+    """A network that counts the images it is given."""
+
+    def __init__(self, network: MicroBatches) -> None:
+        self.network = network
+        self.images = 0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return the logits of standardised images, N x C x H x W."""
+        self.images += len(x)
+        return self.network(x)
+
+
+def time_ratios(
+    classifier: Classifier,
+    images: Tensor,
+    *,
+    radius: float,
+    directions: Sequence[int],
+    seed: int,
+    repeats: int = 3,
+    seconds: float | None = None,
+) -> pd.DataFrame:
+    """Return a row per number of directions: its time per image over that of the bare network.
+
+    Both go through the same engine, without early stop, on about the same number of samples, so
+    that padding of the last micro-batch and idle threads matter little and equally; repeats take
+    turns, so that a slow moment of the machine meets all. One image is the least, so that great
+    numbers of directions may take longer than `seconds`.
+
+    Args:
+        classifier: the model.
+        images: pixels in [0, 1], N x C x H x W, N >= 1; used again and again as needed.
+        radius: of post-averaging; without effect on time.
+        directions: numbers of directions K.
+        seed: seed of the draws.
+        repeats: measurements of each.
+        seconds: time to spend; by default `SECONDS`.
+
+    Columns: directions, images (in a measurement), forwards (6 K + 1), counted (images the network
+    was given, per image), seconds_undefended, seconds_defended (medians, per image), time_ratio
+    (median over repeats), low and high (least and greatest), r_squared (of the line through the
+    ratios over K).
+    """
+    network = evaluator(classifier)
+    if seconds is None:
+        seconds = SECONDS[max(classifier.shape[1:]) <= 64]
+    samples = _affordable(classifier, network, images, seconds / (repeats * (len(directions) + 1)))
+    rows: list[dict[str, Any]] = []
+    for count in directions:
+        setting = Setting(radius, count)
+        passes = forwards([setting])
+        rows.append(
+            {
+                "directions": count,
+                "images": max(1, samples // passes),
+                "forwards": passes,
+            }
+        )
+    bare: list[float] = []
+    defended: list[list[float]] = [[] for _ in rows]
+    for _ in range(repeats):
+        bare.append(_undefended(classifier, network, _cycle(images, samples)))
+        for row, times in zip(rows, defended, strict=True):
+            counted = Counted(network)
+            setting = Setting(radius, row["directions"])
+            times.append(
+                _defended(classifier, counted, _cycle(images, row["images"]), setting, seed)
+            )
+            row["counted"] = counted.images / row["images"]
+    for row, times in zip(rows, defended, strict=True):
+        ratios = np.array(times) / np.array(bare)
+        row |= {
+            "seconds_undefended": float(np.median(bare)),
+            "seconds_defended": float(np.median(times)),
+            "time_ratio": float(np.median(ratios)),
+            "low": float(ratios.min()),
+            "high": float(ratios.max()),
+        }
+    frame = pd.DataFrame(rows)
+    frame["r_squared"] = None
+    if len(frame) > 2:
+        line = stats.linregress(frame["directions"], frame["time_ratio"])
+        frame["r_squared"] = float(line.rvalue) ** 2
+    return frame
+
+
+def _cycle(images: Tensor, count: int) -> Tensor:
+    return images[torch.arange(count) % len(images)]
+
+
+def _affordable(
+    classifier: Classifier, network: MicroBatches, images: Tensor, seconds: float
+) -> int:
+    """Return how many samples pass in so many seconds: a whole number of micro-batches."""
+    batch = _cycle(images, network.size)
+    _undefended(classifier, network, batch)
+    pace = min(_undefended(classifier, network, batch) for _ in range(2))
+    batches = int(seconds / (pace * network.size))
+    return network.size * max(1, min(batches, SAMPLES_PER_PASS // network.size))
+
+
+def _undefended(classifier: Classifier, network: MicroBatches, images: Tensor) -> float:
+    """Return the seconds that one image takes without a defence."""
+    start = time.perf_counter()
+    with torch.no_grad():
+        x = (images.to(classifier.mean.device) - classifier.mean) / classifier.std
+        torch.softmax(network(x), dim=1).cpu()
+    return (time.perf_counter() - start) / len(images)
+
+
+def _defended(
+    classifier: Classifier, network: Counted, images: Tensor, setting: Setting, seed: int
+) -> float:
+    """Return the seconds that one image takes with post-averaging."""
+    ids = list(map(str, range(len(images))))
+    labels = torch.zeros(len(images), dtype=torch.int64)
+    name = DrawName(seed, "timing", "", "")
+    start = time.perf_counter()
+    for _ in sweep(classifier, network, images, ids, labels, [setting], name=name):
+        pass
+    return (time.perf_counter() - start) / len(images)

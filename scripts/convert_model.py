@@ -1,0 +1,24 @@
+"""Turn a weights file into a model file, after its checksum has been verified."""
+
+from bandlimit import downloads, lineage, models
+from job import run
+
+
+def main(job):
+    p = job.params
+    source = models.packaged_weights(p.architecture) if p.source == "package" else job.input.weights
+    if p.sha256:
+        downloads.verify(source, p.sha256)
+    models.convert(
+        source,
+        job.output.model,
+        architecture=p.architecture,
+        mean=p.mean,
+        std=p.std,
+        shape=p.shape,
+        classes=p.classes,
+        certificate=lineage.as_text(job.certificate()),
+    )
+
+
+run(main, snakemake)

@@ -1,0 +1,39 @@
+"""Judge adversarial images by post-averaging with each way to find directions."""
+
+import pyarrow as pa
+import torch
+
+from bandlimit import evaluation, models
+from bandlimit.defenses.post_averaging import DrawName, post_averaging
+from bandlimit.defenses.sweep import Judgement, Setting, judge
+from job import run
+
+BATCH = 64
+
+
+def main(job):
+    p, w = job.params, job.wildcards
+    device = models.device(p.device)
+    model = models.load(job.input.model, p.device)
+    name = DrawName(p.seed, f"samplers on {w['inputs']}", w["dataset"], w["model"])
+    setting = Setting(p.radius, p.directions)
+    tables = []
+    for ids, epsilons, labels, images in evaluation.inputs(
+        job.input.images, BATCH, w["shard"], clean=False
+    ):
+        for sampler in p.samplers:
+            defense = post_averaging(
+                model, radius=p.radius, directions=p.directions, sampler=sampler, name=name
+            ).bind(ids)
+            with torch.no_grad():
+                probability = defense(images.to(device)).exp().double().cpu()
+            judgement = Judgement(setting, 0, *judge(probability, labels))
+            records = evaluation.defended(ids, epsilons, labels, judgement)
+            tables.append(records.append_column("sampler", pa.array([sampler] * len(ids))))
+    empty = evaluation.COLUMNS.append(pa.field("sampler", pa.string())).empty_table()
+    evaluation.write(
+        job.output.evaluation, pa.concat_tables([empty, *tables]), job.certificate(device)
+    )
+
+
+run(main, snakemake)

@@ -1,0 +1,39 @@
+"""Predict the images of a dataset, and stop the run if the model is not what its entry says."""
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from bandlimit import datasets, evaluation, models
+from bandlimit.errors import UserError
+from job import run
+
+BATCH = 256
+
+
+def main(job):
+    p = job.params
+    device = models.device(p.device)
+    model = models.load(job.input.model, p.device)
+    ids, labels, outputs = [], [], []
+    with torch.no_grad():
+        for names, truth, images in datasets.stream(
+            job.input.dataset, BATCH, job.wildcards["shard"]
+        ):
+            ids += names
+            labels.append(truth)
+            outputs.append(torch.softmax(model(images.to(device)), dim=1).double().cpu())
+    table = evaluation.undefended(ids, torch.cat(labels), torch.cat(outputs))
+    accuracy = float(np.mean(table["correct"].to_numpy(zero_copy_only=False)))
+    if p.gate is not None:
+        expected, tolerance = p.gate
+        if accuracy < expected - tolerance:
+            raise UserError(
+                f"The model {job.wildcards['model']!r} labels {accuracy:.4f} of "
+                f"{job.wildcards['dataset']!r} rightly, but its registry entry states {expected} "
+                f"(tolerance {tolerance}); nothing is attacked with it."
+            )
+    evaluation.write(job.output.evaluation, pa.table(table), job.certificate(device))
+
+
+run(main, snakemake)

@@ -1,0 +1,70 @@
+"""What every script shares: its log, its threads, and the certificate of its outputs."""
+
+import logging
+import os
+import sys
+import traceback
+from pathlib import Path
+from types import SimpleNamespace
+
+from bandlimit import lineage
+from bandlimit.errors import UserError
+
+LOCK = "requirements.lock"
+
+
+class Job:
+    """One job: its files, parameters and wildcards, free of the workflow's own types."""
+
+    def __init__(self, snakemake):
+        self.rule = snakemake.rule
+        self.home = Path(snakemake.scriptdir).parent
+        self.input = snakemake.input
+        self.output = snakemake.output
+        self.params = SimpleNamespace(**dict(snakemake.params.items()))
+        self.wildcards = dict(snakemake.wildcards.items())
+        self.threads = snakemake.threads
+        self.log = str(snakemake.log[0])
+        self._code = sorted(map(str, snakemake.input.get("code", [])))
+
+    def certificate(self, device="cpu"):
+        """Return the certificate for this job's outputs; `device` is a torch device or 'cpu'."""
+        if str(device).startswith("cuda"):
+            import torch
+
+            device = torch.cuda.get_device_name(device)
+        code = [os.path.relpath(path, self.home) for path in self._code]
+        inputs = [str(path) for path in self.input if str(path) not in self._code]
+        return lineage.certificate(
+            rule=self.rule,
+            params={**vars(self.params), "wildcards": self.wildcards},
+            inputs={self._place(path): path for path in inputs},
+            code=code,
+            lock=LOCK,
+            home=self.home,
+            device=str(device),
+        )
+
+    def _place(self, path):
+        """Return a path as a certificate names it: relative to the project where it lies there."""
+        path = Path(path)
+        return (path.relative_to(self.home) if path.is_relative_to(self.home) else path).as_posix()
+
+
+def run(main, snakemake):
+    """Run `main(job)`; messages and the traceback of a failure go to the log of the rule."""
+    job = Job(snakemake)
+    logging.basicConfig(
+        filename=job.log, filemode="w", level=logging.INFO, format="%(levelname)s %(message)s"
+    )
+    logging.captureWarnings(True)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(job.threads)
+    try:
+        main(job)
+    except UserError as error:
+        logging.error("%s", error)
+        sys.exit(f"Error in rule {job.rule}: {error}")
+    except BaseException:
+        logging.error("%s", traceback.format_exc())
+        raise

@@ -1,0 +1,216 @@
+"""What the rules ask of the configuration; everything a lambda would be too long for."""
+
+import os
+import sys
+from functools import partial
+from pathlib import Path
+
+from bandlimit import lineage, settings
+from bandlimit.errors import UserError
+from bandlimit.settings import ATTACKS  # noqa: F401 (read by the Snakefile)
+
+
+def load_settings(config, home, planning):
+    """Return the checked settings, or end with one sentence."""
+    try:
+        check_writable("results")
+        return settings.load(config, home, planning=planning)
+    except UserError as error:
+        sys.exit(f"Error: {error}")
+
+
+def check_writable(folder):
+    """Refuse a results folder that can't be written, before any work is lost."""
+    try:
+        os.makedirs(folder, exist_ok=True)
+        writable = os.access(folder, os.W_OK | os.X_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise UserError(
+            f"The results folder {folder!r} can't be written; it must be a folder you may write to."
+        )
+
+
+def code_of(home):
+    """Return a function that lists the code files a script reaches, as inputs of its rule."""
+    return partial(_code, Path(home))
+
+
+def _code(home, script):
+    return [str(home / path) for path in lineage.reach(f"scripts/{script}.py", home)]
+
+
+def names(entries, chosen):
+    """Return the names whose entries are chosen; a name nothing has, where there is none."""
+    return [name for name, entry in entries.items() if chosen(entry)] or ["(?!)"]
+
+
+def recipe(study, model):
+    """Return how a model is trained, less the dataset, which is an input."""
+    return {key: value for key, value in study.training[model].items() if key != "dataset"}
+
+
+def local_files(dataset):
+    """Return the local files a dataset is made from: those shipped here, or the user's own."""
+    if dataset.path is None or "{split}" in dataset.path and dataset.split is None:
+        return []
+    path = dataset.path.format(split=dataset.split) if dataset.split else dataset.path
+    return path if os.path.exists(path) else []
+
+
+def gpus(study):
+    """Return how many cards a job that touches a model takes."""
+    return int(study.device == "cuda")
+
+
+def experiment(study, wildcards):
+    """Return the experiment of the job's dataset and model."""
+    return study.experiment(wildcards.dataset, wildcards.model)
+
+
+def gate_files(study, model):
+    """Return the evaluations that stop the run where a model is not as accurate as stated."""
+    return [
+        f"results/evaluations/{dataset}/{model}/clean/undefended/1of1.parquet"
+        for dataset in study.gates(model)
+    ]
+
+
+def attack_parameters(study, wildcards):
+    """Return the attack's parameters as a plain mapping, in a fixed order."""
+    return dict(sorted(experiment(study, wildcards).attacks[wildcards.attack].items()))
+
+
+def defense_settings(study, wildcards):
+    """Return [radius, directions, draws] of each setting of post-averaging for these inputs."""
+    return [list(setting) for setting in experiment(study, wildcards).settings(wildcards.inputs)]
+
+
+def images_of(wildcards):
+    """Return the file that holds the input images of an evaluation."""
+    if wildcards.inputs == "clean":
+        return f"results/datasets/{wildcards.dataset}.parquet"
+    return (
+        f"results/adversarial/{wildcards.dataset}/{wildcards.model}/{wildcards.inputs}/"
+        f"{wildcards.shard}.parquet"
+    )
+
+
+def adversarial_files(study):
+    """Return all adversarial sets of the study."""
+    return [
+        f"results/adversarial/{e.dataset}/{e.model}/{attack}/{shard}.parquet"
+        for e in study.experiments
+        for attack in e.attacks
+        for shard in e.shard_names()
+    ]
+
+
+def evaluation_files(study, defense):
+    """Return the evaluations of all input sets with a defence ('undefended': clean only)."""
+    return [
+        f"results/evaluations/{e.dataset}/{e.model}/{inputs}/{defense}/{shard}.parquet"
+        for e in study.experiments
+        for inputs in (["clean"] if defense == "undefended" else e.inputs())
+        for shard in e.shard_names()
+    ]
+
+
+def sampler_files(study):
+    """Return the comparisons of samplers, on the minimising attacks of the document."""
+    return [
+        f"results/evaluations/{e.dataset}/{e.model}/{attack}/samplers/{shard}.parquet"
+        for e in study.experiments
+        if e.samplers
+        for attack in e.attacks
+        if attack in settings.MINIMAL[:4]
+        for shard in e.shard_names()
+    ]
+
+
+def crossing_files(study):
+    """Return the counts of hyperplanes crossed."""
+    return [
+        f"results/crossings/{e.dataset}/{e.model}/{attack}/{shard}.parquet"
+        for e in study.experiments
+        for attack in e.crossings
+        for shard in e.shard_names()
+    ]
+
+
+THEORY_TABLES = [
+    "region_counts",
+    "lemma_2_6",
+    "simplex_decay",
+    "theorem_2_7",
+    "equation_6",
+    "sampler_response",
+]
+"""Tables of the theory of section 2 and eq. 6."""
+
+REGION_PARTS = ["polygons", "segments", "decision", "crossings", "points", "step"]
+"""Tables that Figure 1 is drawn from."""
+
+
+def tables(study):
+    """Return the tables of the study, those without records to make them of left out."""
+    names = ["defense_rates", "table_1", "table_2", "table_2_time", *THEORY_TABLES]
+    if sampler_files(study):
+        names.append("table_samplers")
+    if crossing_files(study):
+        names.append("table_crossings")
+    return names
+
+
+def figures(study):
+    """Return the figures of the study, those without records to make them of left out."""
+    names = ["figure_1", "figure_2", "figure_3", "figure_response"]
+    if crossing_files(study):
+        names.append("figure_crossings")
+    return names
+
+
+def experiment_main(study):
+    """Return what identifies each experiment and its main setting, in the order of the config."""
+    return [
+        {
+            "dataset": e.dataset,
+            "model": e.model,
+            "radius": e.radius,
+            "directions": e.directions,
+            "document": e.document,
+        }
+        for e in study.experiments
+    ]
+
+
+def experiment_shards(study):
+    """Return dataset, model, attacks and shards of each experiment, as its files are listed."""
+    return [
+        {
+            "dataset": e.dataset,
+            "model": e.model,
+            "attacks": list(e.attacks),
+            "shards": e.shard_names(),
+        }
+        for e in study.experiments
+    ]
+
+
+def sampler_names(study):
+    """Return [dataset, model, attack] of each file of `sampler_files`."""
+    return [path.split("/")[2:5] for path in sampler_files(study)]
+
+
+def sampler_adversarial_files(study):
+    """Return the adversarial sets of `sampler_files`, in the same order."""
+    return [
+        path.replace("results/evaluations/", "results/adversarial/").replace("/samplers/", "/")
+        for path in sampler_files(study)
+    ]
+
+
+def crossing_names(study):
+    """Return [dataset, model, attack] of each file of `crossing_files`."""
+    return [path.split("/")[2:5] for path in crossing_files(study)]

@@ -1,0 +1,419 @@
+# The study of "Bandlimiting Neural Networks Against Adversarial Attacks": records to artifacts.
+rule defense_rates:
+    input:
+        undefended=helpers.evaluation_files(study, "undefended"),
+        adversarial=helpers.adversarial_files(study),
+        defended=helpers.evaluation_files(study, "post_averaging"),
+        code=code("defense_rates"),
+    output:
+        parquet="results/tables/bandlimiting/defense_rates.parquet",
+        markdown="results/tables/bandlimiting/defense_rates.md",
+        latex="results/tables/bandlimiting/defense_rates.tex",
+        csv="results/tables/bandlimiting/defense_rates.csv",
+    log:
+        "logs/defense_rates.log",
+    benchmark:
+        "results/benchmarks/defense_rates.tsv"
+    conda:
+        "../../envs/bandlimit.yaml"
+    params:
+        epsilons=sorted({study.epsilon, *study.epsilons}),
+        experiments=helpers.experiment_shards(study),
+    message:
+        "Counting what the defence restores"
+    script:
+        "../../scripts/defense_rates.py"
+
+
+rule table_1:
+    input:
+        rates="results/tables/bandlimiting/defense_rates.parquet",
+        claims=f"{workflow.basedir}/workflow/claims/bandlimiting.yaml",
+        code=code("table_1"),
+    output:
+        parquet="results/tables/bandlimiting/table_1.parquet",
+        markdown=report(
+            "results/tables/bandlimiting/table_1.md",
+            category="Bandlimiting",
+            labels={"artifact": "Table 1", "shows": "defence rate by attack"},
+            caption="../report/table_1.rst",
+        ),
+        latex="results/tables/bandlimiting/table_1.tex",
+        csv="results/tables/bandlimiting/table_1.csv",
+    log:
+        "logs/table_1.log",
+    benchmark:
+        "results/benchmarks/table_1.tsv"
+    conda:
+        "../../envs/bandlimit.yaml"
+    params:
+        epsilon=study.epsilon,
+        experiments=helpers.experiment_main(study),
+    message:
+        "Table 1: defence rate by attack"
+    script:
+        "../../scripts/table_1.py"
+
+
+rule table_2:
+    input:
+        rates="results/tables/bandlimiting/defense_rates.parquet",
+        claims=f"{workflow.basedir}/workflow/claims/bandlimiting.yaml",
+        code=code("table_2"),
+    output:
+        parquet="results/tables/bandlimiting/table_2.parquet",
+        markdown=report(
+            "results/tables/bandlimiting/table_2.md",
+            category="Bandlimiting",
+            labels={"artifact": "Table 2", "shows": "defence rate by directions K"},
+            caption="../report/table_2.rst",
+        ),
+        latex="results/tables/bandlimiting/table_2.tex",
+        csv="results/tables/bandlimiting/table_2.csv",
+    log:
+        "logs/table_2.log",
+    benchmark:
+        "results/benchmarks/table_2.tsv"
+    conda:
+        "../../envs/bandlimit.yaml"
+    params:
+        epsilon=study.epsilon,
+        experiments=helpers.experiment_main(study),
+    message:
+        "Table 2: defence rate by number of directions"
+    script:
+        "../../scripts/table_2.py"
+
+
+rule table_2_time:
+    input:
+        datasets=[f"results/datasets/{e.dataset}.parquet" for e in study.experiments],
+        models=[f"results/models/{e.model}.safetensors" for e in study.experiments],
+        claims=f"{workflow.basedir}/workflow/claims/bandlimiting.yaml",
+        code=code("table_2_time"),
+    output:
+        parquet="results/tables/bandlimiting/table_2_time.parquet",
+        markdown=report(
+            "results/tables/bandlimiting/table_2_time.md",
+            category="Bandlimiting",
+            labels={
+                "artifact": "Table 2, time",
+                "shows": "inference time by directions K",
+            },
+            caption="../report/table_2_time.rst",
+        ),
+        latex="results/tables/bandlimiting/table_2_time.tex",
+        csv="results/tables/bandlimiting/table_2_time.csv",
+    log:
+        "logs/table_2_time.log",
+    benchmark:
+        "results/benchmarks/table_2_time.tsv"
+    conda:
+        "../../envs/bandlimit.yaml"
+    resources:
+        gpu=helpers.gpus(study),
+    params:
+        experiments=helpers.experiment_main(study),
+        device=study.device,
+        seed=study.seed,
+    message:
+        "Table 2: timing inference"
+    script:
+        "../../scripts/table_2_time.py"
+
+
+rule table_samplers:
+    input:
+        evaluations=helpers.sampler_files(study),
+        adversarial=helpers.sampler_adversarial_files(study),
+        code=code("table_samplers"),
+    output:
+        parquet="results/tables/bandlimiting/table_samplers.parquet",
+        markdown=report(
+            "results/tables/bandlimiting/table_samplers.md",
+            category="Bandlimiting",
+            labels={
+                "artifact": "Samplers",
+                "shows": "random and boundary-directed directions",
+            },
+            caption="../report/table_samplers.rst",
+        ),
+        latex="results/tables/bandlimiting/table_samplers.tex",
+        csv="results/tables/bandlimiting/table_samplers.csv",
+    log:
+        "logs/table_samplers.log",
+    benchmark:
+        "results/benchmarks/table_samplers.tsv"
+    conda:
+        "../../envs/bandlimit.yaml"
+    params:
+        epsilon=study.epsilon,
+        names=helpers.sampler_names(study),
+    message:
+        "Comparing random and boundary-directed samplers"
+    script:
+        "../../scripts/table_samplers.py"
+
+
+rule count_crossings:
+    input:
+        dataset="results/datasets/{dataset}.parquet",
+        model="results/models/{model}.safetensors",
+        adversarial="results/adversarial/{dataset}/{model}/{attack}/{shard}.parquet",
+        code=code("count_crossings"),
+    output:
+        crossings="results/crossings/{dataset}/{model}/{attack}/{shard}.parquet",
+    log:
+        "logs/count_crossings/{dataset}/{model}/{attack}/{shard}.log",
+    benchmark:
+        "results/benchmarks/count_crossings/{dataset}/{model}/{attack}/{shard}.tsv"
+    conda:
+        "../../envs/bandlimit.yaml"
+    resources:
+        gpu=helpers.gpus(study),
+    params:
+        segments=study.theory["segments"],
+        device=study.device,
+        seed=study.seed,
+    message:
+        "Counting hyperplanes crossed by {wildcards.attack} on {wildcards.dataset}"
+    script:
+        "../../scripts/count_crossings.py"
+
+
+rule table_crossings:
+    input:
+        crossings=helpers.crossing_files(study),
+        claims=f"{workflow.basedir}/workflow/claims/bandlimiting.yaml",
+        code=code("table_crossings"),
+    output:
+        parquet="results/tables/bandlimiting/table_crossings.parquet",
+        markdown=report(
+            "results/tables/bandlimiting/table_crossings.md",
+            category="Bandlimiting",
+            labels={"artifact": "Section 2.2", "shows": "hyperplanes crossed"},
+            caption="../report/table_crossings.rst",
+        ),
+        latex="results/tables/bandlimiting/table_crossings.tex",
+        csv="results/tables/bandlimiting/table_crossings.csv",
+        layers="results/tables/bandlimiting/crossings_by_layer.parquet",
+    log:
+        "logs/table_crossings.log",
+    benchmark:
+        "results/benchmarks/table_crossings.tsv"
+    conda:
+        "../../envs/bandlimit.yaml"
+    params:
+        names=helpers.crossing_names(study),
+        epsilon=study.epsilon,
+    message:
+        "Section 2.2: hyperplanes crossed"
+    script:
+        "../../scripts/table_crossings.py"
+
+
+rule theory:
+    input:
+        claims=f"{workflow.basedir}/workflow/claims/bandlimiting.yaml",
+        code=code("theory"),
+    output:
+        parquet=expand(
+            "results/tables/bandlimiting/{table}.parquet", table=helpers.THEORY_TABLES
+        ),
+        markdown=report(
+            expand(
+                "results/tables/bandlimiting/{table}.md", table=helpers.THEORY_TABLES
+            ),
+            category="Bandlimiting, theory",
+            caption="../report/theory.rst",
+        ),
+        latex=expand(
+            "results/tables/bandlimiting/{table}.tex", table=helpers.THEORY_TABLES
+        ),
+        csv=expand(
+            "results/tables/bandlimiting/{table}.csv", table=helpers.THEORY_TABLES
+        ),
+    log:
+        "logs/theory.log",
+    benchmark:
+        "results/benchmarks/theory.tsv"
+    conda:
+        "../../envs/bandlimit.yaml"
+    params:
+        tables=helpers.THEORY_TABLES,
+        seed=study.seed,
+    message:
+        "Checking the theory by numbers"
+    script:
+        "../../scripts/theory.py"
+
+
+rule linear_regions:
+    input:
+        code=code("linear_regions"),
+    output:
+        expand(
+            "results/theory/linear_regions_{part}.parquet", part=helpers.REGION_PARTS
+        ),
+    log:
+        "logs/linear_regions.log",
+    benchmark:
+        "results/benchmarks/linear_regions.tsv"
+    conda:
+        "../../envs/bandlimit.yaml"
+    params:
+        parts=helpers.REGION_PARTS,
+        seed=study.theory["figure_1_seed"],
+    message:
+        "Cutting a plane by a trained network"
+    script:
+        "../../scripts/linear_regions.py"
+
+
+rule figure_1:
+    input:
+        tables=expand(
+            "results/theory/linear_regions_{part}.parquet", part=helpers.REGION_PARTS
+        ),
+        code=code("figure_1"),
+    output:
+        png=report(
+            "results/figures/bandlimiting/figure_1.png",
+            category="Bandlimiting",
+            labels={"artifact": "Figure 1", "shows": "linear regions of a network"},
+            caption="../report/figure_1.rst",
+        ),
+        pdf="results/figures/bandlimiting/figure_1.pdf",
+        svg="results/figures/bandlimiting/figure_1.svg",
+    log:
+        "logs/figure_1.log",
+    benchmark:
+        "results/benchmarks/figure_1.tsv"
+    conda:
+        "../../envs/bandlimit.yaml"
+    params:
+        parts=helpers.REGION_PARTS,
+    message:
+        "Figure 1: linear regions"
+    script:
+        "../../scripts/figure_1.py"
+
+
+rule figure_2:
+    input:
+        rates="results/tables/bandlimiting/defense_rates.parquet",
+        code=code("figure_2"),
+    output:
+        png=report(
+            "results/figures/bandlimiting/figure_2.png",
+            category="Bandlimiting",
+            labels={"artifact": "Figure 2", "shows": "defence rate against radius"},
+            caption="../report/figure_2.rst",
+        ),
+        pdf="results/figures/bandlimiting/figure_2.pdf",
+        svg="results/figures/bandlimiting/figure_2.svg",
+    log:
+        "logs/figure_2.log",
+    benchmark:
+        "results/benchmarks/figure_2.tsv"
+    conda:
+        "../../envs/bandlimit.yaml"
+    params:
+        epsilon=study.epsilon,
+        experiments=helpers.experiment_main(study),
+    message:
+        "Figure 2: defence rate against radius"
+    script:
+        "../../scripts/figure_2.py"
+
+
+rule figure_3:
+    input:
+        rates="results/tables/bandlimiting/defense_rates.parquet",
+        code=code("figure_3"),
+    output:
+        png=report(
+            "results/figures/bandlimiting/figure_3.png",
+            category="Bandlimiting",
+            labels={"artifact": "Figure 3", "shows": "defence rate against epsilon"},
+            caption="../report/figure_3.rst",
+        ),
+        pdf="results/figures/bandlimiting/figure_3.pdf",
+        svg="results/figures/bandlimiting/figure_3.svg",
+    log:
+        "logs/figure_3.log",
+    benchmark:
+        "results/benchmarks/figure_3.tsv"
+    conda:
+        "../../envs/bandlimit.yaml"
+    params:
+        epsilons=list(study.epsilons),
+        experiments=helpers.experiment_main(study),
+    message:
+        "Figure 3: defence rate against epsilon"
+    script:
+        "../../scripts/figure_3.py"
+
+
+rule figure_response:
+    input:
+        response="results/tables/bandlimiting/sampler_response.parquet",
+        code=code("figure_response"),
+    output:
+        png=report(
+            "results/figures/bandlimiting/figure_response.png",
+            category="Bandlimiting, theory",
+            labels={
+                "artifact": "Eq. 6",
+                "shows": "response of the ball and of the sampler",
+            },
+            caption="../report/figure_response.rst",
+        ),
+        pdf="results/figures/bandlimiting/figure_response.pdf",
+        svg="results/figures/bandlimiting/figure_response.svg",
+    log:
+        "logs/figure_response.log",
+    benchmark:
+        "results/benchmarks/figure_response.tsv"
+    conda:
+        "../../envs/bandlimit.yaml"
+    message:
+        "Equation 6: response of the sampler that is really used"
+    script:
+        "../../scripts/figure_response.py"
+
+
+rule figure_crossings:
+    input:
+        layers="results/tables/bandlimiting/crossings_by_layer.parquet",
+        code=code("figure_crossings"),
+    output:
+        png=report(
+            "results/figures/bandlimiting/figure_crossings.png",
+            category="Bandlimiting",
+            labels={
+                "artifact": "Section 2.2",
+                "shows": "hyperplanes crossed, layer by layer",
+            },
+            caption="../report/figure_crossings.rst",
+        ),
+        pdf="results/figures/bandlimiting/figure_crossings.pdf",
+        svg="results/figures/bandlimiting/figure_crossings.svg",
+    log:
+        "logs/figure_crossings.log",
+    benchmark:
+        "results/benchmarks/figure_crossings.tsv"
+    conda:
+        "../../envs/bandlimit.yaml"
+    message:
+        "Section 2.2: hyperplanes crossed, layer by layer"
+    script:
+        "../../scripts/figure_crossings.py"
+
+
+rule bandlimiting:
+    input:
+        expand("results/tables/bandlimiting/{table}.md", table=helpers.tables(study)),
+        expand(
+            "results/figures/bandlimiting/{figure}.png", figure=helpers.figures(study)
+        ),

@@ -1,0 +1,89 @@
+# Weights are fetched once, verified, and turned into safetensors; one model is trained here.
+def weights(wildcards):
+    """Return the weights file a model is converted from; packaged ones are no input."""
+    model = study.models[wildcards.model]
+    if model.downloads:
+        return {"weights": f"results/models/downloads/{wildcards.model}.weights"}
+    return {"weights": model.path} if model.path else {}
+
+
+rule download_weights:
+    output:
+        weights="results/models/downloads/{model}.weights",
+    log:
+        "logs/download_weights/{model}.log",
+    conda:
+        "../../envs/bandlimit.yaml"
+    params:
+        urls=lambda wildcards: list(study.models[wildcards.model].urls),
+        sha256=lambda wildcards: study.models[wildcards.model].sha256,
+    message:
+        "Fetching the weights of {wildcards.model}"
+    script:
+        "../../scripts/download_weights.py"
+
+
+rule convert_model:
+    input:
+        unpack(weights),
+        code=code("convert_model"),
+    output:
+        model="results/models/{model}.safetensors",
+    log:
+        "logs/convert_model/{model}.log",
+    benchmark:
+        "results/benchmarks/convert_model/{model}.tsv"
+    wildcard_constraints:
+        model="|".join(
+            helpers.names(study.models, lambda model: model.source != "trained")
+        ),
+    conda:
+        "../../envs/bandlimit.yaml"
+    params:
+        source=lambda wildcards: study.models[wildcards.model].source,
+        architecture=lambda wildcards: study.models[wildcards.model].architecture,
+        sha256=lambda wildcards: study.models[wildcards.model].sha256,
+        mean=lambda wildcards: list(study.models[wildcards.model].mean),
+        std=lambda wildcards: list(study.models[wildcards.model].std),
+        shape=lambda wildcards: list(study.models[wildcards.model].shape),
+        classes=lambda wildcards: study.models[wildcards.model].classes,
+    message:
+        "Converting {wildcards.model}"
+    script:
+        "../../scripts/convert_model.py"
+
+
+rule train_model:
+    input:
+        dataset=lambda wildcards: f"results/datasets/{study.training[wildcards.model]['dataset']}.parquet",
+        code=code("train_model"),
+    output:
+        model="results/models/{model}.safetensors",
+        history="results/models/{model}_history.parquet",
+    log:
+        "logs/train_model/{model}.log",
+    benchmark:
+        "results/benchmarks/train_model/{model}.tsv"
+    wildcard_constraints:
+        model="|".join(
+            helpers.names(study.models, lambda model: model.source == "trained")
+        ),
+    conda:
+        "../../envs/bandlimit.yaml"
+    threads: 2
+    params:
+        recipe=lambda wildcards: helpers.recipe(study, wildcards.model),
+        architecture=lambda wildcards: study.models[wildcards.model].architecture,
+        mean=lambda wildcards: list(study.models[wildcards.model].mean),
+        std=lambda wildcards: list(study.models[wildcards.model].std),
+        classes=lambda wildcards: study.models[wildcards.model].classes,
+        seed=study.seed,
+    message:
+        "Training {wildcards.model}"
+    script:
+        "../../scripts/train_model.py"
+
+
+rule models:
+    input:
+        expand("results/models/{model}.safetensors", model=study.models),
