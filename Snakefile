@@ -22,7 +22,7 @@ import helpers
 configfile: "config.yaml"
 
 
-study = helpers.load_settings(config, workflow.basedir, planning=workflow.dryrun)
+study = helpers.load_settings(config, workflow.basedir)
 code = helpers.code_of(workflow.basedir)
 
 
@@ -32,6 +32,10 @@ wildcard_constraints:
     attack="|".join(helpers.ATTACKS),
     inputs="|".join(["clean", *helpers.ATTACKS]),
     shard=r"\d+of\d+",
+
+
+onstart:
+    helpers.check_ready(study, local=workflow.local_exec)
 
 
 include: "workflow/rules/models.smk"

@@ -45,7 +45,7 @@ def _plan(paths: Sequence[str]) -> str:
             ) from error
     from bandlimit import cost  # imports torch, which an error above should not wait for
 
-    return cost.report(settings.load(config, ".", planning=True))
+    return cost.report(settings.load(config, "."))
 
 
 def _merge(config: dict[str, Any], overlay: Mapping[str, Any]) -> None:

@@ -230,6 +230,7 @@ def _done(figure: Figure) -> Figure:
         # The second axes of a twin have no ground of their own.
         if not axes.has_data() and not axes.texts and axes.patch.get_visible():
             axes.text(0.5, 0.5, "no data", ha="center", va="center", transform=axes.transAxes)
+    figure.draw_without_rendering()
     # Ticks depend on settings, and those are others when someone draws the figure later.
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
@@ -355,6 +356,7 @@ def defense_rate_by_radius(frame: pd.DataFrame) -> Figure:
                 entries[look.label] = line
         for axes in grid:
             axes.set_xlabel("radius r (L2, standardised)")
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
         _label_left(grid, "defence rate")
         _legend(figure, _sorted_entries(entries, ATTACK_STYLE))
         return _done(figure)

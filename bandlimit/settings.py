@@ -157,15 +157,12 @@ class Settings:
         return entry.gate_accuracy, entry.gate_tolerance
 
 
-def load(
-    config: Mapping[str, Any], home: str | os.PathLike[str], *, planning: bool = False
-) -> Settings:
+def load(config: Mapping[str, Any], home: str | os.PathLike[str]) -> Settings:
     """Check a configuration and resolve it against the registries.
 
     Args:
         config: the merged configuration, as read from YAML.
         home: the folder that holds `workflow/schemas` and `workflow/registry`.
-        planning: the run is only planned: folders of registered datasets may be missing.
 
     Raises:
         UserError: anything in it is wrong; one sentence says what, where, and what is allowed.
@@ -177,8 +174,7 @@ def load(
     known_models = _registry(home, "models")
 
     datasets = {
-        name: _dataset(name, entry, known_datasets, planning)
-        for name, entry in config["datasets"].items()
+        name: _dataset(name, entry, known_datasets) for name, entry in config["datasets"].items()
     }
     needed = {entry["model"] for entry in config["bandlimiting"]["experiments"]}
     models = {
@@ -225,6 +221,23 @@ def load(
         bfloat16=bandlimiting["bfloat16"],
         by_name=by_name,
     )
+
+
+def check_paths(settings: Settings) -> None:
+    """Check that the local files and folders of all datasets in use are there.
+
+    Not part of `load`, since a run on data that is elsewhere can be planned.
+
+    Raises:
+        UserError: one is not.
+    """
+    for name in {experiment.dataset for experiment in settings.experiments}:
+        path = settings.datasets[name].path
+        if path is not None and not os.path.exists(path.split("{split}")[0]):
+            raise UserError(
+                f"datasets.{name}.path must be an existing file or folder, got {path!r}, "
+                "which does not exist."
+            )
 
 
 def epsilon(value: str | float, place: str) -> float:
@@ -344,9 +357,7 @@ def _shape(text: str) -> tuple[int, ...]:
     return tuple(int(length) for length in text.replace("x", " ").split())
 
 
-def _dataset(
-    name: str, entry: Mapping[str, Any], known: Mapping[str, Any], planning: bool
-) -> Dataset:
+def _dataset(name: str, entry: Mapping[str, Any], known: Mapping[str, Any]) -> Dataset:
     place = f"datasets.{name}"
     source, path = entry.get("source"), entry.get("path")
     if source is None and not (entry.get("loader") and path and entry.get("classes")):
@@ -365,10 +376,6 @@ def _dataset(
         raise UserError(
             f"{place} needs a 'path': the folder with the images of {source!r}, which can't be "
             "downloaded."
-        )
-    if path is not None and not os.path.exists(path) and not (planning and source):
-        raise UserError(
-            f"{place}.path must be an existing file or folder, got {path!r}, which does not exist."
         )
     split, images = entry.get("split"), entry.get("images")
     counts = {part: int(count) for part, count in _pairs(row.get("images", ""))}

@@ -10,11 +10,26 @@ from bandlimit.errors import UserError
 from bandlimit.settings import ATTACKS  # noqa: F401 (read by the Snakefile)
 
 
-def load_settings(config, home, planning):
+def load_settings(config, home):
     """Return the checked settings, or end with one sentence."""
     try:
         check_writable("results")
-        return settings.load(config, home, planning=planning)
+        return settings.load(config, home)
+    except UserError as error:
+        sys.exit(f"Error: {error}")
+
+
+def check_ready(study, local):
+    """End with one sentence where a run that is about to start lacks a folder or a card.
+
+    Planning a run needs neither; nor does the head of a cluster need the card.
+    """
+    try:
+        settings.check_paths(study)
+        if study.device == "cuda" and local:
+            from bandlimit import models
+
+            models.device("cuda")
     except UserError as error:
         sys.exit(f"Error: {error}")
 
@@ -75,6 +90,12 @@ def gate_files(study, model):
         f"results/evaluations/{dataset}/{model}/clean/undefended/1of1.parquet"
         for dataset in study.gates(model)
     ]
+
+
+def gate_of(study, wildcards):
+    """Return (accuracy, tolerance) where the job judges the whole gate dataset, or None."""
+    whole = wildcards.shard == "1of1"
+    return study.gate(wildcards.dataset, wildcards.model) if whole else None
 
 
 def attack_parameters(study, wildcards):

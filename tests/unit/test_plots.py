@@ -1,4 +1,5 @@
 import copy
+import functools
 import os
 import subprocess
 import sys
@@ -138,6 +139,12 @@ DRAWINGS = {
 }
 
 
+@functools.cache
+def drawn(name):
+    """Return a figure that tests only look at."""
+    return DRAWINGS[name]()
+
+
 def labels(figure):
     return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
 
@@ -215,7 +222,7 @@ def assert_equal_files(folder):
     ],
 )
 def test_figures_name_what_they_show(name, panels, width, legend, text):
-    figure = DRAWINGS[name]()
+    figure = drawn(name)
     assert len(figure.axes) == panels
     assert figure.get_figwidth() == width
     assert set(legend) <= set(labels(figure))
@@ -225,7 +232,7 @@ def test_figures_name_what_they_show(name, panels, width, legend, text):
 
 @pytest.mark.parametrize("name", DRAWINGS)
 def test_no_text_leaves_the_figure_or_covers_a_legend(name):
-    figure = DRAWINGS[name]()
+    figure = drawn(name)
     page = figure.bbox
     for artist in [*figure.axes, *figure.legends]:
         box = artist.get_tightbbox()
@@ -404,20 +411,19 @@ def test_settings_of_matplotlib_are_neither_changed_nor_used(tmp_path):
 
 @pytest.mark.parametrize("name", DRAWINGS)
 def test_equal_figures_give_equal_bytes(name, tmp_path):
-    plots.save(DRAWINGS[name](), *paths_in(tmp_path, "a"), CERTIFICATE)
+    plots.save(drawn(name), *paths_in(tmp_path, "a"), CERTIFICATE)
     plots.save(DRAWINGS[name](), *paths_in(tmp_path, "b"), CERTIFICATE)
     assert_equal_files(tmp_path)
 
 
 def test_a_figure_may_be_saved_again(tmp_path):
-    figure = DRAWINGS["training"]()
-    plots.save(figure, *paths_in(tmp_path, "a"), CERTIFICATE)
-    plots.save(figure, *paths_in(tmp_path, "b"), CERTIFICATE)
+    plots.save(drawn("training"), *paths_in(tmp_path, "a"), CERTIFICATE)
+    plots.save(drawn("training"), *paths_in(tmp_path, "b"), CERTIFICATE)
     assert_equal_files(tmp_path)
 
 
 def test_another_process_at_another_time_gives_equal_bytes(tmp_path):
-    plots.save(DRAWINGS["epsilon"](), *paths_in(tmp_path, "a"), CERTIFICATE)
+    plots.save(drawn("epsilon"), *paths_in(tmp_path, "a"), CERTIFICATE)
     code = (
         "import sys; from pathlib import Path; import test_plots as t;"
         "t.plots.save(t.DRAWINGS['epsilon'](), *t.paths_in(Path(sys.argv[1]), 'b'), t.CERTIFICATE)"
@@ -438,7 +444,7 @@ def test_another_process_at_another_time_gives_equal_bytes(tmp_path):
 
 def test_certificates_come_back_from_all_formats(tmp_path):
     paths = paths_in(tmp_path)
-    plots.save(DRAWINGS["radius"](), *paths, CERTIFICATE)
+    plots.save(drawn("radius"), *paths, CERTIFICATE)
     for path in paths:
         assert plots.read_certificate(path) == CERTIFICATE
         # What a picture is shows by its content, whatever it was renamed to.
@@ -454,7 +460,7 @@ def test_pictures_have_the_promised_form(tmp_path):
     from PIL import Image
 
     png, pdf, svg = paths_in(tmp_path)
-    plots.save(DRAWINGS["radius"](), png, pdf, svg, CERTIFICATE)
+    plots.save(drawn("radius"), png, pdf, svg, CERTIFICATE)
     with Image.open(png) as image:
         assert image.width == round(3.4 * 300)
         assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1)
@@ -466,7 +472,7 @@ def test_pictures_have_the_promised_form(tmp_path):
 
 def test_pictures_without_certificate_are_refused(tmp_path):
     for path in paths_in(tmp_path):
-        DRAWINGS["radius"]().savefig(path)
+        drawn("radius").savefig(path)
         with pytest.raises(UserError, match="carries no certificate"):
             plots.read_certificate(path)
 

@@ -15,7 +15,7 @@ rule evaluate_undefended:
     resources:
         gpu=helpers.gpus(study),
     params:
-        gate=lambda wildcards: study.gate(wildcards.dataset, wildcards.model),
+        gate=lambda wildcards: helpers.gate_of(study, wildcards),
         device=study.device,
     message:
         "Evaluating {wildcards.model} on {wildcards.dataset}, {wildcards.shard}"
