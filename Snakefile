@@ -22,6 +22,9 @@ import helpers
 configfile: "config.yaml"
 
 
+report: "workflow/report/workflow.rst"
+
+
 study = helpers.load_settings(config, workflow.basedir)
 code = helpers.code_of(workflow.basedir)
 

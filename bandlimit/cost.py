@@ -7,8 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from bandlimit import attacks
-from bandlimit.attacks import FGSM, PGD, CarliniWagnerL2, DeepFoolL2, DeepFoolLinf, FGSMMinimal
-from bandlimit.attacks import PGDMinimal
+from bandlimit.attacks import (
+    FGSM,
+    PGD,
+    CarliniWagnerL2,
+    DeepFoolL2,
+    DeepFoolLinf,
+    FGSMMinimal,
+    PGDMinimal,
+)
 from bandlimit.defenses.sweep import Setting, forwards
 from bandlimit.settings import Experiment, Settings
 
@@ -108,10 +115,10 @@ def report(settings: Settings) -> str:
             f"{'?' if row.images is None else f'{row.images:,}'} | {row.attack_forwards:,} | "
             f"{row.defense_forwards:,} | {_size(row.stored)} |"
         )
-    lines.append(
-        f"| **all** | | | | {sum(row.attack_forwards for row in rows):,} | "
-        f"{sum(row.defense_forwards for row in rows):,} | {_size(sum(row.stored for row in rows))} |"
-    )
+    attack = sum(row.attack_forwards for row in rows)
+    defense = sum(row.defense_forwards for row in rows)
+    stored = _size(sum(row.stored for row in rows))
+    lines.append(f"| **all** | | | | {attack:,} | {defense:,} | {stored} |")
     return "\n".join(lines)
 
 

@@ -175,7 +175,7 @@ def summary(records: pd.DataFrame, names: Sequence[Sequence[str]]) -> pd.DataFra
     """
     rows = []
     for name in dict.fromkeys(map(tuple, names)):
-        of_attack = records[(records[GROUP] == name).all(axis=1)]
+        of_attack = records[(records[GROUP] == list(name)).all(axis=1)]
         for kind in KINDS:
             rows.append(
                 dict(zip(GROUP, name, strict=True))

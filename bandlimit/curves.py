@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from bandlimit.metrics import wilson
-from bandlimit.settings import MINIMAL
+from bandlimit.settings import FIXED, MINIMAL
 
 COLUMNS = ["dataset", "model", "attack", "epsilon", "radius", "directions"]
 RATES = ["adversarial", "defense_rate", "low", "high"]
@@ -56,7 +56,10 @@ def by_radius(
 def by_epsilon(
     rates: pd.DataFrame, experiments: Sequence[Mapping[str, Any]], epsilons: Sequence[float]
 ) -> pd.DataFrame:
-    """Return the defence rates of minimal attacks over epsilon, at each experiment's main setting.
+    """Return the defence rates over epsilon at each experiment's main setting.
+
+    Minimal attacks ran once, and epsilon admits what they found; an attack at fixed epsilon has the
+    epsilons it ran at, which are drawn whether asked for or not.
 
     Args:
         rates: as `metrics.defense_rates` gives them, with dataset, model, attack and epsilon.
@@ -69,10 +72,9 @@ def by_epsilon(
     parts = [
         rates[
             _is_of(rates, experiment)
-            & rates["attack"].isin(MINIMAL)
             & (rates["radius"] == experiment["radius"])
             & (rates["directions"] == experiment["directions"])
-            & asked
+            & (asked | rates["attack"].isin(FIXED))
         ]
         for experiment in experiments
     ]

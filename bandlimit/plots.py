@@ -27,7 +27,6 @@ import seaborn
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
-from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
@@ -211,17 +210,15 @@ def _panels(
     return figure, list(grid[:count])
 
 
-def _legend(figure: Figure, entries: Mapping[str, Any]) -> Legend | None:
+def _legend(figure: Figure, entries: Mapping[str, Any]) -> None:
     """Put a legend of all panels below them; the figure grows, the panels keep their size."""
     if not entries:
-        return None
+        return
     width, height = figure.get_size_inches()
     rows = math.ceil(len(entries) / (2 if width < PAGE else 4))
     columns = math.ceil(len(entries) / rows)
     figure.set_size_inches(width, height + 0.08 + 0.17 * rows)
-    return figure.legend(
-        list(entries.values()), list(entries), loc="outside lower center", ncols=columns
-    )
+    figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=columns)
 
 
 def _done(figure: Figure) -> Figure:
@@ -702,7 +699,7 @@ def crossings(frame: pd.DataFrame) -> Figure:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
             axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g}"))
             axes.set_xlabel("ReLU layer")
-        _label_left(grid, "units that change side (%)")
+        _label_left(grid, "hyperplanes crossed (%)")
         _legend(figure, _sorted_entries(entries, KIND_STYLE))
         return _done(figure)
 

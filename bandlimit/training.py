@@ -370,14 +370,17 @@ def _checked_augmentation(augmentation: Mapping[str, Any]) -> tuple[bool, int]:
 
 @contextmanager
 def _deterministic() -> Iterator[None]:
-    """Allow deterministic kernels only; restore this and the number of threads afterwards."""
+    """Use deterministic kernels and one thread in each; restore both settings afterwards.
+
+    One thread also where no sum depends on it: helpers would wait busily beside the workers.
+    """
     before = torch.get_num_threads()
     strict = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     try:
         yield
     finally:
-        # A worker that set its own number also set the one that new threads begin with.
         torch.set_num_threads(before)
         torch.use_deterministic_algorithms(strict, warn_only=warn_only)

@@ -19,7 +19,8 @@ def main(job):
             job.input.adversarial,
             job.input.dataset,
             shard=w["shard"],
-            size=BATCH[max(model.shape[1:]) <= 64],
+            # A card takes more in one pass, and would pad what is less.
+            size=max(BATCH[max(model.shape[1:]) <= 64], model.network.size),
             segments=p.segments,
             seed=p.seed,
             dataset_name=w["dataset"],

@@ -58,11 +58,11 @@ def main(job):
         latex=job.output.latex,
         csv=job.output.csv,
         title="Section 2.2: hyperplanes crossed by adversarial and by random perturbations",
-        note="Units whose pre-activation changes side between the clean and the perturbed image, as "
-        "a mean over ReLU layers and then over images, with 95% t intervals over images; a ReLU6 "
-        "unit has two hyperplanes. 'On the way' counts all changes along the straight path. Random "
-        "perturbations have the L2 norm of the adversarial one of the same image. Reported "
-        "numbers are the document's, which has no control.",
+        note="Units whose pre-activation changes side between the clean and the perturbed image: a "
+        "mean over ReLU layers, then over images, with 95% t intervals over images; a ReLU6 unit "
+        "has two hyperplanes. 'On the way' counts all changes along the straight path, seen in "
+        f"{p.segments} parts. Random perturbations have the L2 norm of the adversarial one of the "
+        "same image. Reported numbers are the document's, which has no control.",
         certificate=certificate,
     )
     layers = pa.Table.from_pandas(crossings.by_layer(counted), preserve_index=False)

@@ -93,8 +93,8 @@ TABLES = {
         },
         "Theorem 2.7: Fourier transform of one linear piece",
         "Measured is a Monte Carlo mean over a random piece. The document's form lacks the factor "
-        "i / |det A|, which is i n! times the volume of the piece: a tiny region adds a term that is "
-        "broad in frequency but small in proportion to its volume.",
+        "i / |det A|, which is i n! times the volume of the piece: a tiny region adds a term that "
+        "is broad in frequency but small in proportion to its volume.",
     ),
     "equation_6": (
         theory.equation_6_records,
@@ -130,9 +130,9 @@ TABLES = {
             "floor": Column("Floor 1/(6K+1)", 4),
         },
         "Equations 6 to 8: response of the sampler that is used",
-        "The sampler of eq. 8 takes three radii along K directions and the image itself. Its response "
-        "does not fall to 0 as that of the ball of eq. 6 does, but to the weight of the image, and "
-        "single draws scatter about it. The document derives the ball's response only.",
+        "The sampler of eq. 8 takes three radii along K directions and the image itself. Its "
+        "response does not fall to 0 as that of the ball of eq. 6 does, but to the weight of the "
+        "image, and single draws scatter about it. The document derives the ball's response only.",
     ),
 }
 

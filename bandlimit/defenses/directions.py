@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from bandlimit import keys
 from bandlimit.errors import UserError
+from bandlimit.models import MicroBatches
 
 Sampler = Literal["random", "approximate", "exact", "last_layer", "random_units"]
 SAMPLERS: tuple[Sampler, ...] = ("random", "approximate", "exact", "last_layer", "random_units")
@@ -71,6 +72,25 @@ def hyperplane_directions(
     Raises:
         UserError: more units are asked for than a layer has.
     """
+    if isinstance(network, MicroBatches):
+        # Its own threads would hide the pre-activations from the gradient.
+        network = network.network
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)  # kernels sum in another order for another number of threads
+        with torch.enable_grad():
+            return _towards(network, u, sampler, counts, generator)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _towards(
+    network: nn.Module,
+    u: Tensor,
+    sampler: Sampler,
+    counts: Sequence[int],
+    generator: torch.Generator | None,
+) -> Tensor:
     layers = [module for module in network.modules() if isinstance(module, nn.Linear)]
     outputs: dict[nn.Module, Tensor] = {}
     hooks = [
@@ -79,12 +99,10 @@ def hyperplane_directions(
     ]
     point = u.detach().unsqueeze(0).requires_grad_(True)
     try:
-        with torch.enable_grad():
-            network(point)
+        network(point)
     finally:
         for hook in hooks:
             hook.remove()
-    # A network may be fed padded micro-batches: the first row is the input.
     pre = [outputs[layer][0].flatten() for layer in layers]
 
     def gradient(z: Tensor) -> Tensor:

@@ -171,9 +171,7 @@ def test_clipped_samples_are_valid_pixels():
             assert pixels.min() >= -1e-6 and pixels.max() <= 1 + 1e-6
             return super().forward(u)
 
-    defense = post_averaging(
-        classifier(Check()), radius=50.0, directions=2, name=NAME, clip=True
-    )
+    defense = post_averaging(classifier(Check()), radius=50.0, directions=2, name=NAME, clip=True)
     defense.bind(ids(1))(images(1))
 
 
@@ -219,8 +217,7 @@ def test_squads_choose_the_output_of_least_entropy():
     model, x = classifier(Affine()), images(3)
     squads = [Squad(radius=0.1, directions=2), Squad(radius=400.0, directions=8)]
     single = [
-        PostAveraging(model, [squad], name=NAME, draws="fixed").bind(ids(3))(x)
-        for squad in squads
+        PostAveraging(model, [squad], name=NAME, draws="fixed").bind(ids(3))(x) for squad in squads
     ]
     both = PostAveraging(model, squads, name=NAME, draws="fixed").bind(ids(3))(x)
     # Steps of 0.1 leave the sharp output of the network; steps of 400 flatten it.
@@ -271,12 +268,21 @@ def test_nearest_hyperplanes_of_an_affine_network():
         hyperplane_directions(network, u, sampler="approximate", counts=(6,))
 
 
+@pytest.mark.parametrize("sampler", ["approximate", "exact", "last_layer", "random_units"])
+def test_boundary_directed_defence_of_a_loaded_model(small, sampler):
+    x = images(2, small.shape)
+    defense = post_averaging(small, radius=2.0, directions=3, name=NAME, sampler=sampler)
+    with torch.no_grad():
+        together = defense.bind(ids(2))(x)
+        alone = defense.bind(ids(2)[1:])(x[1:])
+    assert torch.isfinite(together).all()
+    assert torch.equal(together[1:], alone)
+
+
 def test_sweep_equals_the_module_at_every_setting(small):
     x, labels = images(3, small.shape), torch.tensor([0, 1, 2])
     settings = [sweep.Setting(3.0, 2, draws=2), sweep.Setting(3.0, 4), sweep.Setting(6.0, 2)]
-    judgements = list(
-        sweep.sweep(small, evaluator(small), x, ids(3), labels, settings, name=NAME)
-    )
+    judgements = list(sweep.sweep(small, evaluator(small), x, ids(3), labels, settings, name=NAME))
     assert len(judgements) == 4
     for judgement in judgements:
         setting = judgement.setting

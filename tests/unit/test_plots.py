@@ -404,7 +404,7 @@ def test_settings_of_matplotlib_are_neither_changed_nor_used(tmp_path):
     before = copy.deepcopy(dict(matplotlib.rcParams))
     plots.save(DRAWINGS["radius"](), *paths_in(tmp_path, "a"), CERTIFICATE)
     assert dict(matplotlib.rcParams) == before
-    with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "red", "savefig.dpi": 50}):
+    with matplotlib.rc_context({"font.size": 20, "axes.titleweight": "bold"}):
         plots.save(DRAWINGS["radius"](), *paths_in(tmp_path, "b"), CERTIFICATE)
     assert_equal_files(tmp_path)
 

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import copy
 import logging
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import safetensors.torch
 import torch
 
-from bandlimit import models, store
+from bandlimit import architectures, keys, models, store
 from bandlimit.errors import UserError
 from bandlimit.training import augment, learning_rate_at, train
 
@@ -134,6 +136,34 @@ def test_learns_and_saves_what_it_learned(dataset, tmp_path, caplog):
     right = logits.argmax(1).numpy() == table["label"].to_numpy()
     assert right.mean() > 0.9
     assert b'"certificate":"{\\"rule\\": \\"train\\"}"' in out.read_bytes()[:20_000]
+
+
+def test_one_step_is_nesterovs_on_the_mean_gradient_of_two_halves(dataset, tmp_path):
+    out = tmp_path / "toy.safetensors"
+    lr, momentum, decay = 0.3, 0.5, 0.01
+    recipe = RECIPE | {"learning_rate": lr, "momentum": momentum, "weight_decay": decay}
+    train(dataset, out, **recipe | {"batch_size": 64, "augmentation": {}})
+
+    table = store.read(dataset)
+    order = torch.randperm(64, generator=keys.generator(1, "training", "toy", 0))
+    inputs = (torch.from_numpy(store.images_of(table) / np.float32(255)) - 0.5)[order] / 0.25
+    labels = torch.from_numpy(table["label"].to_numpy().copy())[order]
+    with torch.random.fork_rng():
+        torch.manual_seed(keys.derive(1, "initial_weights", "toy"))
+        network = architectures.build("cifar_resnet20", classes=4, channels=1).train()
+    halves = [network, copy.deepcopy(network)]
+    for half, x, y in zip(halves, inputs.split(32), labels.split(32), strict=True):
+        (torch.nn.functional.cross_entropy(half(x), y) / 2).backward()
+    saved = safetensors.torch.load_file(out)
+    rate = 0.1 * lr  # of the first step
+    for name, weight in network.named_parameters():
+        gradient = weight.grad + halves[1].get_parameter(name).grad + decay * weight.detach()
+        expected = weight.detach() - rate * (1 + momentum) * gradient
+        torch.testing.assert_close(saved[name], expected, rtol=1e-4, atol=1e-5)
+    for name in ("bn1.running_mean", "layer3.2.bn2.running_var"):
+        expected = (network.get_buffer(name) + halves[1].get_buffer(name)) / 2
+        torch.testing.assert_close(saved[name], expected)
+        assert not torch.allclose(saved[name], network.get_buffer(name), rtol=1e-4)
 
 
 def test_history_counts_only_full_batches(dataset, tmp_path):

@@ -206,6 +206,7 @@ rule table_crossings:
     params:
         names=helpers.crossing_names(study),
         epsilon=study.epsilon,
+        segments=study.theory["segments"],
     message:
         "Section 2.2: hyperplanes crossed"
     script:
@@ -293,6 +294,7 @@ rule figure_1:
         "../../envs/bandlimit.yaml"
     params:
         parts=helpers.REGION_PARTS,
+        seed=study.theory["figure_1_seed"],
     message:
         "Figure 1: linear regions"
     script:

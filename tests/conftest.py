@@ -1,0 +1,275 @@
+"""A tiny project and one finished run of it, which the tests of the workflow share."""
+
+from __future__ import annotations
+
+import copy
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+
+HOME = Path(__file__).parents[1]
+CODE = (
+    "Snakefile",
+    "bandlimit",
+    "config.yaml",
+    "envs",
+    "profiles",
+    "requirements.lock",
+    "scripts",
+    "workflow",
+)
+FOLDER = "läuft überall"
+"""Name of the project's folder: a path with a space and letters beyond ASCII works."""
+
+MODEL = {
+    "architecture": "cifar_resnet20",
+    "classes": 10,
+    "shape": [1, 28, 28],
+    "mean": [0.286],
+    "std": [0.353],
+}
+CONFIG = {
+    "device": "cpu",
+    "datasets": {"tiny": {"loader": "imagefolder", "path": "own images", "classes": 10}},
+    "models": {
+        "model_a": {"path": "weights/a.th", **MODEL},
+        "model_b": {"path": "weights/b.th", **MODEL},
+    },
+    "bandlimiting": {
+        "epsilon": "8/255",
+        "epsilons": ["4/255", "8/255", "16/255"],
+        "experiments": [
+            {
+                "dataset": "tiny",
+                "model": "model_a",
+                "document": "CIFAR-10",
+                "radius": 2,
+                "directions": 3,
+                "draws": 2,
+                "radii": [1, 2, 4],
+                "directions_sweep": [2, 3],
+                "attacks": {
+                    "fgsm_minimal": {"max_epsilon": 0.1},
+                    "pgd_minimal": {"steps": 5, "binary_search_steps": 4},
+                    "pgd": {"steps": 3, "epsilons": ["8/255"]},
+                },
+                "crossings": ["pgd_minimal"],
+                "samplers": ["random", "last_layer"],
+            },
+            {
+                "dataset": "tiny",
+                "model": "model_b",
+                "radius": 2,
+                "directions": 2,
+                "attacks": {"fgsm_minimal": {"max_epsilon": 0.1}},
+            },
+        ],
+        "theory": {"segments": 4},
+    },
+}
+"""Two models on one dataset, all kinds of attacks and settings, and as little of each as shows."""
+
+
+class Project:
+    """A copy of the code in a folder of its own, with its configuration."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config = copy.deepcopy(CONFIG)
+
+    def command(self, *arguments: str, config: dict | None = None) -> list[str]:
+        """Return a command line of Snakemake; a config of None is the project's own."""
+        path = self.folder / "overlay.yaml"
+        path.write_text(yaml.safe_dump(config or self.config), encoding="utf-8")
+        cores = () if "--cores" in arguments else ("--cores", "2")
+        start = [sys.executable, "-m", "snakemake", "--configfile", path.name]
+        return [*start, *cores, *arguments]
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of a run, in which two jobs do not wait for each other."""
+        drop = ("SNAKEMAKE_PROFILE", "PYTHONPATH")
+        kept = {name: value for name, value in os.environ.items() if name not in drop}
+        return {**kept, "OMP_WAIT_POLICY": "passive", "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def run(self, *arguments: str, config: dict | None = None) -> subprocess.CompletedProcess:
+        """Run Snakemake to its end; standard output and standard error come as one text."""
+        return subprocess.run(
+            self.command(*arguments, config=config),
+            cwd=self.folder,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            timeout=900,
+        )
+
+    def complete(self, *arguments: str, config: dict | None = None) -> None:
+        """Run Snakemake, and fail the test with its output where it fails."""
+        done = self.run(*arguments, config=config)
+        assert done.returncode == 0, f"{done.stdout[-6000:]}\n{self.logs()}"
+
+    def logs(self) -> str:
+        """Return what failed jobs wrote to their logs."""
+        texts = (path.read_text(encoding="utf-8") for path in self.folder.glob("logs/**/*.log"))
+        return "\n".join(text[-3000:] for text in texts if "ERROR" in text)
+
+    def plan(self, config: dict | None = None) -> dict[str, str]:
+        """Return the outputs that a run would make, each with its rule."""
+        done = self.run("--summary", config=config)
+        assert done.returncode == 0, done.stdout[-3000:]
+        lines = [line.split("\t") for line in done.stdout.splitlines()]
+        head = next(cells for cells in lines if cells[0] == "output_file")
+        rows = [dict(zip(head, cells, strict=True)) for cells in lines if len(cells) == len(head)]
+        return {row["output_file"]: row["rule"] for row in rows[1:] if row["plan"] != "no update"}
+
+    def jobs(self, config: dict | None = None) -> Counter[str]:
+        """Return how many jobs of each rule a run would start, by the table of a dry-run."""
+        done = self.run("--dry-run", config=config)
+        assert done.returncode == 0, done.stdout[-3000:]
+        if "Nothing to be done" in done.stdout:
+            return Counter()
+        table = done.stdout.rpartition("Job stats:")[2].partition("\n\n")[0].split("\n")[3:]
+        cells = (line.split() for line in table if line.strip())
+        return Counter({rule: int(count) for rule, count in cells if rule not in ("all", "total")})
+
+    @contextmanager
+    def edited(self, name: str, edit):
+        """Change the text of a file by a function; afterwards it is as it was, and as old."""
+        path = self.folder / name
+        before, times = path.read_bytes(), path.stat()
+        changed = edit(before.decode("latin-1")).encode("latin-1")
+        assert changed != before
+        path.write_bytes(changed)
+        try:
+            yield
+        finally:
+            path.write_bytes(before)
+            os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+    def results(self) -> list[Path]:
+        """Return all files of results, benchmarks excepted, relative to the project."""
+        folder = self.folder / "results"
+        paths = (path for path in folder.rglob("*") if path.is_file())
+        kept = (path for path in paths if path.relative_to(folder).parts[0] != "benchmarks")
+        return sorted(path.relative_to(self.folder) for path in kept)
+
+
+def build(parent: Path, data: Path) -> Project:
+    """Copy the code and the data of the tiny project into a folder."""
+    folder = parent / FOLDER
+    folder.mkdir(parents=True)
+    for name in CODE:
+        source = HOME / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source, folder / name)
+    shutil.copytree(data, folder, dirs_exist_ok=True)
+    return Project(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory) -> Path:
+    """Return a folder with 20 images of Fashion-MNIST by class and two briefly fitted ResNets."""
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    from bandlimit import architectures, store
+
+    folder = tmp_path_factory.mktemp("data")
+
+    def shipped(split: str, count: int) -> tuple[np.ndarray, np.ndarray]:
+        table = store.read(HOME / f"data/fashion_mnist/{split}.parquet").slice(0, count)
+        return store.images_of(table), table["label"].to_numpy()
+
+    images, labels = shipped("test", 200)
+    for label in range(10):
+        place = folder / f"own images/class {label}"
+        place.mkdir(parents=True)
+        for row in np.flatnonzero(labels == label)[:2]:
+            Image.fromarray(images[row, 0]).save(place / f"{row:03d}.png")
+
+    images, labels = shipped("train", 400)
+    x = (torch.from_numpy(images.copy()) / 255 - MODEL["mean"][0]) / MODEL["std"][0]
+    one_hot = torch.nn.functional.one_hot(torch.from_numpy(labels.copy()), 10).float()
+    (folder / "weights").mkdir()
+    for seed, name in enumerate("ab"):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = architectures.build(MODEL["architecture"], classes=10, channels=1)
+        _fit_last_layer(network, x, one_hot)
+        torch.save(network.state_dict(), folder / f"weights/{name}.th")
+    return folder
+
+
+def _fit_last_layer(network, x, one_hot) -> None:
+    """Fit the last layer of a random network by ridge regression: right on half of the images."""
+    import torch
+
+    features = []
+    last = next(m for m in reversed(list(network.modules())) if isinstance(m, torch.nn.Linear))
+    hook = last.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0]))
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        network.train()(x)
+        network.eval()(x)
+        hook.remove()
+        inputs = torch.cat([features[-1], torch.ones(len(x), 1)], dim=1)
+        square = inputs.T @ inputs + 0.1 * torch.eye(inputs.shape[1])
+        weights = torch.linalg.solve(square, inputs.T @ one_hot) * 20
+        last.weight.copy_(weights[:-1].T)
+        last.bias.copy_(weights[-1])
+
+
+@pytest.fixture
+def project(tmp_path, tiny_data) -> Project:
+    """Return a project of which nothing has been run."""
+    return build(tmp_path, tiny_data)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory, tiny_data) -> Project:
+    """Return the project after a complete run. Tests leave it as it is."""
+    project = build(tmp_path_factory.mktemp("tiny_run"), tiny_data)
+    project.complete()
+    return project
+
+
+@pytest.fixture(scope="session")
+def resumed_run(tmp_path_factory, tiny_data) -> Project:
+    """Return the project after a run elsewhere that was killed, and then run again on one core."""
+    project = build(tmp_path_factory.mktemp("resumed_run"), tiny_data)
+    running = subprocess.Popen(
+        project.command("--cores", "1"),
+        cwd=project.folder,
+        env=project.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 300
+        while not list(project.folder.glob("results/adversarial/**/*.parquet")):
+            assert running.poll() is None, project.logs()
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+    finally:
+        # Nobody is asked first: neither Snakemake nor the job it runs can clean up.
+        os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+    project.unfinished = len(project.results())
+    project.complete("--cores", "1")
+    return project

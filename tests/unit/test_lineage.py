@@ -1,0 +1,250 @@
+import hashlib
+import inspect
+import json
+import shutil
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from bandlimit import lineage
+from bandlimit.errors import UserError
+
+HOME = Path(__file__).parents[2]
+SCRIPTS = sorted(path.stem for path in (HOME / "scripts").glob("*.py"))
+
+TREE = {
+    "scripts/draw.py": "from bandlimit import plots\nfrom job import run\n",
+    "scripts/deep.py": "def main():\n    import bandlimit.attacks.fixed\n",
+    "scripts/name.py": "from bandlimit.attacks import fixed, PGD\n",
+    "scripts/alone.py": "import os, json.decoder\nfrom collections import abc\n",
+    "scripts/job.py": "from bandlimit import lineage\n",
+    "bandlimit/__init__.py": "",
+    "bandlimit/errors.py": "",
+    "bandlimit/lineage.py": "def late():\n    from bandlimit.store import sha256\n",
+    "bandlimit/store.py": "from bandlimit.errors import UserError\n",
+    "bandlimit/plots.py": "import bandlimit.lineage as line\n",
+    "bandlimit/one.py": "if True:\n    from bandlimit import two\n",
+    "bandlimit/two.py": "try:\n    from bandlimit import one\nexcept ImportError:\n    pass\n",
+    "bandlimit/attacks/__init__.py": "from bandlimit.attacks.base import PGD\n",
+    "bandlimit/attacks/base.py": "from bandlimit import one\n",
+    "bandlimit/attacks/fixed.py": "",
+    "bandlimit/attacks/other.py": "",
+    "elsewhere/bandlimit/plots.py": "",
+}
+
+
+@pytest.fixture
+def home(tmp_path):
+    for name, text in TREE.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+# What a script reaches --------------------------------------------------------------------------
+
+ATTACKS = [
+    "bandlimit/__init__.py",
+    "bandlimit/attacks/__init__.py",
+    "bandlimit/attacks/base.py",
+    "bandlimit/attacks/fixed.py",
+    "bandlimit/one.py",
+    "bandlimit/two.py",
+]
+
+
+@pytest.mark.parametrize(
+    ("script", "reached"),
+    [
+        # Over a module beside the script, and an import inside a function.
+        (
+            "draw",
+            [
+                "bandlimit/__init__.py",
+                "bandlimit/errors.py",
+                "bandlimit/lineage.py",
+                "bandlimit/plots.py",
+                "bandlimit/store.py",
+                "scripts/job.py",
+            ],
+        ),
+        # A module deep in a package: its packages run too; a circle ends; 'other' is not reached.
+        ("deep", ATTACKS),
+        ("name", ATTACKS),
+        ("alone", []),
+    ],
+)
+def test_imports_are_followed(home, script, reached):
+    assert lineage.reach(f"scripts/{script}.py", home) == [f"scripts/{script}.py", *reached]
+
+
+def test_the_folder_may_have_any_name(home, tmp_path_factory):
+    other = tmp_path_factory.mktemp("läuft überall") / "copy"
+    shutil.copytree(home, other)
+    assert lineage.reach("scripts/draw.py", other) == lineage.reach("scripts/draw.py", home)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_what_a_script_reaches_is_there(script):
+    files = lineage.reach(f"scripts/{script}.py", HOME)
+    assert all((HOME / path).is_file() for path in files)
+    assert len(files) == len(set(files))
+    assert "bandlimit/__init__.py" in files
+
+
+@pytest.mark.parametrize(
+    ("script", "not_reached"),
+    [
+        ("attack", ["defenses/sweep", "plots", "theory", "metrics", "tables", "training"]),
+        ("evaluate_post_averaging", ["attacks/minimal", "plots", "theory", "metrics", "training"]),
+        ("figure_2", ["models", "datasets", "attacks/minimal", "theory", "tables"]),
+        ("table_1", ["models", "datasets", "attacks/minimal", "theory", "plots"]),
+        ("theory", ["models", "datasets", "plots", "metrics"]),
+        ("make_dataset", ["models", "attacks/minimal", "defenses/sweep", "plots", "theory"]),
+    ],
+)
+def test_scripts_reach_no_more_than_they_need(script, not_reached):
+    """A module that is reached without need would re-run attacks for a colour."""
+    files = lineage.reach(f"scripts/{script}.py", HOME)
+    assert [name for name in not_reached if f"bandlimit/{name}.py" in files] == []
+
+
+def used_by(module):
+    """Yield the modules of the library whose objects a loaded module holds."""
+    for value in vars(module).values():
+        name = value.__name__ if isinstance(value, types.ModuleType) else None
+        if inspect.isclass(value) or inspect.isfunction(value):
+            name = value.__module__
+        # Python itself binds the parts of a package to it.
+        part = isinstance(value, types.ModuleType) and f"{name}.".startswith(f"{module.__name__}.")
+        if name is not None and name.split(".")[0] == "bandlimit" and not part:
+            yield name
+
+
+def test_no_module_uses_another_that_it_does_not_reach():
+    """What Python itself bound at import, against what the text says."""
+    paths = [path for path in (HOME / "bandlimit").rglob("*.py")]
+    for path in paths:
+        parts = path.relative_to(HOME).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        module = __import__(name, fromlist=["x"])
+        reached = {HOME / file for file in lineage.reach(path.relative_to(HOME), HOME)}
+        for used in used_by(module):
+            file = Path(inspect.getfile(sys.modules[used])).resolve()
+            assert file in {p.resolve() for p in reached}, f"{name} uses {used}"
+
+
+# Certificates -----------------------------------------------------------------------------------
+
+
+def proof(home, **changes):
+    arguments = {
+        "rule": "attack",
+        "params": {"seed": 1, "epsilons": [8 / 255], "wildcards": {"model": "a"}},
+        "inputs": {"results/a.parquet": str(home / "bandlimit/store.py"), "images": str(home)},
+        "code": ["scripts/draw.py", "bandlimit/plots.py"],
+        "lock": "requirements.lock",
+        "home": home,
+        "device": "cpu",
+    }
+    return lineage.certificate(**(arguments | changes))
+
+
+def digest(text):
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@pytest.fixture
+def locked(home):
+    (home / "requirements.lock").write_text("torch==2", encoding="utf-8")
+    return home
+
+
+def test_a_certificate_names_all_that_made_a_file(locked):
+    found = proof(locked)
+    assert found["format"] == lineage.FORMAT
+    assert found["rule"] == "attack"
+    assert found["params"]["epsilons"] == [8 / 255]
+    assert found["inputs"]["results/a.parquet"] == digest(TREE["bandlimit/store.py"])
+    assert found["code"] == {
+        "scripts/draw.py": digest(TREE["scripts/draw.py"]),
+        "bandlimit/plots.py": digest(TREE["bandlimit/plots.py"]),
+    }
+    assert found["lock"] == digest("torch==2")
+    assert found["device"] == "cpu"
+    assert found["versions"]["python"].split(".")[0] == "3"
+    assert {"torch", "numpy", "pyarrow", "snakemake"} <= set(found["versions"])
+    # It names no place of the machine, and is the same each time.
+    assert str(locked) not in json.dumps(found)
+    assert proof(locked) == found
+
+
+def test_a_parameter_that_is_no_json_is_refused(locked):
+    with pytest.raises(TypeError):
+        proof(locked, params={"epsilon": {1, 2}})
+
+
+def git(home, *arguments):
+    name = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+    subprocess.run(["git", "-C", str(home), *name, *arguments], check=True, capture_output=True)
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_commit_and_state_of_the_tree(locked, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(locked.parent))
+    assert proof(locked)["commit"] is None
+    git(locked, "init", "-q")
+    git(locked, "add", ".")
+    git(locked, "commit", "-q", "-m", "a")
+    found = proof(locked)
+    assert len(found["commit"]) == 40
+    assert found["clean"] is True
+    (locked / "notes.txt").write_text("not tracked")
+    assert proof(locked)["clean"] is True
+    (locked / "scripts/draw.py").write_text("import os\n")
+    changed = proof(locked)
+    assert changed["clean"] is False
+    assert changed["commit"] == found["commit"]
+    assert changed["code"]["scripts/draw.py"] == digest("import os\n")
+
+
+# In text files ----------------------------------------------------------------------------------
+
+TRICKY = {"note": 'a--b---c-->"}{\\ <!-- größer\n%', "n": -1e-9, "list": [None, True, {}]}
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        "# Title\n\n<!-- {} -->\n",
+        "% {}\n\\begin{{tabular}}\n",
+        "# {}\na,b\n1,2\n",
+        "{}",
+    ],
+    ids=["markdown", "latex", "csv", "bare"],
+)
+def test_a_certificate_comes_back_from_text(tmp_path, frame):
+    path = tmp_path / "a.md"
+    text = lineage.as_text(TRICKY)
+    path.write_text(frame.format(f"{lineage.MARK} {text}"), encoding="utf-8")
+    assert lineage.read_text(path) == TRICKY
+
+
+def test_a_certificate_is_one_ascii_line_that_ends_no_comment():
+    text = lineage.as_text(TRICKY)
+    assert text.isascii()
+    assert "\n" not in text
+    assert "--" not in text
+    assert json.loads(text) == TRICKY
+    assert lineage.as_text(dict(reversed(TRICKY.items()))) == text
+
+
+def test_a_text_without_certificate_is_refused(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(UserError, match=r"a\.csv' carries no certificate"):
+        lineage.read_text(path)

@@ -1,0 +1,247 @@
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bandlimit import metrics
+
+IDS = ["a", "b", "c", "d", "e"]
+
+
+def undefended(correct):
+    return pd.DataFrame({"image_id": IDS, "correct": correct})
+
+
+def attacked(members):
+    return pd.DataFrame({"image_id": IDS, "attacked": [i in members for i in IDS]})
+
+
+def defended(correct, radius=6.0, directions=15, draw=0, ids=None):
+    ids = list(IDS) if ids is None else ids
+    return pd.DataFrame(
+        {
+            "image_id": ids,
+            "radius": radius,
+            "directions": directions,
+            "draw": draw,
+            "correct": correct,
+        }
+    )
+
+
+# Wilson -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("successes", "total", "low", "high"),
+    [
+        (8, 10, 0.4902, 0.9433),
+        (0, 10, 0.0, 0.2775),
+        (10, 10, 0.7225, 1.0),
+        (81, 263, 0.2553, 0.3662),  # Newcombe (1998), Table I
+        (15, 148, 0.0624, 0.1605),  # Newcombe (1998), Table I
+        (1, 29, 0.0061, 0.1718),  # Newcombe (1998), Table I
+    ],
+)
+def test_wilson_by_the_book(successes, total, low, high):
+    assert metrics.wilson(successes, total) == pytest.approx((low, high), abs=6e-5)
+
+
+def test_wilson_of_a_mean_over_draws_lies_between_its_neighbours():
+    low, high = metrics.wilson(7.5, 10)
+    assert metrics.wilson(7, 10)[0] < low < metrics.wilson(8, 10)[0]
+    assert metrics.wilson(7, 10)[1] < high < metrics.wilson(8, 10)[1]
+
+
+def test_wilson_of_nothing_is_nothing():
+    assert metrics.wilson(0, 0) == (None, None)
+
+
+def test_wilson_stays_in_bounds_and_holds_the_rate():
+    for total in range(1, 30):
+        for successes in range(total + 1):
+            low, high = metrics.wilson(successes, total)
+            assert 0 <= low <= successes / total + 1e-12
+            assert successes / total - 1e-12 <= high <= 1
+
+
+# Rates ------------------------------------------------------------------------------------------
+
+
+def test_rates_of_five_images_by_hand():
+    # The model knows a to d; the attack finds a, b, c. The defence mislabels the clean b and e,
+    # and restores a of those attacked.
+    rates = metrics.defense_rates(
+        undefended([True, True, True, True, False]),
+        attacked("abc"),
+        defended([True, False, True, True, False]),
+        defended([True, False, False], ids=["a", "b", "c"]),
+    )
+    assert len(rates) == 1
+    row = rates.iloc[0]
+    assert (row["radius"], row["directions"], row["draws"]) == (6.0, 15, 1)
+    assert (row["images"], row["adversarial"]) == (5, 3)
+    assert row["clean_undefended"] == pytest.approx(4 / 5)
+    assert row["attacked_undefended"] == pytest.approx(1 / 5)
+    assert row["clean_defended"] == pytest.approx(3 / 5)
+    # a is restored, b and c are not, d is right as on the clean set, e wrong.
+    assert row["attacked_defended"] == pytest.approx(2 / 5)
+    assert row["defense_rate"] == pytest.approx(1 / 3)
+    assert (row["low"], row["high"]) == pytest.approx(metrics.wilson(1, 3))
+    assert row["ceiling"] == pytest.approx(2 / 3)
+    assert row["conditional"] == pytest.approx(1 / 2)
+    assert pd.isna(row["deviation"])
+    metrics.check_identity(rates)
+
+
+def test_order_and_superfluous_rows_change_nothing():
+    arguments = (
+        undefended([True, True, True, True, False]),
+        attacked("abc"),
+        defended([True, False, True, True, False]),
+        defended([True, False, False, True, True]),
+    )
+    straight = metrics.defense_rates(*arguments)
+    random = np.random.default_rng(0)
+    for _ in range(5):
+        mixed = [frame.sample(frac=1, random_state=random) for frame in arguments]
+        pd.testing.assert_frame_equal(metrics.defense_rates(*mixed), straight)
+
+
+def test_without_adversarial_images_there_is_no_rate():
+    rates = metrics.defense_rates(
+        undefended([True, True, False, False, False]),
+        attacked(""),
+        defended([True, True, True, False, False]),
+        defended([True] * 5),
+    )
+    row = rates.iloc[0]
+    assert row["adversarial"] == 0
+    assert row["attacked_undefended"] == row["clean_undefended"] == pytest.approx(2 / 5)
+    assert row["attacked_defended"] == row["clean_defended"] == pytest.approx(3 / 5)
+    assert rates[["defense_rate", "low", "high", "ceiling", "conditional"]].isna().all(axis=None)
+    metrics.check_identity(rates)
+
+
+def test_no_clean_image_kept_leaves_the_conditional_rate_open():
+    rates = metrics.defense_rates(
+        undefended([True] * 5), attacked("ab"), defended([False] * 5), defended([True] * 5)
+    )
+    row = rates.iloc[0]
+    assert (row["defense_rate"], row["ceiling"]) == (1.0, 0.0)
+    assert pd.isna(row["conditional"])
+
+
+def test_draws_are_averaged():
+    clean = pd.concat([defended([True] * 5, draw=0), defended([True] * 4 + [False], draw=1)])
+    adversarial = pd.concat(
+        [
+            defended([True, True, False, False], draw=0, ids=list("abcd")),
+            defended([True, True, True, False], draw=1, ids=list("abcd")),
+        ]
+    )
+    row = metrics.defense_rates(undefended([True] * 5), attacked("abcd"), clean, adversarial).iloc[
+        0
+    ]
+    assert row["draws"] == 2
+    assert row["defense_rate"] == pytest.approx((0.5 + 0.75) / 2)
+    assert row["deviation"] == pytest.approx(np.std([0.5, 0.75], ddof=1))
+    assert row["clean_defended"] == pytest.approx((1 + 0.8) / 2)
+    # Five images: those restored and, of the draw's clean ones, e.
+    assert row["attacked_defended"] == pytest.approx((3 / 5 + 3 / 5) / 2)
+    # The interval counts images, not images times draws.
+    assert (row["low"], row["high"]) == pytest.approx(metrics.wilson(2.5, 4))
+
+
+def test_each_setting_has_its_row_and_its_own_clean_images():
+    settings = [(2.0, 6), (2.0, 15), (6.0, 15)]
+    clean = pd.concat(
+        defended([i >= n for i in range(5)], radius=r, directions=k)
+        for n, (r, k) in enumerate(settings)
+    )
+    adversarial = pd.concat(
+        defended([i < n for i in range(5)], radius=r, directions=k)
+        for n, (r, k) in enumerate(settings)
+    )
+    rates = metrics.defense_rates(
+        undefended([True] * 5), attacked("abcde"), clean, adversarial.iloc[::-1]
+    )
+    assert list(map(tuple, rates[["radius", "directions"]].to_numpy())) == settings
+    assert rates["defense_rate"].tolist() == pytest.approx([0, 1 / 5, 2 / 5])
+    assert rates["clean_defended"].tolist() == pytest.approx([1, 4 / 5, 3 / 5])
+
+
+def test_the_identities_hold_for_all_outcomes_of_three_images():
+    def flags(bits):
+        return [*map(bool, bits), False, False]
+
+    cases = itertools.product((0, 1), repeat=3)
+    for right, found, clean, restored in itertools.product(list(cases), repeat=4):
+        members = [i for i, r, f in zip("abc", right, found, strict=True) if r and f]
+        rates = metrics.defense_rates(
+            undefended(flags(right)),
+            attacked(members),
+            defended(flags(clean)),
+            defended(flags(restored)),
+        )
+        metrics.check_identity(rates)
+        row = rates.iloc[0]
+        assert row["attacked_defended"] * 5 == pytest.approx(
+            sum((r if i in members else c) for i, c, r in zip("abc", clean, restored, strict=True))
+        )
+
+
+# What does not hold together --------------------------------------------------------------------
+
+
+def test_other_images_are_refused():
+    with pytest.raises(ValueError, match="not of the same images"):
+        metrics.defense_rates(
+            undefended([True] * 5).iloc[:4],
+            attacked("a"),
+            defended([True] * 5),
+            defended([True] * 5),
+        )
+
+
+def test_a_repeated_image_is_refused():
+    twice = pd.concat([undefended([True] * 5), undefended([True] * 5)])
+    with pytest.raises(ValueError, match="not of the same images"):
+        metrics.defense_rates(twice, attacked("a"), defended([True] * 5), defended([True] * 5))
+
+
+def test_an_attack_on_a_mislabelled_image_is_refused():
+    with pytest.raises(ValueError, match="mislabels counts as attacked"):
+        metrics.defense_rates(
+            undefended([False] + [True] * 4),
+            attacked("ab"),
+            defended([True] * 5),
+            defended([True] * 5),
+        )
+
+
+@pytest.mark.parametrize(
+    ("clean", "adversarial"),
+    [
+        (defended([True] * 4, ids=list("abcd")), defended([True] * 5)),
+        (defended([True] * 5), defended([True], ids=["a"])),
+        (defended([True] * 5, draw=1), defended([True] * 5)),
+        (defended([True] * 5, radius=2.0), defended([True] * 5)),
+    ],
+    ids=["clean image", "adversarial image", "draw", "setting"],
+)
+def test_missing_records_of_the_defence_are_refused(clean, adversarial):
+    with pytest.raises(ValueError, match="records of the defence are missing"):
+        metrics.defense_rates(undefended([True] * 5), attacked("ab"), clean, adversarial)
+
+
+def test_a_violated_identity_is_refused():
+    rates = metrics.defense_rates(
+        undefended([True] * 5), attacked("ab"), defended([True] * 5), defended([True] * 5)
+    )
+    metrics.check_identity(rates)
+    with pytest.raises(ValueError, match="is not clean accuracy less the adversarial"):
+        metrics.check_identity(rates.assign(attacked_undefended=0.8))
+    with pytest.raises(ValueError, match="is not clean accuracy less the adversarial"):
+        metrics.check_identity(rates.assign(adversarial=3))

@@ -1,0 +1,490 @@
+import copy
+import math
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bandlimit import settings
+from bandlimit.errors import UserError
+
+HOME = Path(__file__).parents[2]
+BASE = yaml.safe_load((HOME / "config.yaml").read_text(encoding="utf-8"))
+OWN_MODEL = {
+    "path": "weights.th",
+    "architecture": "cifar_resnet20",
+    "classes": 10,
+    "shape": [1, 28, 28],
+    "mean": [0.3],
+    "std": [0.35],
+}
+GONE = object()
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """Local paths of a configuration start in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights.th").write_bytes(b"")
+    (tmp_path / "images").mkdir()
+
+
+def changed(changes, base=BASE):
+    """Return a configuration with other values at paths such as 'datasets.a.images'."""
+    config = copy.deepcopy(base)
+    for path, value in changes.items():
+        *parents, last = path.split(".")
+        place = config
+        for part in parents:
+            place = place[int(part)] if isinstance(place, list) else place.setdefault(part, {})
+        if isinstance(place, list):
+            place[int(last)] = value
+        elif value is GONE:
+            del place[last]
+        else:
+            place[last] = value
+    return config
+
+
+def load(changes):
+    return settings.load(changed(changes), HOME)
+
+
+E0 = "bandlimiting.experiments.0"
+NOT_AN_EPSILON = r"l_inf bound in pixels of \[0, 1\]"
+
+WRONG = {
+    # Misspelt keys, at each depth.
+    "key": ({"sede": 1}, r"Unknown key 'sede' in the configuration; .*mean 'seed'"),
+    "key of the study": (
+        {"bandlimiting.epsilon_s": [0.1]},
+        r"Unknown key 'epsilon_s' in 'bandlimiting' .*mean 'epsilons'",
+    ),
+    "key of an experiment": (
+        {f"{E0}.direction": 3},
+        r"Unknown key 'direction' in 'bandlimiting.experiments\[0\]' .*mean 'directions'",
+    ),
+    "key of a dataset": (
+        {"datasets.fashion_mnist.image": 3},
+        r"Unknown key 'image' in 'datasets.fashion_mnist' .*mean 'images'",
+    ),
+    "key of a model": (
+        {"models.own": {**OWN_MODEL, "clases": 3}},
+        r"Unknown key 'clases' in 'models.own' .*mean 'classes'",
+    ),
+    "key of a recipe": (
+        {"training.fashion_mnist_resnet20.epoch": 3},
+        r"Unknown key 'epoch' in 'training.fashion_mnist_resnet20' .*mean 'epochs'",
+    ),
+    "key of an augmentation": (
+        {"training.fashion_mnist_resnet20.augmentation.flips": True},
+        r"Unknown key 'flips' .*mean 'flip'",
+    ),
+    "parameter of an attack": (
+        {"attacks.pgd_minimal.step": 3},
+        r"Unknown key 'step' in 'attacks.pgd_minimal' .*mean 'steps'",
+    ),
+    "parameter of an experiment's attack": (
+        {f"{E0}.attacks.pgd": {"epsilon": 0.1}},
+        r"Unknown key 'epsilon' in .*attacks.pgd.*mean 'epsilons'",
+    ),
+    # Names that the registries and the configuration lack.
+    "attack": (
+        {f"{E0}.attacks.pgd_minmal": None},
+        r"Unknown key 'pgd_minmal' in 'bandlimiting.experiments\[0\].attacks' .*'pgd_minimal'\?",
+    ),
+    "attack of the crossings": (
+        {f"{E0}.crossings": ["pgd_minimla"]},
+        r"names 'pgd_minimla', which is not among the attacks .*mean 'pgd_minimal'",
+    ),
+    "sampler": ({f"{E0}.samplers": ["randon"]}, r"has no choice 'randon'; .*mean 'random'"),
+    "model": (
+        {f"{E0}.model": "fashion_mnist_resnet2"},
+        r"names 'fashion_mnist_resnet2', which is not among the registered models; .*resnet20'\?",
+    ),
+    "architecture": (
+        {"models.own": {**OWN_MODEL, "architecture": "cifar_resnet21"}},
+        r"'models.own.architecture'.* has no choice 'cifar_resnet21'; .*mean 'cifar_resnet",
+    ),
+    "dataset": (
+        {f"{E0}.dataset": "fashion_mnits"},
+        r"experiments\[0\].dataset names 'fashion_mnits', .*among the datasets; .*'fashion_mnist'",
+    ),
+    "source": (
+        {"datasets.fashion_mnist.source": "cifar_10"},
+        r"datasets.fashion_mnist.source names 'cifar_10', .*mean 'cifar10'",
+    ),
+    "split": (
+        {"datasets.fashion_mnist.split": "tset"},
+        r"datasets.fashion_mnist.split names 'tset', .*mean 'test'",
+    ),
+    "loader": (
+        {"datasets.own": {"loader": "folder", "path": "images", "classes": 10}},
+        r"'datasets.own.loader' .*has no choice 'folder'; .*mean 'imagefolder'",
+    ),
+    "model to train": (
+        {"training.fashion_mnist_resnet": BASE["training"]["fashion_mnist_resnet20"]},
+        r"training.fashion_mnist_resnet names .* not among the models; .*resnet20'\?",
+    ),
+    "dataset to train on": (
+        {"training.fashion_mnist_resnet20.dataset": "fashion_mnist_trian"},
+        r"names 'fashion_mnist_trian', .*mean 'fashion_mnist_train'",
+    ),
+    "device": ({"device": "gpu"}, r"'device' .*has no choice 'gpu'; allowed: 'auto', 'cpu', 'cuda"),
+    # Epsilons.
+    "epsilon 8": ({"bandlimiting.epsilon": 8}, rf"{NOT_AN_EPSILON}.*got 8 \(did you mean '8/255'"),
+    "epsilon '8'": ({"bandlimiting.epsilon": "8"}, r"bandlimiting.epsilon .*mean '8/255'"),
+    "epsilons": ({"bandlimiting.epsilons": ["1/255", 8]}, r"bandlimiting.epsilons .*mean '8/255'"),
+    "epsilon of an attack": ({"attacks.pgd.epsilons": [8]}, r"attacks.pgd.epsilons .*mean '8/255'"),
+    "epsilon of an experiment": (
+        {f"{E0}.attacks.fgsm": {"epsilons": ["2/255", 16]}},
+        r"attacks.fgsm.epsilons .*mean '16/255'",
+    ),
+    "negative epsilon": ({"bandlimiting.epsilon": "-8/255"}, rf"{NOT_AN_EPSILON}.*got '-8/255'\."),
+    "epsilon of words": ({"bandlimiting.epsilon": "eight"}, rf"{NOT_AN_EPSILON}.*got 'eight'\."),
+    "epsilon over 0": ({"bandlimiting.epsilon": "8/0"}, rf"{NOT_AN_EPSILON}.*got '8/0'\."),
+    "epsilon without bound": ({"bandlimiting.epsilon": 1e9}, rf"{NOT_AN_EPSILON}.*\d\."),
+    "epsilon that is no number": ({"bandlimiting.epsilon": math.nan}, rf"{NOT_AN_EPSILON}.*nan"),
+    "epsilon that is a list": ({"bandlimiting.epsilon": [8]}, r"must be of type string or number"),
+    "no epsilons": ({"bandlimiting.epsilons": []}, r"epsilons.* must have at least 1 entries"),
+    # r, K and subset sizes.
+    "radius 0": ({f"{E0}.radius": 0}, r"experiments\[0\].radius' .*greater than 0, got 0"),
+    "negative radius": ({f"{E0}.radius": -6}, r"radius' .*must be greater than 0, got -6"),
+    "radius too large": ({f"{E0}.radius": 1e6}, r"radius' .*must be at most 1000, got 1000000"),
+    "radius that is no number": ({f"{E0}.radius": math.nan}, r"radius"),
+    "radius of words": ({f"{E0}.radius": "six"}, r"radius' .*must be of type number, got 'six'"),
+    "radii": ({f"{E0}.radii": [1, 0]}, r"radii\[1\]' .*must be greater than 0, got 0"),
+    "radii twice": ({f"{E0}.radii": [1, 1]}, r"radii' .*must not name anything twice"),
+    "directions 0": ({f"{E0}.directions": 0}, r"directions' .*must be at least 1, got 0"),
+    "negative directions": ({f"{E0}.directions": -15}, r"directions' .*at least 1, got -15"),
+    "directions too many": (
+        {f"{E0}.directions": 10**6},
+        r"directions' .*at most 1000, got 1000000",
+    ),
+    "half a direction": ({f"{E0}.directions": 1.5}, r"directions' .*must be of type integer"),
+    "sweep": ({f"{E0}.directions_sweep": [6, -1]}, r"directions_sweep\[1\]' .*at least 1, got -1"),
+    "draws": ({f"{E0}.draws": 0}, r"draws' .*must be at least 1, got 0"),
+    "shards": ({f"{E0}.shards": 0}, r"shards' .*must be at least 1, got 0"),
+    "subset 0": ({"datasets.fashion_mnist.images": 0}, r"images' .*must be at least 1, got 0"),
+    "negative subset": ({"datasets.fashion_mnist.images": -5}, r"images' .*at least 1, got -5"),
+    "subset too large": (
+        {"datasets.fashion_mnist.images": 10_001},
+        r"datasets.fashion_mnist.images must be from 1 to 10000, got 10001",
+    ),
+    "subset of all splits": (
+        {"datasets.fashion_mnist": {"source": "mnist", "images": 70_001}},
+        r"must be from 1 to 70000, got 70001",
+    ),
+    "seed": ({"seed": -1}, r"'seed' .*must be at least 0, got -1"),
+    "seed of words": ({"seed": "a"}, r"'seed' .*must be of type integer, got 'a'"),
+    "steps": ({"attacks.pgd_minimal.steps": 0}, r"attacks.pgd_minimal.steps' .*at least 1, got 0"),
+    "batch": (
+        {"training.fashion_mnist_resnet20.batch_size": 1},
+        r"batch_size' .*must be at least 2, got 1",
+    ),
+    # What is missing, or does not go together.
+    "no seed": ({"seed": GONE}, r"The key 'seed' is missing in the configuration: Number"),
+    "no radius": ({f"{E0}.radius": GONE}, r"key 'radius' is missing in 'bandlimiting.experiments"),
+    "no experiments": ({"bandlimiting.experiments": []}, r"must have at least 1 entries"),
+    "an empty dataset": ({"datasets.own": {}}, r"datasets.own needs either 'source'"),
+    "a dataset without classes": (
+        {"datasets.own": {"loader": "imagefolder", "path": "images"}},
+        r"datasets.own needs either 'source', .*got loader, path",
+    ),
+    "ImageNet without folder": (
+        {"datasets.own": {"source": "imagenet_val"}},
+        r"datasets.own needs a 'path': the folder with the images of 'imagenet_val'",
+    ),
+    "a list for a mapping": ({"datasets": []}, r"'datasets' .*must be of type object"),
+    "nothing for a mapping": ({"bandlimiting": None}, r"'bandlimiting' .*must be of type object"),
+    "a name with a dash": (
+        {"datasets.my-images": {"source": "mnist"}},
+        r"my-images",
+    ),
+    "a model without file": (
+        {"models.own": {**OWN_MODEL, "path": "weihgts.th"}},
+        r"models.own.path must be an existing file, got 'weihgts.th'",
+    ),
+    "a model that is a folder": (
+        {"models.own": {**OWN_MODEL, "path": "images"}},
+        r"models.own.path must be an existing file, got 'images'",
+    ),
+    "a mean for each channel": (
+        {"models.own": {**OWN_MODEL, "mean": [0.1, 0.2]}},
+        r"models.own.mean and .std need one number for each of the 1 channels",
+    ),
+    "a std of 0": ({"models.own": {**OWN_MODEL, "std": [0]}}, r"std\[0\]' .*greater than 0"),
+    "a checksum": ({"models.own": {**OWN_MODEL, "sha256": "12ab"}}, r"sha256' .*must match"),
+    "a gate without accuracy": ({"models.own": {**OWN_MODEL, "gate_dataset": "a"}}, r"models.own"),
+    "no recipe": (
+        {"training": {}},
+        r"'fashion_mnist_resnet20' is trained .* no recipe for it under 'training'; allowed: none",
+    ),
+    "a pair twice": (
+        {"bandlimiting.experiments.1": BASE["bandlimiting"]["experiments"][0]},
+        r"Two entries .* have the same dataset and model",
+    ),
+    "another shape": (
+        {f"{E0}.dataset": "imagenet_samples", "bandlimiting.experiments.1.draws": 2},
+        r"'fashion_mnist_resnet20' takes images of shape \(1, 28, 28\), but .*\(3, 224, 224\)",
+    ),
+    "more classes than the model": (
+        {
+            "datasets.own": {"loader": "imagefolder", "path": "images", "classes": 11},
+            f"{E0}.dataset": "own",
+        },
+        r"'own' has 11 classes, but the model 'fashion_mnist_resnet20' knows 10",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), WRONG.values(), ids=WRONG)
+def test_a_mistake_is_told_in_one_sentence(changes, message):
+    with pytest.raises(UserError, match=message) as caught:
+        load(changes)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert "Traceback" not in text
+    assert len(text) < 800
+
+
+def test_the_first_of_several_mistakes_is_told_always():
+    changes = {"sede": 1, "sead": 2, f"{E0}.radius": -1}
+    messages = set()
+    for _ in range(3):
+        with pytest.raises(UserError) as caught:
+            load(changes)
+        messages.add(str(caught.value))
+    assert len(messages) == 1
+
+
+# What is right ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("8/255", 8 / 255), (0.03, 0.03), ("0.03", 0.03), (0, 0.0), (1, 1.0), ("1/255", 1 / 255)],
+)
+def test_an_epsilon_is_a_number_or_a_fraction(value, expected):
+    assert settings.epsilon(value, "here") == expected
+    assert load({"bandlimiting.epsilon": value}).epsilon == expected
+
+
+def test_the_embedded_configuration_is_right():
+    study = load({})
+    assert study.epsilon == 8 / 255
+    assert [e.model for e in study.experiments] == [
+        "fashion_mnist_resnet20",
+        "imagenet_efficientnet_lite0",
+    ]
+    first = study.experiment("fashion_mnist", "fashion_mnist_resnet20")
+    assert first is study.experiments[0]
+    assert first.inputs()[0] == "clean"
+    assert not any(study.datasets[e.dataset].downloads for e in study.experiments)
+    assert not any(study.models[e.model].downloads for e in study.experiments)
+
+
+def test_the_configuration_is_not_changed_by_checking():
+    config = changed({})
+    settings.load(config, HOME)
+    assert config == BASE
+
+
+def test_defaults_are_filled_in_at_each_depth():
+    study = load(
+        {
+            "device": GONE,
+            "bandlimiting.epsilon": GONE,
+            "bandlimiting.epsilons": GONE,
+            "bandlimiting.theory": GONE,
+            f"{E0}.draws": GONE,
+            f"{E0}.radii": GONE,
+            f"{E0}.directions_sweep": GONE,
+            f"{E0}.crossings": GONE,
+            f"{E0}.samplers": GONE,
+            "training.fashion_mnist_resnet20.momentum": GONE,
+            "training.fashion_mnist_resnet20.augmentation": GONE,
+        }
+    )
+    assert (study.device, study.epsilon, len(study.epsilons)) == ("auto", 8 / 255, 9)
+    assert study.theory == {"segments": 32, "figure_1_seed": 1}
+    experiment = study.experiments[0]
+    assert (experiment.draws, experiment.shards, experiment.radii) == (1, 1, ())
+    assert (experiment.crossings, experiment.samplers) == ((), ())
+    recipe = study.training["fashion_mnist_resnet20"]
+    assert recipe["momentum"] == 0.9
+    assert recipe["augmentation"] == {"flip": False, "shift": 0}
+
+
+def test_an_experiment_changes_parameters_for_itself_alone():
+    study = load({f"{E0}.attacks.pgd_minimal": {"steps": 7}})
+    own, other = (e.attacks["pgd_minimal"] for e in study.experiments)
+    assert own == {**BASE["attacks"]["pgd_minimal"], "steps": 7}
+    assert other["steps"] != 7
+    assert study.attacks["pgd_minimal"]["steps"] == BASE["attacks"]["pgd_minimal"]["steps"]
+
+
+def test_epsilons_of_attacks_are_numbers():
+    attacks = load({"attacks.pgd.epsilons": ["2/255", 0.5]}).experiments[0].attacks
+    assert attacks["pgd"]["epsilons"] == [2 / 255, 0.5]
+
+
+def test_each_setting_stands_once_with_the_draws_of_the_main_one():
+    study = load(
+        {
+            f"{E0}.radius": 2,
+            f"{E0}.directions": 15,
+            f"{E0}.draws": 5,
+            f"{E0}.radii": [1, 2, 4],
+            f"{E0}.directions_sweep": [6, 15],
+        }
+    )
+    experiment = study.experiments[0]
+    swept = [(1.0, 15, 1), (2.0, 6, 1), (2.0, 15, 5), (4.0, 15, 1)]
+    assert experiment.settings("clean") == experiment.settings("pgd_minimal") == swept
+    radii_only = [(1.0, 15, 1), (2.0, 15, 5), (4.0, 15, 1)]
+    for attack in ("fgsm_minimal", "deepfool_l2", "carlini_wagner_l2"):
+        assert experiment.settings(attack) == radii_only
+    for attack in ("deepfool_linf", "fgsm", "pgd"):
+        assert experiment.settings(attack) == [(2.0, 15, 5)]
+
+
+def test_shards_are_named():
+    assert load({}).experiments[0].shard_names() == ["1of1"]
+    names = load({f"{E0}.shards": 3}).experiments[0].shard_names()
+    assert names == ["1of3", "2of3", "3of3"]
+
+
+def test_own_data_needs_no_registry():
+    study = load(
+        {
+            "datasets.own": {"loader": "imagefolder", "path": "images", "classes": 10, "images": 4},
+            "models.own": OWN_MODEL,
+            f"{E0}.dataset": "own",
+            f"{E0}.model": "own",
+        }
+    )
+    dataset, model = study.datasets["own"], study.models["own"]
+    assert (dataset.source, dataset.loader, dataset.path) == ("own", "imagefolder", "images")
+    assert (dataset.classes, dataset.images, dataset.shape) == (10, 4, None)
+    assert (model.source, model.shape, model.mean) == ("file", (1, 28, 28), (0.3,))
+    assert not dataset.downloads
+    assert not model.downloads
+    settings.check_paths(study)
+
+
+def test_a_local_path_that_is_not_there_is_told_before_a_run():
+    study = load(
+        {
+            "datasets.own": {"loader": "imagefolder", "path": "imgaes", "classes": 10},
+            f"{E0}.dataset": "own",
+        }
+    )
+    with pytest.raises(UserError, match="datasets.own.path must be an existing .* got 'imgaes'"):
+        settings.check_paths(study)
+
+
+def test_a_gate_is_checked_on_a_whole_dataset_only():
+    gate = {"gate_dataset": "fashion_mnist_test", "gate_accuracy": 0.9, "gate_tolerance": 0.01}
+    study = load({"models.own": {**OWN_MODEL, **gate}, f"{E0}.model": "own"})
+    assert study.gates("own") == ["fashion_mnist_test"]
+    assert study.gate("fashion_mnist_test", "own") == (0.9, 0.01)
+    assert study.gate("fashion_mnist", "own") is None
+    study = load(
+        {
+            "models.own": {**OWN_MODEL, **gate},
+            f"{E0}.model": "own",
+            "datasets.fashion_mnist_test.images": 100,
+        }
+    )
+    assert study.gates("own") == []
+    assert study.gate("fashion_mnist_test", "own") is None
+
+
+def test_models_are_those_in_use_and_the_users_own():
+    study = load({"models.own": OWN_MODEL})
+    assert set(study.models) == {"fashion_mnist_resnet20", "imagenet_efficientnet_lite0", "own"}
+
+
+def merged(base, overlay):
+    """Return what Snakemake makes of a configuration and an overlay: mappings merge, lists not."""
+    result = dict(base)
+    for key, value in overlay.items():
+        old = result.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        result[key] = merged(old, value) if both else value
+    return result
+
+
+@pytest.mark.parametrize("path", sorted((HOME / "config").glob("*.yaml")), ids=lambda p: p.stem)
+def test_the_overlays_are_right(tmp_path, path):
+    overlay = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for model in overlay.get("models", {}).values():
+        file = tmp_path / model["path"]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    study = settings.load(merged(BASE, overlay), HOME)
+    assert len(study.experiments) == len(overlay["bandlimiting"]["experiments"])
+
+
+# The registries ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["datasets", "models"])
+def test_a_malformed_registry_is_told(tmp_path, name):
+    workflow = tmp_path / "workflow"
+    for folder in ("schemas", "registry"):
+        (workflow / folder).mkdir(parents=True)
+        for path in (HOME / "workflow" / folder).iterdir():
+            (workflow / folder / path.name).write_bytes(path.read_bytes())
+    settings.load(BASE, tmp_path)
+    path = workflow / f"registry/{name}.csv"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("licence", "license", 1), encoding="utf-8")
+    with pytest.raises(UserError, match=rf"registry/{name}.csv.*license|license.*{name}.csv"):
+        settings.load(BASE, tmp_path)
+
+
+def test_every_key_of_the_schemas_is_described():
+    def undescribed(schema, place):
+        for key, part in schema.get("properties", {}).items():
+            if "$ref" not in part and key not in ("deepfool_l2", "deepfool_linf"):
+                if "description" not in part:
+                    yield f"{place}.{key}"
+                yield from undescribed(part, f"{place}.{key}")
+        for key, part in schema.get("$defs", {}).items():
+            yield from undescribed(part, key)
+
+    for path in sorted((HOME / "workflow/schemas").iterdir()):
+        assert list(undescribed(settings.read_schema(path), path.stem)) == []
+
+
+def test_every_mapping_of_the_schemas_refuses_unknown_keys():
+    def open_mappings(schema, place):
+        if isinstance(schema, dict):
+            if "properties" in schema and schema.get("additionalProperties") is not False:
+                yield place
+            for key, part in schema.items():
+                yield from open_mappings(part, f"{place}.{key}")
+
+    for path in sorted((HOME / "workflow/schemas").iterdir()):
+        assert list(open_mappings(settings.read_schema(path), path.stem)) == []
+
+
+def test_the_schema_and_the_library_name_the_same_attacks():
+    schema = settings.read_schema(HOME / "workflow/schemas/config.schema.yaml")
+    assert set(schema["$defs"]["attacks"]["properties"]) == set(settings.ATTACKS)
+
+
+def test_checking_imports_nothing_heavy():
+    """Every start of the workflow pays for what these modules import."""
+    import subprocess
+    import sys
+
+    heavy = "{'torch', 'torchvision', 'foolbox', 'pyarrow', 'pandas', 'seaborn', 'numpy'}"
+    code = (
+        "import sys; import bandlimit.settings, bandlimit.lineage, bandlimit.keys; "
+        f"sys.exit(', '.join({heavy} & set(sys.modules)) or None)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=HOME, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
