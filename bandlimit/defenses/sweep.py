@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 GROUP_BYTES = {"cpu": 128 << 20, "cuda": 2 << 30}
 """Memory for the directions and probabilities of the images in flight."""
 
-SAMPLES_PER_PASS = 4096
-"""Samples that are made at once, before the network cuts them into its micro-batches."""
+PASS_BYTES = {"cpu": 32 << 20, "cuda": 1 << 30}
+"""Memory for the samples that are made at once, before the network cuts them into micro-batches."""
 
 
 @dataclass(frozen=True, order=True)
@@ -159,9 +159,10 @@ class Samples:
         image, direction = image.to(device), direction.to(device)
         coefficient = coefficient.to(device).unsqueeze(1)
         channels, height, width = self.shape
+        size = max(1, PASS_BYTES[device.type] // (4 * self.u.shape[1]))
         parts = []
-        for start in range(0, len(image), SAMPLES_PER_PASS):
-            rows = slice(start, start + SAMPLES_PER_PASS)
+        for start in range(0, len(image), size):
+            rows = slice(start, start + size)
             x = self.u[image[rows]]
             x.addcmul_(coefficient[rows], self.v[image[rows] * self.per_image + direction[rows]])
             logits = self.network(x.reshape(-1, height, width, channels).permute(0, 3, 1, 2))

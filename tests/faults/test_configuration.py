@@ -1,0 +1,123 @@
+"""Mistakes in the configuration, end to end: one sentence, before any job starts.
+
+All kinds of them are cases of tests/unit/test_settings.py; here they meet Snakemake.
+"""
+
+import copy
+import os
+
+import pytest
+import torch
+
+from conftest import build
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory, tiny_data):
+    """Return a project that never gets to run a job."""
+    return build(tmp_path_factory.mktemp("fresh"), tiny_data)
+
+
+def sentence(project, *arguments, config=None):
+    """Run what must fail at once, and return the one sentence that says why."""
+    done = project.run(*arguments, config=config)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stdout
+    errors = [line for line in done.stdout.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1, done.stdout
+    assert "Job stats" not in done.stdout or "steps (" not in done.stdout
+    assert project.results() == []
+    assert not (project.folder / "logs").exists()
+    return errors[0]
+
+
+def experiment(config):
+    return config["bandlimiting"]["experiments"][0]
+
+
+def misspelt_key(config):
+    config["bandlimiting"]["epsilonss"] = ["8/255"]
+
+
+def unknown_attack(config):
+    experiment(config)["attacks"]["pgd_minmal"] = None
+
+
+def unknown_model(config):
+    experiment(config)["model"] = "modela"
+
+
+def unknown_dataset(config):
+    experiment(config)["dataset"] = "tinny"
+
+
+def epsilon_8(config):
+    config["bandlimiting"]["epsilon"] = 8
+
+
+def negative_radius(config):
+    experiment(config)["radius"] = -2
+
+
+def no_directions(config):
+    experiment(config)["directions"] = 0
+
+
+def subset_too_large(config):
+    config["datasets"]["tiny"] = {"source": "fashion_mnist", "split": "test", "images": 10_001}
+
+
+def missing_weights(config):
+    config["models"]["model_a"]["path"] = "weights/gone.th"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (misspelt_key, ["'epsilonss'", "did you mean 'epsilons'?"]),
+        (unknown_attack, ["'pgd_minmal'", "did you mean 'pgd_minimal'?"]),
+        (unknown_model, ["'modela'", "did you mean 'model_a'?"]),
+        (unknown_dataset, ["'tinny'", "did you mean 'tiny'?"]),
+        (epsilon_8, ["bandlimiting.epsilon", "[0, 1]", "did you mean '8/255'?"]),
+        (negative_radius, ["radius", "greater than 0", "-2"]),
+        (no_directions, ["directions", "at least 1", "got 0"]),
+        (subset_too_large, ["datasets.tiny.images", "1 to 10000", "10001"]),
+        (missing_weights, ["models.model_a.path", "'weights/gone.th'"]),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_mistake_ends_the_run_before_any_job(fresh, change, words):
+    config = copy.deepcopy(fresh.config)
+    change(config)
+    text = sentence(fresh, "--dry-run", config=config)
+    assert [word for word in words if word not in text] == []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a card")
+def test_cuda_without_a_card_ends_the_run_before_any_job(fresh):
+    text = sentence(fresh, config={**fresh.config, "device": "cuda"})
+    assert "'cuda'" in text
+    assert "no card" in text
+
+
+def test_a_folder_of_images_that_is_not_there_ends_the_run_before_any_job(fresh):
+    config = copy.deepcopy(fresh.config)
+    config["datasets"]["tiny"]["path"] = "images of mine"
+    text = sentence(fresh, config=config)
+    assert "datasets.tiny.path" in text
+    assert "'images of mine'" in text
+
+
+def test_a_results_folder_that_is_a_file_ends_the_run_before_any_job(project):
+    (project.folder / "results").write_text("")
+    text = sentence(project)
+    assert "'results' can't be written" in text
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_results_folder_without_permission_ends_the_run_before_any_job(project):
+    (project.folder / "results").mkdir(mode=0o500)
+    try:
+        assert "'results' can't be written" in sentence(project)
+    finally:
+        (project.folder / "results").chmod(0o700)

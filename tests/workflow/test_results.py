@@ -1,0 +1,186 @@
+"""What a finished run leaves: only outputs of rules, each with the proof of its origin."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+import safetensors
+
+from bandlimit import lineage, plots, store
+
+MODELS = {f"results/models/model_{name}.safetensors" for name in "ab"}
+DATASET = "results/datasets/tiny.parquet"
+
+
+def read_certificate(path):
+    """Return the certificate of any kind of result."""
+    if path.suffix == ".parquet":
+        return store.certificate(path)
+    if path.suffix == ".safetensors":
+        with safetensors.safe_open(path, framework="numpy") as file:
+            return json.loads(file.metadata()["certificate"])
+    if path.suffix in (".png", ".pdf", ".svg"):
+        return plots.read_certificate(path)
+    return lineage.read_text(path)
+
+
+@pytest.fixture(scope="module")
+def certificates(tiny_run):
+    """Return the certificate of each result by its path, a file without one included."""
+    return {
+        path.as_posix(): read_certificate(tiny_run.folder / path) for path in tiny_run.results()
+    }
+
+
+def texts(value) -> Iterator[str]:
+    """Yield all keys and texts in a certificate."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield key
+            yield from texts(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from texts(part)
+    elif isinstance(value, str):
+        yield value
+
+
+def test_every_result_is_an_output_of_a_rule(tiny_run):
+    done = tiny_run.run("--summary")
+    outputs = {line.split("\t")[0] for line in done.stdout.splitlines() if "\t" in line}
+    assert [p.as_posix() for p in tiny_run.results() if p.as_posix() not in outputs] == []
+    assert all((tiny_run.folder / name).is_file() for name in outputs - {"output_file"})
+
+
+def test_every_kind_of_result_is_there(tiny_run):
+    suffixes = {path.suffix for path in tiny_run.results()}
+    kinds = {".parquet", ".safetensors", ".md", ".tex", ".csv", ".png", ".pdf", ".svg"}
+    assert suffixes == kinds
+
+
+def test_every_job_wrote_its_log(tiny_run):
+    # An empty log says that there was nothing to say.
+    for path in tiny_run.results():
+        if path.parts[1] in ("adversarial", "crossings"):
+            folder = {"adversarial": "attack", "crossings": "count_crossings"}[path.parts[1]]
+            log = tiny_run.folder.joinpath("logs", folder, *path.parts[2:]).with_suffix(".log")
+            assert log.is_file()
+
+
+def test_every_result_carries_a_certificate(certificates):
+    assert [path for path, found in certificates.items() if not found] == []
+    for path, found in certificates.items():
+        assert found["format"] == lineage.FORMAT, path
+        assert found["rule"] in found["code_of"] if "code_of" in found else found["rule"]
+
+
+def test_certificates_name_their_inputs_as_they_are(tiny_run, certificates):
+    """The hash of each input and of each code file is that of the file that lies there."""
+    digests = {}
+
+    def digest(name):
+        if name not in digests:
+            content = (tiny_run.folder / name).read_bytes()
+            digests[name] = hashlib.sha256(content).hexdigest()
+        return digests[name]
+
+    for path, found in certificates.items():
+        for name, given in {**found["inputs"], **found["code"]}.items():
+            if (tiny_run.folder / name).is_file():
+                assert given == digest(name), f"{path}: {name}"
+            else:
+                assert name == "own images", f"{path}: {name}"
+        assert found["lock"] == digest("requirements.lock"), path
+        assert f"scripts/{found['rule']}.py" in found["code"], path
+        assert "bandlimit/errors.py" in found["code"], path
+
+
+def origin(certificates, path):
+    """Return all files that a result hangs on, walking back from certificate to certificate."""
+    found, waiting = set(), [path]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += certificates.get(name, {"inputs": {}})["inputs"]
+    return found - {path}
+
+
+THEORY = (
+    "region_counts",
+    "lemma_2_6",
+    "simplex_decay",
+    "theorem_2_7",
+    "equation_6",
+    "sampler_response",
+    "figure_1",
+    "figure_response",
+)
+
+
+def test_certificates_lead_back_to_images_and_weights(certificates):
+    for path in certificates:
+        parts = path.split("/")
+        from_theory = parts[1] == "theory" or parts[-1].split(".")[0] in THEORY
+        if from_theory or parts[1] in ("models", "datasets"):
+            continue
+        found = origin(certificates, path)
+        assert {DATASET, "own images"} <= found, path
+        models = MODELS & found
+        if parts[1] in ("adversarial", "evaluations", "crossings"):
+            assert models == {f"results/models/{parts[3]}.safetensors"}, path
+        else:
+            assert models, path
+        weights = {f"weights/{name[-len('a.safetensors')]}.th" for name in models}
+        assert weights <= found, path
+
+
+def test_tables_lead_back_to_both_models(certificates):
+    for name in ("defense_rates", "table_1"):
+        found = origin(certificates, f"results/tables/bandlimiting/{name}.md")
+        assert found >= MODELS
+    assert "workflow/claims/bandlimiting.yaml" in found
+
+
+def test_all_forms_of_an_artifact_carry_one_certificate(certificates):
+    stems = {}
+    for path, found in certificates.items():
+        if "/bandlimiting/" in path:
+            stems.setdefault(path.rpartition(".")[0], []).append(found)
+    assert len(stems) > 12
+    assert all(found == forms[0] for forms in stems.values() for found in forms)
+
+
+def test_no_certificate_names_a_place_or_a_time(tiny_run, certificates):
+    places = re.compile(r"(^|[\s\"'=:(])(/|[A-Za-z]:\\|~)")
+    times = re.compile(r"time|date|elapsed|duration|seconds|host|user|\d\d:\d\d", re.IGNORECASE)
+    for path, found in certificates.items():
+        for text in texts(found):
+            assert not places.search(text), f"{path}: {text}"
+            # 'table_2_time' is a rule, and its file a part of the code.
+            bare = text.replace("table_2_time", "").replace("bandlimit/timing.py", "")
+            assert not times.search(bare.replace("images/datasets", "")) or "datasets" in bare or (
+                "update" in bare
+            ), f"{path}: {text}"
+
+
+def test_no_result_holds_the_place_it_was_made_at(tiny_run):
+    place = str(tiny_run.folder)
+    needles = {place.encode("utf-8"), place.encode("utf-16-be"), str(place.encode())[2:-1].encode()}
+    needles |= {json.dumps(place)[1:-1].encode(), str(tiny_run.folder.parent).encode()}
+    for path in tiny_run.results():
+        content = (tiny_run.folder / path).read_bytes()
+        assert not any(needle in content for needle in needles), path
+
+
+def test_pictures_hold_no_date(tiny_run):
+    for path in tiny_run.results():
+        content = (tiny_run.folder / path).read_bytes()
+        dates = {
+            ".png": [b"tIME", b"Creation Time"],
+            ".pdf": [b"/CreationDate", b"/ModDate"],
+            ".svg": [b"<dc:date>"],
+        }.get(path.suffix, [])
+        assert not any(date in content for date in dates), path
