@@ -18,11 +18,14 @@ from torch import Tensor
 
 from bandlimit.defenses.inference import evaluator
 from bandlimit.defenses.post_averaging import DrawName
-from bandlimit.defenses.sweep import SAMPLES_PER_PASS, Setting, forwards, sweep
+from bandlimit.defenses.sweep import Setting, forwards, sweep
 from bandlimit.models import Classifier, MicroBatches
 
-SECONDS = {True: 10.0, False: 30.0}
+SECONDS = {True: 6.0, False: 15.0}
 """Time to spend on a model of small (up to 64 x 64) and of large images."""
+
+MOST_SAMPLES = 4096
+"""Samples in one measurement at most, for the sake of memory."""
 
 
 class Counted:
@@ -124,7 +127,7 @@ def _affordable(
     _undefended(classifier, network, batch)
     pace = min(_undefended(classifier, network, batch) for _ in range(2))
     batches = int(seconds / (pace * network.size))
-    return network.size * max(1, min(batches, SAMPLES_PER_PASS // network.size))
+    return network.size * max(1, min(batches, MOST_SAMPLES // network.size))
 
 
 def _clock(classifier: Classifier) -> Callable[[], float]:

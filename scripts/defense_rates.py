@@ -78,10 +78,7 @@ def main(job):
     tables.save(
         frame,
         COLUMNS,
-        parquet=job.output.parquet,
-        markdown=job.output.markdown,
-        latex=job.output.latex,
-        csv=job.output.csv,
+        **job.table_files(),
         title="Defence rates of post-averaging, all settings",
         note="N images, #Adv adversarial images within epsilon; the defence rate is the share of "
         "these that post-averaging labels rightly, with Wilson 95% intervals. Radii are L2 in "

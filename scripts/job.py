@@ -27,6 +27,10 @@ class Job:
         self.log = str(snakemake.log[0])
         self._code = sorted(map(str, snakemake.input.get("code", [])))
 
+    def table_files(self):
+        """Return the files of a table by the names that `tables.save` gives them."""
+        return {name: self.output[name] for name in ("parquet", "markdown", "latex", "csv")}
+
     def certificate(self, device="cpu"):
         """Return the certificate for this job's outputs; `device` is a torch device or 'cpu'."""
         if str(device).startswith("cuda"):

@@ -47,10 +47,7 @@ def main(job):
     tables.save(
         pd.concat(parts, ignore_index=True),
         COLUMNS,
-        parquet=job.output.parquet,
-        markdown=job.output.markdown,
-        latex=job.output.latex,
-        csv=job.output.csv,
+        **job.table_files(),
         title=f"Table 1: post-averaging at epsilon = {p.epsilon * 255:.3g}/255",
         note="Clean and attacked are accuracies on the clean and the attacked set of N images; "
         "#Adv of them are adversarial within epsilon. The defence rate is the share of #Adv that "

@@ -47,10 +47,7 @@ def main(job):
     tables.save(
         frame,
         COLUMNS,
-        parquet=job.output.parquet,
-        markdown=job.output.markdown,
-        latex=job.output.latex,
-        csv=job.output.csv,
+        **job.table_files(),
         title="Table 2: post-averaging against minimal PGD by number of directions K",
         note="Numbers of directions are nested: K directions are the first K of more. Reported "
         "numbers are the document's, for 5,000 ImageNet images and ResNet-152 at r = 30. Time is "

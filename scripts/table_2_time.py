@@ -50,10 +50,7 @@ def main(job):
     tables.save(
         frame[first + [name for name in frame.columns if name not in first]],
         COLUMNS,
-        parquet=job.output.parquet,
-        markdown=job.output.markdown,
-        latex=job.output.latex,
-        csv=job.output.csv,
+        **job.table_files(),
         title="Table 2: time of inference by number of directions K",
         note="Time per image with post-averaging over that without, by the same engine and without "
         "early stop: median, least and greatest of interleaved repeats; processor time on a CPU, "

@@ -53,10 +53,7 @@ def main(job):
     tables.save(
         frame,
         COLUMNS,
-        parquet=job.output.parquet,
-        markdown=job.output.markdown,
-        latex=job.output.latex,
-        csv=job.output.csv,
+        **job.table_files(),
         title="Section 2.2: hyperplanes crossed by adversarial and by random perturbations",
         note="Units whose pre-activation changes side between the clean and the perturbed image: a "
         "mean over ReLU layers, then over images, with 95% t intervals over images; a ReLU6 unit "

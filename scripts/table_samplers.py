@@ -41,10 +41,7 @@ def main(job):
     tables.save(
         frame[["dataset", "model", "attack", *frame.columns.drop(["dataset", "model", "attack"])]],
         COLUMNS,
-        parquet=job.output.parquet,
-        markdown=job.output.markdown,
-        latex=job.output.latex,
-        csv=job.output.csv,
+        **job.table_files(),
         title=f"Section 3.2: samplers of directions at epsilon = {p.epsilon * 255:.3g}/255",
         note="The defence rate is the share of the #Adv adversarial images that post-averaging "
         "labels rightly, with its Wilson 95% interval; p is McNemar's exact test against random "

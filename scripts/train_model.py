@@ -17,6 +17,7 @@ def main(job):
         seed=p.seed,
         model_name=job.wildcards["model"],
         certificate=lineage.as_text(certificate),
+        threads=job.threads,
         **p.recipe,
     )
     store.write(job.output.history, history, certificate)
