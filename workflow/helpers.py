@@ -219,6 +219,16 @@ def experiment_shards(study):
     ]
 
 
+def sampler_directions(study, wildcards):
+    """Return how many directions each sampler takes.
+
+    At most half the classes: the last layer has a hyperplane per class, and samplers that take all
+    of them would be one.
+    """
+    classes = study.models[wildcards.model].classes
+    return min(experiment(study, wildcards).directions, classes // 2)
+
+
 def sampler_names(study):
     """Return [dataset, model, attack] of each file of `sampler_files`."""
     return [path.split("/")[2:5] for path in sampler_files(study)]

@@ -69,10 +69,7 @@ rule evaluate_samplers:
     params:
         samplers=lambda wildcards: list(helpers.experiment(study, wildcards).samplers),
         radius=lambda wildcards: helpers.experiment(study, wildcards).radius,
-        directions=lambda wildcards: min(
-            helpers.experiment(study, wildcards).directions,
-            study.models[wildcards.model].classes,
-        ),
+        directions=lambda wildcards: helpers.sampler_directions(study, wildcards),
         device=study.device,
         seed=study.seed,
     message:
