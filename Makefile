@@ -41,6 +41,7 @@ report: results
 
 plan: setup
 	@$(RUN) -m snakemake --configfile config/paper.yaml --cores all --dry-run --quiet rules
+	@$(RUN) -m bandlimit plan --configfile config/paper.yaml
 
 paper: setup
 	@$(RUN) -m snakemake --configfile config/paper.yaml --cores all

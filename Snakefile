@@ -9,6 +9,7 @@
 #   results/figures/bandlimiting/{figure}.png|.pdf|.svg                 from tables only
 #
 # {inputs} is 'clean' or an attack; {shard} is '1of1', or '2of8' where a set is cut into eight.
+import os
 import sys
 
 from snakemake.utils import min_version
@@ -27,6 +28,9 @@ report: "workflow/report/workflow.rst"
 
 study = helpers.load_settings(config, workflow.basedir)
 code = helpers.code_of(workflow.basedir)
+claims = os.path.relpath(f"{workflow.basedir}/workflow/claims/bandlimiting.yaml")
+if workflow.is_main_process:
+    alive = helpers.release_stale_lock()
 
 
 wildcard_constraints:

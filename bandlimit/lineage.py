@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -108,12 +109,13 @@ def certificate(
     from bandlimit.store import sha256
 
     home = Path(home)
+    changes = _git(home, "status", "--porcelain", "--untracked-files=no")
     return {
         "format": FORMAT,
         "rule": rule,
         "params": json.loads(json.dumps(params, sort_keys=True)),
         "inputs": {
-            name: sha256(path) if os.path.isfile(path) else "folder"
+            name: sha256(path) if os.path.isfile(path) else _folder_sha256(path)
             for name, path in sorted(inputs.items())
         },
         "code": {path: sha256(home / path) for path in code},
@@ -121,8 +123,17 @@ def certificate(
         "versions": {"python": platform.python_version()} | versions(),
         "device": device,
         "commit": _git(home, "rev-parse", "HEAD"),
-        "clean": _git(home, "status", "--porcelain", "--untracked-files=no") == "",
+        "clean": None if changes is None else not changes,
     }
+
+
+def _folder_sha256(path: str) -> str:
+    """Return the sha256 of a list of all files of a folder with their sha256."""
+    from bandlimit.store import sha256
+
+    files = sorted(part for part in Path(path).rglob("*") if part.is_file())
+    rows = [[part.relative_to(path).as_posix(), sha256(part)] for part in files]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 def versions() -> dict[str, str]:

@@ -7,6 +7,7 @@ in one sentence. Imports nothing heavy, since every start of the workflow pays f
 from __future__ import annotations
 
 import csv
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -206,7 +207,7 @@ def load(config: Mapping[str, Any], home: str | os.PathLike[str]) -> Settings:
     for experiment in experiments:
         _match(datasets[experiment.dataset], models[experiment.model])
     return Settings(
-        seed=config["seed"],
+        seed=int(config["seed"]),
         device=config["device"],
         datasets=datasets,
         models=models,
@@ -271,11 +272,24 @@ def check(data: Any, schema: Mapping[str, Any], where: str) -> Any:
         UserError: the data doesn't match; the sentence names the first place that doesn't.
     """
     data = _with_defaults(data, schema, schema)
+    _check_finite(data, where)
     validator = jsonschema.Draft202012Validator(schema)
     errors = sorted(validator.iter_errors(data), key=lambda error: list(map(str, error.path)))
     for error in errors:
         raise UserError(_sentence(error, where))
     return data
+
+
+def _check_finite(data: Any, where: str, path: str = "") -> None:
+    """Refuse .nan and .inf, which a schema's bounds let pass."""
+    if isinstance(data, float) and not math.isfinite(data):
+        raise UserError(f"{path.lstrip('.')!r} in {where} must be a finite number, got {data}.")
+    if isinstance(data, Mapping):
+        for key, value in data.items():
+            _check_finite(value, where, f"{path}.{key}")
+    elif isinstance(data, list):
+        for i, value in enumerate(data):
+            _check_finite(value, where, f"{path}[{i}]")
 
 
 def _sentence(error: jsonschema.ValidationError, where: str) -> str:
@@ -306,6 +320,7 @@ def _sentence(error: jsonschema.ValidationError, where: str) -> str:
         "exclusiveMinimum": lambda v: f"must be greater than {v}",
         "maximum": lambda v: f"must be at most {v}",
         "exclusiveMaximum": lambda v: f"must be less than {v}",
+        "minProperties": lambda v: f"must name at least {v}",
         "minItems": lambda v: f"must have at least {v} entries",
         "uniqueItems": lambda v: "must not name anything twice",
         "pattern": lambda v: f"must match {v}",
@@ -460,6 +475,11 @@ def _experiment(entry: Mapping[str, Any], config: Mapping[str, Any], place: str)
             parameters["epsilons"] = [
                 epsilon(value, f"attacks.{name}.epsilons") for value in parameters["epsilons"]
             ]
+        elif name in FIXED:
+            raise UserError(
+                f"The attack {name!r} of {place} needs 'epsilons', the l_inf bounds that it "
+                f"spends, there or under attacks.{name}; none are given."
+            )
         attacks[name] = parameters
     for name in entry["crossings"]:
         _member(name, attacks, "attacks of the experiment", f"{place}.crossings")
@@ -468,11 +488,11 @@ def _experiment(entry: Mapping[str, Any], config: Mapping[str, Any], place: str)
         model=entry["model"],
         attacks=attacks,
         radius=float(entry["radius"]),
-        directions=entry["directions"],
-        draws=entry["draws"],
+        directions=int(entry["directions"]),
+        draws=int(entry["draws"]),
         radii=tuple(map(float, entry["radii"])),
-        directions_sweep=tuple(entry["directions_sweep"]),
-        shards=entry["shards"],
+        directions_sweep=tuple(map(int, entry["directions_sweep"])),
+        shards=int(entry["shards"]),
         document=entry.get("document"),
         crossings=tuple(entry["crossings"]),
         samplers=tuple(entry["samplers"]),

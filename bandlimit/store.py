@@ -124,7 +124,8 @@ class TableWriter:
         """Add rows; columns must be those of the schema, in any order.
 
         Raises:
-            ValueError: a column lacks or has another type.
+            KeyError: a column lacks.
+            pyarrow.ArrowInvalid: a column has another type.
         """
         table = table.select(self.schema.names).cast(self.schema)
         self._pending.append(table)
@@ -236,7 +237,7 @@ def _readable(
             yield file
     except FileNotFoundError as error:
         raise UserError(f"The file {str(path)!r} does not exist.") from error
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise UserError(
             f"The file {str(path)!r} can't be read as Parquet ({str(error).splitlines()[0]}); "
             "it is damaged or of another format: delete it, and it is made anew."

@@ -18,10 +18,13 @@ class Job:
 
     def __init__(self, snakemake):
         self.rule = snakemake.rule
-        self.home = Path(snakemake.scriptdir).parent
+        self.home = Path(snakemake.scriptdir).resolve().parent
         self.input = snakemake.input
         self.output = snakemake.output
-        self.params = SimpleNamespace(**dict(snakemake.params.items()))
+        params = dict(snakemake.params.items())
+        # Snakemake compares the values of params without their names; where a rule has several of
+        # one kind, it packs them into one mapping, so that names are part of what is compared.
+        self.params = SimpleNamespace(**params.pop("named", {}), **params)
         self.wildcards = dict(snakemake.wildcards.items())
         self.threads = snakemake.threads
         self.log = str(snakemake.log[0])
@@ -51,7 +54,7 @@ class Job:
 
     def _place(self, path):
         """Return a path as a certificate names it: relative to the project where it lies there."""
-        path = Path(path)
+        path = Path(os.path.abspath(path))
         return (path.relative_to(self.home) if path.is_relative_to(self.home) else path).as_posix()
 
 
@@ -59,8 +62,9 @@ def run(main, snakemake):
     """Run `main(job)`; messages and the traceback of a failure go to the log of the rule."""
     job = Job(snakemake)
     logging.basicConfig(
-        filename=job.log, filemode="w", level=logging.INFO, format="%(levelname)s %(message)s"
+        filename=job.log, filemode="w", level=logging.WARNING, format="%(levelname)s %(message)s"
     )
+    logging.getLogger("bandlimit").setLevel(logging.INFO)
     logging.captureWarnings(True)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(job.threads)

@@ -85,6 +85,10 @@ class Project:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.config = copy.deepcopy(CONFIG)
+        self.left: list[Path] = []
+        """Results that a killed run left."""
+        self.again: subprocess.CompletedProcess[str] | None = None
+        """The run after it."""
 
     def command(self, *arguments: str, config: dict | None = None) -> list[str]:
         """Return a command line of Snakemake; a config of None is the project's own."""
@@ -100,7 +104,7 @@ class Project:
         kept = {name: value for name, value in os.environ.items() if name not in drop}
         return {**kept, "OMP_WAIT_POLICY": "passive", "PYTHONDONTWRITEBYTECODE": "1"}
 
-    def run(self, *arguments: str, config: dict | None = None) -> subprocess.CompletedProcess:
+    def run(self, *arguments: str, config: dict | None = None) -> subprocess.CompletedProcess[str]:
         """Run Snakemake to its end; standard output and standard error come as one text."""
         return subprocess.run(
             self.command(*arguments, config=config),
@@ -283,6 +287,9 @@ def resumed_run(tmp_path_factory, tiny_data) -> Project:
         # Nobody is asked first: neither Snakemake nor the job it runs can clean up.
         os.killpg(running.pid, signal.SIGKILL)
         running.wait()
-    project.left_by_the_killed_run = project.results()
-    project.complete("--cores", "1", *RESUMED)
+    project.left = project.results()
+    project.again = project.run("--cores", "1", *RESUMED)
+    if "--unlock" in project.again.stdout:
+        project.complete("--unlock")
+        project.complete("--cores", "1", *RESUMED)
     return project

@@ -1,5 +1,7 @@
 """What the rules ask of the configuration; everything a lambda would be too long for."""
 
+import fcntl
+import hashlib
 import os
 import sys
 from functools import partial
@@ -53,7 +55,93 @@ def code_of(home):
 
 
 def _code(home, script):
-    return [str(home / path) for path in lineage.reach(f"scripts/{script}.py", home)]
+    # Relative, so that a project that was moved re-runs nothing.
+    return [os.path.relpath(home / path) for path in lineage.reach(f"scripts/{script}.py", home)]
+
+
+def release_stale_lock():
+    """Remove the lock that a killed run left behind, so that the same command goes on.
+
+    A run holds a file lock, which ends with its process however that ends; where it can be taken,
+    no other run is alive.
+    """
+    os.makedirs(".snakemake/locks", exist_ok=True)
+    alive = open(".snakemake/alive", "w")  # noqa: SIM115 (open as long as the process lives)
+    try:
+        fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        alive.close()
+        return None
+    for lock in Path(".snakemake/locks").iterdir():
+        lock.unlink()
+    return alive
+
+
+def named(study, **params):
+    """Return the params of a job that touches a model as one mapping, with device and seed.
+
+    Snakemake compares the values of params without their names, so that two that change places, or
+    one that becomes equal to another, would go unseen.
+    """
+    return {**params, "device": study.device, "seed": study.seed}
+
+
+def model_params(study, name):
+    """Return what identifies a converted model."""
+    model = study.models[name]
+    return {
+        "source": model.source,
+        "architecture": model.architecture,
+        "sha256": model.sha256,
+        "mean": list(model.mean),
+        "std": list(model.std),
+        "shape": list(model.shape),
+        "classes": model.classes,
+    }
+
+
+def training_params(study, name):
+    """Return what identifies a trained model, less the dataset, which is an input."""
+    model = study.models[name]
+    recipe = study.training[name]
+    return {
+        "recipe": {key: value for key, value in recipe.items() if key != "dataset"},
+        "architecture": model.architecture,
+        "mean": list(model.mean),
+        "std": list(model.std),
+        "classes": model.classes,
+        "seed": study.seed,
+    }
+
+
+def dataset_params(study, name):
+    """Return what identifies a dataset, with a digest of the names and sizes in its folder."""
+    dataset = study.datasets[name]
+    return {
+        "source": dataset.source,
+        "loader": dataset.loader,
+        "urls": list(dataset.urls),
+        "sha256": list(dataset.sha256),
+        "classes": dataset.classes,
+        "shape": list(dataset.shape) if dataset.shape else None,
+        "counts": dict(dataset.counts),
+        "path": dataset.path,
+        "resize": dataset.resize,
+        "crop": dataset.crop,
+        "split": dataset.split,
+        "images": dataset.images,
+        "seed": study.seed,
+        "files": _listing(dataset.path),
+    }
+
+
+def _listing(path):
+    """Return a digest of the files of a folder by name and size: Snakemake sees the folder only."""
+    if path is None or not os.path.isdir(path):
+        return None
+    files = sorted(part for part in Path(path).rglob("*") if part.is_file())
+    rows = [(part.relative_to(path).as_posix(), part.stat().st_size) for part in files]
+    return hashlib.sha256(repr(rows).encode()).hexdigest()
 
 
 def names(entries, chosen):
@@ -61,9 +149,12 @@ def names(entries, chosen):
     return [name for name, entry in entries.items() if chosen(entry)] or ["(?!)"]
 
 
-def recipe(study, model):
-    """Return how a model is trained, less the dataset, which is an input."""
-    return {key: value for key, value in study.training[model].items() if key != "dataset"}
+def weights_file(study, name):
+    """Return the weights file that a model is converted from; packaged ones are no input."""
+    model = study.models[name]
+    if model.downloads:
+        return {"weights": f"results/models/downloads/{name}.weights"}
+    return {"weights": model.path} if model.path else {}
 
 
 def local_files(dataset):

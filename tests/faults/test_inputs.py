@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from conftest import MODEL, build
 from PIL import Image
 
 from bandlimit import architectures, datasets, store
-from conftest import MODEL, build
 
 
 def logged(project, rule, name):
@@ -63,9 +63,7 @@ def bad_weights(tmp_path_factory, tiny_data):
     (folder / "checksum.th").write_bytes(good)
     three = architectures.build("cifar_resnet20", classes=10, channels=3)
     torch.save(three.state_dict(), folder / "channels.th")
-    project.config["models"] |= {
-        name: {"path": f"weights/{name}.th", **MODEL} for name in WEIGHTS
-    }
+    project.config["models"] |= {name: {"path": f"weights/{name}.th", **MODEL} for name in WEIGHTS}
     project.config["models"]["checksum"]["sha256"] = "0" * 64
     outputs = [f"results/models/{name}.safetensors" for name in WEIGHTS]
     project.done = project.run("--cores", "2", *outputs, "results/models/model_b.safetensors")

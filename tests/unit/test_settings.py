@@ -1,5 +1,7 @@
 import copy
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -183,6 +185,8 @@ WRONG = {
         r"batch_size' .*must be at least 2, got 1",
     ),
     # What is missing, or does not go together.
+    "a fixed attack without epsilons": ({"attacks.pgd": None}, r"pgd.*epsilons"),
+    "no attacks": ({f"{E0}.attacks": {}, f"{E0}.crossings": []}, r"attacks"),
     "no seed": ({"seed": GONE}, r"The key 'seed' is missing in the configuration: Number"),
     "no radius": ({f"{E0}.radius": GONE}, r"key 'radius' is missing in 'bandlimiting.experiments"),
     "no experiments": ({"bandlimiting.experiments": []}, r"must have at least 1 entries"),
@@ -478,9 +482,6 @@ def test_the_schema_and_the_library_name_the_same_attacks():
 
 def test_checking_imports_nothing_heavy():
     """Every start of the workflow pays for what these modules import."""
-    import subprocess
-    import sys
-
     heavy = "{'torch', 'torchvision', 'foolbox', 'pyarrow', 'pandas', 'seaborn', 'numpy'}"
     code = (
         "import sys; import bandlimit.settings, bandlimit.lineage, bandlimit.keys; "

@@ -63,7 +63,7 @@ def test_a_flipped_bit_in_any_column_is_noticed(tmp_path, column):
 
 
 def test_no_flipped_bit_goes_by_as_other_rows(tmp_path):
-    """Names in the footer have no checksum, so a flip there may rename a column; no value changes."""
+    """The footer has no checksum: a flip there may rename a column, but changes no value."""
     path = tmp_path / "a.parquet"
     table = rows(3, shape=(1, 2, 2))
     store.write(path, table)
@@ -125,7 +125,7 @@ def test_batches_give_all_rows_in_order(tmp_path, size):
 @pytest.mark.parametrize("shape", [(4, 1, 5, 3), (1, 1, 28, 28), (3, 3, 4, 2), (2, 3, 1, 1)])
 @pytest.mark.parametrize("axes", [(0, 1, 2, 3), (0, 3, 1, 2), (3, 2, 1, 0)])
 def test_images_of_any_strides_come_back(tmp_path, dtype, shape, axes):
-    """An axis of length 1 has arbitrary strides, in which Arrow could read another order of axes."""
+    """An axis of length 1 has arbitrary strides, which Arrow could read as an order of axes."""
     random = np.random.default_rng(1)
     stored = [shape[axes.index(axis)] for axis in range(4)]
     images = (random.random(stored) * 255).astype(dtype).transpose(axes)

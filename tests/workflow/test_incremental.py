@@ -2,8 +2,10 @@
 
 import copy
 import os
+import shutil
 
 import pytest
+from conftest import Project
 
 MODEL_A = "results/models/model_a.safetensors"
 RATES = {"defense_rates", "table_1", "table_2", "figure_2", "figure_3"}
@@ -41,26 +43,26 @@ def test_nothing_changed_nothing_runs(tiny_run):
     assert tiny_run.plan() == {}
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "bandlimit/theory.py",
-        "bandlimit/attacks/minimal.py",
-        "workflow/claims/bandlimiting.yaml",
-        "config.yaml",
-        "Snakefile",
-        "workflow/rules/attacks.smk",
-        "requirements.lock",
-    ],
-)
-def test_a_touched_file_that_is_the_same_runs_nothing(tiny_run, name):
-    path = tiny_run.folder / name
-    times = path.stat()
-    os.utime(path)
+def test_touched_files_that_are_the_same_run_nothing(tiny_run):
+    """Content counts, not the clock; a script is an exception, whose age Snakemake goes by."""
+    names = ["Snakefile", "config.yaml", "requirements.lock", "workflow/claims/bandlimiting.yaml"]
+    folders = [tiny_run.folder / name for name in ("bandlimit", "workflow/rules")]
+    paths = [tiny_run.folder / name for name in names]
+    paths += [path for folder in folders for path in folder.rglob("*.*")]
+    times = {path: path.stat() for path in paths}
+    for path in paths:
+        os.utime(path)
     try:
         assert tiny_run.jobs() == {}
     finally:
-        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        for path, was in times.items():
+            os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
+
+
+def test_a_project_that_was_moved_runs_nothing(tiny_run, tmp_path):
+    folder = tmp_path / "moved"
+    shutil.copytree(tiny_run.folder, folder, symlinks=True)
+    assert Project(folder).jobs() == {}
 
 
 # Code and captions ------------------------------------------------------------------------------

@@ -60,20 +60,9 @@ def test_every_kind_of_result_is_there(tiny_run):
     assert suffixes == kinds
 
 
-def test_every_job_wrote_its_log(tiny_run):
-    # An empty log says that there was nothing to say.
-    for path in tiny_run.results():
-        if path.parts[1] in ("adversarial", "crossings"):
-            folder = {"adversarial": "attack", "crossings": "count_crossings"}[path.parts[1]]
-            log = tiny_run.folder.joinpath("logs", folder, *path.parts[2:]).with_suffix(".log")
-            assert log.is_file()
-
-
 def test_every_result_carries_a_certificate(certificates):
     assert [path for path, found in certificates.items() if not found] == []
-    for path, found in certificates.items():
-        assert found["format"] == lineage.FORMAT, path
-        assert found["rule"] in found["code_of"] if "code_of" in found else found["rule"]
+    assert {found["format"] for found in certificates.values()} == {lineage.FORMAT}
 
 
 def test_certificates_name_their_inputs_as_they_are(tiny_run, certificates):
@@ -153,23 +142,21 @@ def test_all_forms_of_an_artifact_carry_one_certificate(certificates):
     assert all(found == forms[0] for forms in stems.values() for found in forms)
 
 
-def test_no_certificate_names_a_place_or_a_time(tiny_run, certificates):
-    places = re.compile(r"(^|[\s\"'=:(])(/|[A-Za-z]:\\|~)")
-    times = re.compile(r"time|date|elapsed|duration|seconds|host|user|\d\d:\d\d", re.IGNORECASE)
+def test_no_certificate_names_a_place_or_a_time(certificates):
+    place = re.compile(r"(^|[\s\"'=:(])(/|[A-Za-z]:\\|~)")
+    moment = re.compile(r"\b\d{4}-\d\d-\d\d\b|\b\d?\d:\d\d\b")
+    names = {"time", "date", "start", "end", "seconds", "elapsed", "host", "user", "cwd"}
     for path, found in certificates.items():
         for text in texts(found):
-            assert not places.search(text), f"{path}: {text}"
-            # 'table_2_time' is a rule, and its file a part of the code.
-            bare = text.replace("table_2_time", "").replace("bandlimit/timing.py", "")
-            assert not times.search(bare.replace("images/datasets", "")) or "datasets" in bare or (
-                "update" in bare
-            ), f"{path}: {text}"
+            assert not place.search(text), f"{path}: {text}"
+            assert not moment.search(text), f"{path}: {text}"
+            assert text not in names, f"{path}: {text}"
 
 
 def test_no_result_holds_the_place_it_was_made_at(tiny_run):
     place = str(tiny_run.folder)
-    needles = {place.encode("utf-8"), place.encode("utf-16-be"), str(place.encode())[2:-1].encode()}
-    needles |= {json.dumps(place)[1:-1].encode(), str(tiny_run.folder.parent).encode()}
+    needles = {place.encode("utf-8"), json.dumps(place)[1:-1].encode()}
+    needles |= {str(tiny_run.folder.parent).encode(), place.encode("utf-16-be")}
     for path in tiny_run.results():
         content = (tiny_run.folder / path).read_bytes()
         assert not any(needle in content for needle in needles), path

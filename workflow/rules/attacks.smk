@@ -16,9 +16,9 @@ rule attack:
     resources:
         gpu=helpers.gpus(study),
     params:
-        parameters=lambda wildcards: helpers.attack_parameters(study, wildcards),
-        device=study.device,
-        seed=study.seed,
+        named=lambda wildcards: helpers.named(
+            study, parameters=helpers.attack_parameters(study, wildcards)
+        ),
     message:
         "Attacking {wildcards.model} on {wildcards.dataset} by {wildcards.attack}, {wildcards.shard}"
     script:

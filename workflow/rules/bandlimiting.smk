@@ -28,7 +28,7 @@ rule defense_rates:
 rule table_1:
     input:
         rates="results/tables/bandlimiting/defense_rates.parquet",
-        claims=f"{workflow.basedir}/workflow/claims/bandlimiting.yaml",
+        claims=claims,
         code=code("table_1"),
     output:
         parquet="results/tables/bandlimiting/table_1.parquet",
@@ -58,7 +58,7 @@ rule table_1:
 rule table_2:
     input:
         rates="results/tables/bandlimiting/defense_rates.parquet",
-        claims=f"{workflow.basedir}/workflow/claims/bandlimiting.yaml",
+        claims=claims,
         code=code("table_2"),
     output:
         parquet="results/tables/bandlimiting/table_2.parquet",
@@ -89,7 +89,7 @@ rule table_2_time:
     input:
         datasets=[f"results/datasets/{e.dataset}.parquet" for e in study.experiments],
         models=[f"results/models/{e.model}.safetensors" for e in study.experiments],
-        claims=f"{workflow.basedir}/workflow/claims/bandlimiting.yaml",
+        claims=claims,
         code=code("table_2_time"),
     output:
         parquet="results/tables/bandlimiting/table_2_time.parquet",
@@ -172,9 +172,7 @@ rule count_crossings:
     resources:
         gpu=helpers.gpus(study),
     params:
-        segments=study.theory["segments"],
-        device=study.device,
-        seed=study.seed,
+        named=helpers.named(study, segments=study.theory["segments"]),
     message:
         "Counting hyperplanes crossed by {wildcards.attack} on {wildcards.dataset}"
     script:
@@ -184,7 +182,7 @@ rule count_crossings:
 rule table_crossings:
     input:
         crossings=helpers.crossing_files(study),
-        claims=f"{workflow.basedir}/workflow/claims/bandlimiting.yaml",
+        claims=claims,
         code=code("table_crossings"),
     output:
         parquet="results/tables/bandlimiting/table_crossings.parquet",
@@ -215,7 +213,7 @@ rule table_crossings:
 
 rule theory:
     input:
-        claims=f"{workflow.basedir}/workflow/claims/bandlimiting.yaml",
+        claims=claims,
         code=code("theory"),
     output:
         parquet=expand(
@@ -415,7 +413,13 @@ rule figure_crossings:
 
 rule bandlimiting:
     input:
-        expand("results/tables/bandlimiting/{table}.md", table=helpers.tables(study)),
         expand(
-            "results/figures/bandlimiting/{figure}.png", figure=helpers.figures(study)
+            "results/tables/bandlimiting/{table}.{form}",
+            table=helpers.tables(study),
+            form=["parquet", "md", "tex", "csv"],
+        ),
+        expand(
+            "results/figures/bandlimiting/{figure}.{form}",
+            figure=helpers.figures(study),
+            form=["png", "pdf", "svg"],
         ),

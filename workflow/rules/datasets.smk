@@ -12,19 +12,7 @@ rule make_dataset:
     conda:
         "../../envs/bandlimit.yaml"
     params:
-        source=lambda wildcards: study.datasets[wildcards.dataset].source,
-        loader=lambda wildcards: study.datasets[wildcards.dataset].loader,
-        urls=lambda wildcards: list(study.datasets[wildcards.dataset].urls),
-        sha256=lambda wildcards: list(study.datasets[wildcards.dataset].sha256),
-        classes=lambda wildcards: study.datasets[wildcards.dataset].classes,
-        shape=lambda wildcards: study.datasets[wildcards.dataset].shape,
-        counts=lambda wildcards: dict(study.datasets[wildcards.dataset].counts),
-        path=lambda wildcards: study.datasets[wildcards.dataset].path,
-        resize=lambda wildcards: study.datasets[wildcards.dataset].resize,
-        crop=lambda wildcards: study.datasets[wildcards.dataset].crop,
-        split=lambda wildcards: study.datasets[wildcards.dataset].split,
-        images=lambda wildcards: study.datasets[wildcards.dataset].images,
-        seed=study.seed,
+        named=lambda wildcards: helpers.dataset_params(study, wildcards.dataset),
     message:
         "Making the dataset {wildcards.dataset}"
     script:

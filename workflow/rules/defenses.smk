@@ -15,8 +15,9 @@ rule evaluate_undefended:
     resources:
         gpu=helpers.gpus(study),
     params:
-        gate=lambda wildcards: helpers.gate_of(study, wildcards),
-        device=study.device,
+        named=lambda wildcards: helpers.named(
+            study, gate=helpers.gate_of(study, wildcards)
+        ),
     message:
         "Evaluating {wildcards.model} on {wildcards.dataset}, {wildcards.shard}"
     script:
@@ -40,10 +41,11 @@ rule evaluate_post_averaging:
     resources:
         gpu=helpers.gpus(study),
     params:
-        settings=lambda wildcards: helpers.defense_settings(study, wildcards),
-        bfloat16=study.bfloat16,
-        device=study.device,
-        seed=study.seed,
+        named=lambda wildcards: helpers.named(
+            study,
+            settings=helpers.defense_settings(study, wildcards),
+            bfloat16=study.bfloat16,
+        ),
     message:
         "Post-averaging {wildcards.model} on {wildcards.dataset}: {wildcards.inputs}, {wildcards.shard}"
     script:
@@ -67,11 +69,12 @@ rule evaluate_samplers:
     resources:
         gpu=helpers.gpus(study),
     params:
-        samplers=lambda wildcards: list(helpers.experiment(study, wildcards).samplers),
-        radius=lambda wildcards: helpers.experiment(study, wildcards).radius,
-        directions=lambda wildcards: helpers.sampler_directions(study, wildcards),
-        device=study.device,
-        seed=study.seed,
+        named=lambda wildcards: helpers.named(
+            study,
+            samplers=list(helpers.experiment(study, wildcards).samplers),
+            radius=helpers.experiment(study, wildcards).radius,
+            directions=helpers.sampler_directions(study, wildcards),
+        ),
     message:
         "Comparing samplers for {wildcards.model} on {wildcards.dataset}: {wildcards.inputs}"
     script:

@@ -1,12 +1,4 @@
 # Weights are fetched once, verified, and turned into safetensors; one model is trained here.
-def weights(wildcards):
-    """Return the weights file a model is converted from; packaged ones are no input."""
-    model = study.models[wildcards.model]
-    if model.downloads:
-        return {"weights": f"results/models/downloads/{wildcards.model}.weights"}
-    return {"weights": model.path} if model.path else {}
-
-
 rule download_weights:
     output:
         weights="results/models/downloads/{model}.weights",
@@ -25,7 +17,7 @@ rule download_weights:
 
 rule convert_model:
     input:
-        unpack(weights),
+        unpack(lambda wildcards: helpers.weights_file(study, wildcards.model)),
         code=code("convert_model"),
     output:
         model="results/models/{model}.safetensors",
@@ -40,13 +32,7 @@ rule convert_model:
     conda:
         "../../envs/bandlimit.yaml"
     params:
-        source=lambda wildcards: study.models[wildcards.model].source,
-        architecture=lambda wildcards: study.models[wildcards.model].architecture,
-        sha256=lambda wildcards: study.models[wildcards.model].sha256,
-        mean=lambda wildcards: list(study.models[wildcards.model].mean),
-        std=lambda wildcards: list(study.models[wildcards.model].std),
-        shape=lambda wildcards: list(study.models[wildcards.model].shape),
-        classes=lambda wildcards: study.models[wildcards.model].classes,
+        named=lambda wildcards: helpers.model_params(study, wildcards.model),
     message:
         "Converting {wildcards.model}"
     script:
@@ -72,12 +58,7 @@ rule train_model:
         "../../envs/bandlimit.yaml"
     threads: 2
     params:
-        recipe=lambda wildcards: helpers.recipe(study, wildcards.model),
-        architecture=lambda wildcards: study.models[wildcards.model].architecture,
-        mean=lambda wildcards: list(study.models[wildcards.model].mean),
-        std=lambda wildcards: list(study.models[wildcards.model].std),
-        classes=lambda wildcards: study.models[wildcards.model].classes,
-        seed=study.seed,
+        named=lambda wildcards: helpers.training_params(study, wildcards.model),
     message:
         "Training {wildcards.model}"
     script:
