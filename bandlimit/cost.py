@@ -104,7 +104,7 @@ def _cost(settings: Settings, experiment: Experiment, inputs: str) -> Cost:
 def report(settings: Settings) -> str:
     """Return the costs as a Markdown table with totals."""
     lines = [
-        "| dataset | model | inputs | images | forwards, attack (at most, about) "
+        "| dataset | model | inputs | images | forwards, attack (about) "
         "| forwards, defence | adversarial set |",
         "|---|---|---|--:|--:|--:|--:|",
     ]

@@ -7,12 +7,11 @@ clean image otherwise. The defence rate is the share of A that the defended mode
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 from statsmodels.stats.proportion import proportion_confint
-
-SETTING = ["radius", "directions"]
 
 
 def wilson(successes: float, total: int) -> tuple[float | None, float | None]:
@@ -33,14 +32,17 @@ def defense_rates(
     attacked: pd.DataFrame,
     clean: pd.DataFrame,
     adversarial: pd.DataFrame,
+    settings: Sequence[tuple[float, int]],
 ) -> pd.DataFrame:
     """Return one row per (radius, directions) with all rates of section 4.2 and of ours.
 
     Args:
-        undefended: the model's clean predictions: image_id, correct.
-        attacked: one row per image: image_id, attacked (whether it is in A), prediction_after.
+        undefended: the model's clean predictions: image_id, label, prediction, correct.
+        attacked: one row per image: image_id, attacked (whether it is in A), prediction_before and
+            prediction_after (of the model).
         clean: the defence on clean images: image_id, radius, directions, draw, correct.
         adversarial: the defence on adversarial images, likewise, those of A at least.
+        settings: the (radius, directions) that the defence was evaluated at on this attack.
 
     Columns: images N, adversarial |A|, draws, clean_undefended, attacked_undefended,
     clean_defended, attacked_defended, defense_rate (null if A is empty), its Wilson interval low
@@ -49,31 +51,49 @@ def defense_rates(
     rate among those). Rates of the defence are means over draws.
 
     Raises:
-        ValueError: the sets of images differ, or an identity of section 4.2 does not hold.
+        ValueError: the sets of images differ, the model's predictions differ between the records,
+            or an identity of section 4.2 does not hold.
     """
-    images = undefended.set_index("image_id")["correct"].astype(bool)
-    in_a = attacked.set_index("image_id")["attacked"].astype(bool)
-    if set(images.index) != set(in_a.index) or not images.index.is_unique:
+    model = undefended.set_index("image_id")
+    images = model["correct"].astype(bool)
+    records = attacked.set_index("image_id")
+    if set(images.index) != set(records.index) or not images.index.is_unique:
         raise ValueError("the clean and the attacked records are not of the same images")
-    in_a = in_a.reindex(images.index)
+    records = records.reindex(images.index)
+    if (records["prediction_before"] != model["prediction"]).any():
+        raise ValueError("the clean and the attacked records disagree on what the model predicts")
+    in_a = records["attacked"].astype(bool)
     if (in_a & ~images).any():
         raise ValueError("an image that the model mislabels counts as attacked")
     members = in_a.index[in_a]
     total, count = len(images), int(in_a.sum())
+    still_right = images.copy()
+    still_right[in_a] = (records["prediction_after"] == model["label"])[in_a]
+    # Identity of section 4.2: Attacked(f) = Clean(f) - |A| / N.
+    if int(still_right.sum()) != int(images.sum()) - count:
+        raise ValueError("attacked accuracy is not clean accuracy less the adversarial images")
     rows: list[dict[str, Any]] = []
-    for (radius, directions), of_setting in adversarial.groupby(SETTING, sort=True):
+    for radius, directions in settings:
         reference = clean[(clean["radius"] == radius) & (clean["directions"] == directions)]
+        of_setting = adversarial[
+            (adversarial["radius"] == radius) & (adversarial["directions"] == directions)
+        ]
+        numbers = sorted((of_setting if count else reference)["draw"].unique())
         draws: list[dict[str, float | None]] = []
-        for draw, of_draw in of_setting.groupby("draw"):
+        for draw in numbers:
+            of_draw = of_setting[of_setting["draw"] == draw]
             on_clean = reference[reference["draw"] == draw].set_index("image_id")["correct"]
             on_adversarial = of_draw.set_index("image_id")["correct"].reindex(members)
             on_clean = on_clean.reindex(images.index)
             if on_clean.isna().any() or on_adversarial.isna().any():
                 raise ValueError(f"records of the defence are missing at r={radius}, draw {draw}")
             draws.append(_one_draw(in_a, on_clean.astype(bool), on_adversarial.astype(bool)))
+        if not draws:
+            raise ValueError(f"records of the defence are missing at r={radius}, K={directions}")
         table = pd.DataFrame(draws, dtype=float)
-        rate = table["defense_rate"].mean() if count else None
+        rate = float(table["defense_rate"].mean()) if count else None
         low, high = wilson(rate * count if rate is not None else 0, count)
+        several = len(draws) > 1 and count > 0
         rows.append(
             {
                 "radius": radius,
@@ -82,18 +102,20 @@ def defense_rates(
                 "adversarial": count,
                 "draws": len(draws),
                 "clean_undefended": float(images.mean()),
-                "attacked_undefended": float((images & ~in_a).mean()),
+                "attacked_undefended": float(still_right.mean()),
                 "clean_defended": float(table["clean_defended"].mean()),
                 "attacked_defended": float(table["attacked_defended"].mean()),
                 "defense_rate": rate,
                 "low": low,
                 "high": high,
-                "deviation": float(table["defense_rate"].std()) if len(draws) > 1 else None,
+                "deviation": float(table["defense_rate"].std()) if several else None,
                 "ceiling": float(table["ceiling"].mean()) if count else None,
                 "conditional": float(table["conditional"].mean()) if count else None,
             }
         )
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    empty = ["defense_rate", "low", "high", "deviation", "ceiling", "conditional"]
+    return frame.astype({name: float for name in empty})
 
 
 def _one_draw(
@@ -116,16 +138,3 @@ def _one_draw(
         "ceiling": float(kept.mean()) if count else None,
         "conditional": float(on_adversarial[kept].mean()) if kept.any() else None,
     }
-
-
-def check_identity(rates: pd.DataFrame) -> None:
-    """Check Attacked(f) = Clean(f) - |A| / N, which holds exactly for counts.
-
-    Raises:
-        ValueError: it does not hold in some row.
-    """
-    n = rates["images"]
-    left = (rates["attacked_undefended"] * n).round()
-    right = (rates["clean_undefended"] * n).round() - rates["adversarial"]
-    if (left != right).any():
-        raise ValueError("attacked accuracy is not clean accuracy less the adversarial images")

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import secrets
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -115,9 +116,17 @@ class TableWriter:
     def __enter__(self) -> TableWriter:
         self._place = atomic(self._path)
         temporary = self._place.__enter__()
-        self._writer = pq.ParquetWriter(
-            temporary, self.schema, compression="zstd", write_page_checksum=True, store_schema=True
-        )
+        try:
+            self._writer = pq.ParquetWriter(
+                temporary,
+                self.schema,
+                compression="zstd",
+                write_page_checksum=True,
+                store_schema=True,
+            )
+        except BaseException:
+            self._place.__exit__(*sys.exc_info())
+            raise
         return self
 
     def write(self, table: pa.Table) -> None:
@@ -197,6 +206,16 @@ def columns(path: str | os.PathLike[str]) -> list[str]:
     """
     with _readable(path, None) as file:
         return list(file.schema_arrow.names)
+
+
+def image_shape(path: str | os.PathLike[str]) -> tuple[int, ...]:
+    """Return the shape (C, H, W) of the images in a Parquet file.
+
+    Raises:
+        UserError: the file is missing, no Parquet, damaged, or has no images.
+    """
+    with _readable(path, ["image"]) as file:
+        return tuple(file.schema_arrow.field("image").type.shape)
 
 
 def batches(

@@ -42,15 +42,14 @@ def experiment_rates(experiment, epsilons):
         defended = tables.read_all(
             paths("results/evaluations", experiment, attack, "/post_averaging")
         )
-        known = records["epsilon"].unique().drop_null().to_pylist() if attack in FIXED else epsilons
+        known = experiment["epsilons"].get(attack, epsilons)
         for epsilon in known:
             attacked = attacks.select(records, epsilon).to_pandas()
             of_epsilon = defended
             if attack in FIXED:
                 of_epsilon = defended[(defended["epsilon"] - epsilon).abs() < 1e-9]
-            rates = metrics.defense_rates(undefended, attacked, clean, of_epsilon)
-            if rates.empty:
-                continue
+            settings = [(radius, k) for radius, k, _ in experiment["settings"][attack]]
+            rates = metrics.defense_rates(undefended, attacked, clean, of_epsilon, settings)
             members = attacked[attacked["attacked"]]
             rows.append(
                 rates.assign(
@@ -72,7 +71,6 @@ def main(job):
         [rates for e in p.experiments for rates in experiment_rates(e, p.epsilons)],
         ignore_index=True,
     )
-    metrics.check_identity(frame)
     first = ["dataset", "model", "attack", "epsilon"]
     frame = frame[first + [name for name in frame.columns if name not in first]]
     tables.save(

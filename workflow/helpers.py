@@ -166,8 +166,9 @@ def local_files(dataset):
 
 
 def gpus(study):
-    """Return how many cards a job that touches a model takes."""
-    return int(study.device == "cuda")
+    """Return how many cards a job that touches a model takes; asks the driver, not torch."""
+    card = Path("/proc/driver/nvidia/gpus").is_dir()
+    return int(study.device == "cuda" or study.device == "auto" and card)
 
 
 def experiment(study, wildcards):
@@ -305,6 +306,12 @@ def experiment_shards(study):
             "model": e.model,
             "attacks": list(e.attacks),
             "shards": e.shard_names(),
+            "settings": {attack: e.settings(attack) for attack in e.attacks},
+            "epsilons": {
+                attack: parameters["epsilons"]
+                for attack, parameters in e.attacks.items()
+                if attack in settings.FIXED
+            },
         }
         for e in study.experiments
     ]

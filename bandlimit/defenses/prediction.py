@@ -169,7 +169,7 @@ class _Sequential:
                 most = np.where(bound > 0, GREATEST_BET / bound, 0.0)
             bet = np.clip(edge / (spread + edge**2), 0.0, most)
             wealth *= 1 + bet * (x[:, t] - bound)
-            accepted |= (wealth >= 1 / self.error) | (bound <= 0)
+            accepted |= (wealth >= 1 / self.error) | (bound < -SLACK)
         return np.where(accepted, candidate, self.exact.decide(seen))
 
 

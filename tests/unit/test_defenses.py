@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from bandlimit import architectures, models
-from bandlimit.defenses import prediction, sweep
+from bandlimit.defenses import inference, prediction, sweep
 from bandlimit.defenses.directions import hyperplane_directions, random_directions
 from bandlimit.defenses.inference import evaluator
 from bandlimit.defenses.post_averaging import (
@@ -332,6 +332,57 @@ def test_fused_network_agrees(small):
     coarse = evaluator(small, bfloat16=True)(u)
     assert torch.allclose(coarse, plain, atol=0.1 * plain.abs().max().item())
     assert coarse.dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "cifar_resnet20", "vgg16_bn", "resnet50"])
+def test_fused_networks_agree(name):
+    """Of all kinds of architecture; some pad by a rule of their own, which no kernel may lose."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        network = architectures.build(name, classes=10)
+    shape = (3, 64, 64)
+    batches = models.MicroBatches(models.fold(network.eval()), 2)
+    model = classifier(batches, classes=10, shape=shape)
+    u = torch.randn(2, *shape, generator=torch.Generator().manual_seed(4))
+    plain = batches(u)
+    assert torch.allclose(evaluator(model)(u), plain, atol=1e-4 * (1 + plain.abs().max().item()))
+
+
+class Chain(nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+        mode = "reflect" if kind == "reflect" else "zeros"
+        self.conv = nn.Conv2d(3, 3, 3, padding=1, padding_mode=mode)
+
+    def forward(self, u):
+        y = self.conv(u)
+        if self.kind == "alpha":
+            y = torch.add(y, u, alpha=2)
+        elif self.kind == "in place":
+            y = y + u.relu_()
+        elif self.kind == "twice":
+            y = y + y.sigmoid()
+        elif self.kind == "broadcast":
+            y = y + u.mean((2, 3), keepdim=True)
+        elif self.kind == "number":
+            y = y + 1.5
+        return torch.relu(y).mean((2, 3))
+
+
+@pytest.mark.parametrize(
+    "kind", ["alpha", "in place", "twice", "broadcast", "number", "reflect", "plain"]
+)
+def test_patterns_that_a_kernel_does_not_compute_stay(kind):
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        network = Chain(kind).eval()
+    probe = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(6))
+    with torch.no_grad():
+        expected = network(probe.clone())
+        fused = inference._rewrite(network, probe.clone())
+        assert torch.allclose(fused(probe.clone()), expected, atol=1e-5)
+    assert ("fused" in fused.code) == (kind in ("plain",))
 
 
 def full_predictions(model, x, setting):
