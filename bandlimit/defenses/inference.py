@@ -76,7 +76,7 @@ class Fast(nn.Module):
         return self.network(u).float()
 
 
-MICRO_BATCH = {"cpu": 64, "cuda": 2048}
+MICRO_BATCH = {"cpu": 32, "cuda": 2048}
 """Samples of a small image (up to 64 x 64) in one pass, on the CPU for the cache of a core."""
 
 MICRO_BATCH_LARGE = {"cpu": 4, "cuda": 256}

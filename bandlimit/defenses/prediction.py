@@ -19,6 +19,7 @@ bounded random variables by betting".)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -31,15 +32,16 @@ from bandlimit import keys
 from bandlimit.defenses.post_averaging import DrawName
 from bandlimit.defenses.sweep import GROUP_BYTES, Samples, Setting, draw_directions, plan
 from bandlimit.errors import UserError
+from bandlimit.models import MicroBatches
 
 if TYPE_CHECKING:
     from bandlimit.models import Classifier
 
-FIRST = 4
+FIRST = 2
 """Samples that choose the candidate of the sequential test, before the test begins."""
 
 CHUNK = 4
-"""Samples of an image that enter the network in one round."""
+"""Samples of an image that enter the network in one round, at least."""
 
 GREATEST_BET = 0.95
 """Largest bet as a share of what could ruin the wealth."""
@@ -92,6 +94,7 @@ def predict(
         setting.directions * images[0].numel() + len(samples) * classifier.classes
     )
     pool = max(1, min(256, GROUP_BYTES[classifier.mean.device.type] // bytes_per_image))
+    fill = network.size * torch.get_num_threads() if isinstance(network, MicroBatches) else 1
     results = []
     for start in range(0, len(images), pool):
         part, ids = images[start : start + pool], image_ids[start : start + pool]
@@ -110,7 +113,15 @@ def predict(
         )
         rule = _Exact(len(samples)) if stop == "exact" else _Sequential(len(samples), error)
         results.append(
-            _run(around, samples.direction, samples.coefficient, order, classifier.classes, rule)
+            _run(
+                around,
+                samples.direction,
+                samples.coefficient,
+                order,
+                classifier.classes,
+                rule,
+                fill,
+            )
         )
     return Predictions(
         prediction=np.concatenate([result.prediction for result in results]),
@@ -138,29 +149,34 @@ class _Exact:
 
 
 class _Sequential:
-    """Stop when the wealth of the bet on the candidate reaches 1 / error, or when certain."""
+    """Stop when the wealth of the bet on the candidate reaches 1 / error, or when certain.
+
+    Whichever comes first decides, sample by sample, so the decision does not depend on how many
+    samples were taken at once.
+    """
 
     def __init__(self, total: int, error: float) -> None:
         self.total = total
+        # Before, the wealth can't have reached its goal: it about doubles at most.
+        self.first = min(total, FIRST + math.ceil(math.log2(1 / error)))
         self.error = error
-        self.first = FIRST + CHUNK
         self.exact = _Exact(total)
 
     def decide(self, seen: np.ndarray) -> np.ndarray:
-        """Return per image the candidate, if the test has accepted it at any time, or -1."""
+        """Return per image the class that the test has accepted or that is certain, or -1."""
         p = seen.astype(np.float64)
         candidate = p[:, :FIRST].sum(axis=1).argmax(axis=1)
         rows = np.arange(len(p))
-        chosen = p[rows, :, candidate]
-        p[rows, :, candidate] = -1.0
-        x = (1 + chosen - p.max(axis=2)) / 2
+        rivals = p.copy()
+        rivals[rows, :, candidate] = -1.0
+        x = (1 + p[rows, :, candidate] - rivals.max(axis=2)) / 2
         wealth = np.ones(len(x))
-        accepted = np.zeros(len(x), dtype=bool)
+        winner = np.full(len(x), -1)
         for t in range(FIRST, x.shape[1]):
             past = x[:, :t]
             total = past.sum(axis=1)
             # The greatest mean of the samples still unseen that "mean of X <= 1/2" allows; where
-            # it is not positive, the hypothesis is ruled out for certain.
+            # it is negative, the hypothesis is ruled out for certain.
             bound = (self.total / 2 - total) / (self.total - t)
             mean = (0.5 + total) / (t + 1)
             spread = (0.25 + ((past - mean[:, None]) ** 2).sum(axis=1)) / (t + 1)
@@ -169,8 +185,12 @@ class _Sequential:
                 most = np.where(bound > 0, GREATEST_BET / bound, 0.0)
             bet = np.clip(edge / (spread + edge**2), 0.0, most)
             wealth *= 1 + bet * (x[:, t] - bound)
-            accepted |= (wealth >= 1 / self.error) | (bound < -SLACK)
-        return np.where(accepted, candidate, self.exact.decide(seen))
+            accepted = (wealth >= 1 / self.error) | (bound < -SLACK)
+            winner = np.where((winner < 0) & accepted, candidate, winner)
+            if 2 * (t + 1) > self.total:
+                certain = self.exact.decide(p[:, : t + 1])
+                winner = np.where(winner < 0, certain, winner)
+        return winner
 
 
 def _run(
@@ -180,6 +200,7 @@ def _run(
     order: Tensor,
     classes: int,
     rule: _Exact | _Sequential,
+    fill: int,
 ) -> Predictions:
     """Visit the samples of each image in its order until the rule has decided."""
     count, total = order.shape
@@ -203,5 +224,6 @@ def _run(
         done = winner >= 0
         prediction[active[done]], used[active[done]] = winner[done], end
         active = active[~done]
-        begin, end = end, min(end + CHUNK, total)
+        # Few images take more samples each, so that the last rounds fill the network too.
+        begin, end = end, min(end + max(CHUNK, fill // max(1, len(active))), total)
     return Predictions(prediction=prediction, samples=used)
