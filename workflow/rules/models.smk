@@ -54,9 +54,10 @@ rule train_model:
         model="|".join(
             helpers.names(study.models, lambda model: model.source == "trained")
         ),
+    # All attacks on the model wait for it: it starts first, on one core, beside other jobs.
+    priority: 10
     conda:
         "../../envs/bandlimit.yaml"
-    threads: 2
     params:
         named=lambda wildcards: helpers.training_params(study, wildcards.model),
     message:
