@@ -346,6 +346,20 @@ def load(path: str | os.PathLike[str]) -> Triple:
     return _triple(store.read(path, COLUMNS))
 
 
+def check_shape(path: str | os.PathLike[str], shape: Sequence[int]) -> None:
+    """Check that the images of a file are what a model takes.
+
+    Raises:
+        UserError: they are of another shape.
+    """
+    found = store.image_shape(path)
+    if found != tuple(shape):
+        raise UserError(
+            f"The images of {str(path)!r} have the shape {found}, but the model takes "
+            f"{tuple(shape)}; resize or crop them, or choose another model."
+        )
+
+
 def stream(path: str | os.PathLike[str], size: int, shard: str = "1of1") -> Iterator[Triple]:
     """Yield triples as `load` gives them, `size` images at a time (the last may be fewer).
 

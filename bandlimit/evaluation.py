@@ -13,7 +13,6 @@ import torch
 
 from bandlimit import datasets, store
 from bandlimit.defenses.sweep import Judgement, judge
-from bandlimit.errors import UserError
 
 Inputs = tuple[list[str], list[float | None], torch.Tensor, torch.Tensor]
 
@@ -92,20 +91,6 @@ def _table(
         },
         schema=COLUMNS,
     )
-
-
-def check_shape(path: str | os.PathLike[str], shape: Sequence[int]) -> None:
-    """Check that the images of a file are what a model takes.
-
-    Raises:
-        UserError: they are of another shape.
-    """
-    found = store.image_shape(path)
-    if found != tuple(shape):
-        raise UserError(
-            f"The images of {str(path)!r} have the shape {found}, but the model takes "
-            f"{tuple(shape)}; resize or crop them, or choose another model."
-        )
 
 
 def write(

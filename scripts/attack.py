@@ -1,6 +1,6 @@
 """Attack one shard of a dataset, and check what was stored by reading it again."""
 
-from bandlimit import attacks, datasets, evaluation, models, store
+from bandlimit import attacks, datasets, models, store
 from job import run
 
 BATCH = {True: 256, False: 8}
@@ -11,7 +11,7 @@ def main(job):
     p = job.params
     device = models.device(p.device)
     model = models.load(job.input.model, p.device)
-    evaluation.check_shape(job.input.dataset, model.shape)
+    datasets.check_shape(job.input.dataset, model.shape)
     parameters = dict(p.parameters)
     epsilons = parameters.pop("epsilons", ())
     size = BATCH[max(model.shape[1:]) <= 64]

@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from bandlimit import evaluation, models
+from bandlimit import datasets, evaluation, models
 from bandlimit.defenses.inference import evaluator
 from bandlimit.defenses.post_averaging import DrawName
 from bandlimit.defenses.sweep import Setting, sweep
@@ -15,7 +15,7 @@ def main(job):
     p, w = job.params, job.wildcards
     device = models.device(p.device)
     model = models.load(job.input.model, p.device)
-    evaluation.check_shape(job.input.images, model.shape)
+    datasets.check_shape(job.input.images, model.shape)
     network = evaluator(model, bfloat16=p.bfloat16)
     settings = [Setting(*setting) for setting in p.settings]
     # Clean and attacked images see different draws, as in the document's experiments.

@@ -15,7 +15,7 @@ def main(job):
     p = job.params
     device = models.device(p.device)
     model = models.load(job.input.model, p.device)
-    evaluation.check_shape(job.input.dataset, model.shape)
+    datasets.check_shape(job.input.dataset, model.shape)
     ids, labels, outputs = [], [], []
     with torch.no_grad():
         for names, truth, images in datasets.stream(
