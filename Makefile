@@ -79,7 +79,7 @@ INTO = --quiet --python .venv/bin/python
 	$(UV) install $(INTO) --no-deps --no-build-isolation -e .
 	@touch $@
 
-COMPILE = $(UV) compile --quiet --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11
+COMPILE = $(UV) compile --quiet --generate-hashes --no-header --universal --python-version 3.11
 
 lock: .venv/.tools
 	$(COMPILE) requirements.in -o requirements.lock
