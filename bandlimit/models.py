@@ -33,6 +33,7 @@ __all__ = [
     "convert",
     "device",
     "fold",
+    "in_threads",
     "load",
     "micro_batch",
     "packaged_weights",
@@ -350,7 +351,7 @@ class MicroBatches(nn.Module):
         if torch.is_grad_enabled() and x.requires_grad:
             logits: torch.Tensor = _OneThreadEach.apply(x, self)
             return logits
-        return torch.cat(_in_threads(self._run_without_grad, self.cut(x)))
+        return torch.cat(in_threads(self._run_without_grad, self.cut(x)))
 
     def cut(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Return x in pieces of at most `size` images; at least one piece, if an empty one."""
@@ -387,7 +388,7 @@ class _OneThreadEach(torch.autograd.Function):
                 leaf = piece.detach().requires_grad_()
                 return leaf, batches.run(leaf)
 
-        ctx.passes = _in_threads(run, batches.cut(x))
+        ctx.passes = in_threads(run, batches.cut(x))
         return torch.cat([logits.detach() for _, logits in ctx.passes])
 
     @staticmethod
@@ -400,11 +401,14 @@ class _OneThreadEach(torch.autograd.Function):
             return result
 
         pieces = torch.split(gradient, [len(logits) for _, logits in ctx.passes])
-        return torch.cat(_in_threads(run, list(zip(ctx.passes, pieces, strict=True)))), None
+        return torch.cat(in_threads(run, list(zip(ctx.passes, pieces, strict=True)))), None
 
 
-def _in_threads(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
-    """Return function(item) for each item, each computed by a thread that uses no others."""
+def in_threads(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
+    """Return function(item) for each item, each computed by a thread that uses no others.
+
+    The mode of the caller, such as `torch.no_grad`, does not reach the threads.
+    """
     threads = torch.get_num_threads()
     if threads == 1:
         return [function(item) for item in items]

@@ -19,7 +19,6 @@ bounded random variables by betting".)
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -157,10 +156,14 @@ class _Sequential:
 
     def __init__(self, total: int, error: float) -> None:
         self.total = total
-        # Before, the wealth can't have reached its goal: it about doubles at most.
-        self.first = min(total, FIRST + math.ceil(math.log2(1 / error)))
         self.error = error
         self.exact = _Exact(total)
+        # The first round ends where samples that all agree are accepted, as most images' do.
+        agreed = np.zeros((1, total, 2))
+        agreed[..., 0] = 1.0
+        self.first = next(
+            (t for t in range(FIRST + 1, total) if self.decide(agreed[:, :t])[0] >= 0), total
+        )
 
     def decide(self, seen: np.ndarray) -> np.ndarray:
         """Return per image the class that the test has accepted or that is certain, or -1."""

@@ -16,9 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bandlimit import models
 from bandlimit.defenses.directions import random_directions
 from bandlimit.defenses.post_averaging import FRACTIONS, DrawName
 from bandlimit.errors import UserError
+from bandlimit.models import MicroBatches
 
 if TYPE_CHECKING:
     from bandlimit.models import Classifier
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
 GROUP_BYTES = {"cpu": 128 << 20, "cuda": 2 << 30}
 """Memory for the directions and probabilities of the images in flight."""
 
-PASS_BYTES = {"cpu": 32 << 20, "cuda": 1 << 30}
-"""Memory for the samples that are made at once, before the network cuts them into micro-batches."""
+PASS = 256
+"""Samples that enter a network at once which does not say how many it takes."""
 
 
 @dataclass(frozen=True, order=True)
@@ -139,7 +141,8 @@ class Samples:
         directions: Tensor,
     ) -> None:
         """Take images in [0, 1], N x C x H x W, and directions, N x K x C x H x W."""
-        self.network = network
+        self.run = network.run if isinstance(network, MicroBatches) else network
+        self.size = network.size if isinstance(network, MicroBatches) else PASS
         self.shape = tuple(images.shape[1:])
         device = classifier.mean.device
         u = (images.to(device) - classifier.mean) / classifier.std
@@ -152,22 +155,27 @@ class Samples:
             .reshape(len(images) * self.per_image, -1)
         )
 
-    @torch.no_grad()
     def probabilities(self, image: Tensor, direction: Tensor, coefficient: Tensor) -> Tensor:
         """Return softmax outputs, S x classes, of S samples given by image, direction and step."""
         device = self.u.device
         image, direction = image.to(device), direction.to(device)
         coefficient = coefficient.to(device).unsqueeze(1)
         channels, height, width = self.shape
-        size = max(1, PASS_BYTES[device.type] // (4 * self.u.shape[1]))
-        parts = []
-        for start in range(0, len(image), size):
-            rows = slice(start, start + size)
-            x = self.u[image[rows]]
-            x.addcmul_(coefficient[rows], self.v[image[rows] * self.per_image + direction[rows]])
-            logits = self.network(x.reshape(-1, height, width, channels).permute(0, 3, 1, 2))
-            parts.append(torch.softmax(logits, dim=1))
-        return torch.cat(parts)
+
+        def outputs(rows: slice) -> Tensor:
+            with torch.no_grad():
+                x = self.u[image[rows]]
+                x.addcmul_(
+                    coefficient[rows], self.v[image[rows] * self.per_image + direction[rows]]
+                )
+                x = x.reshape(-1, height, width, channels).permute(0, 3, 1, 2)
+                return torch.softmax(self.run(x), dim=1)
+
+        pieces = [slice(start, start + self.size) for start in range(0, len(image), self.size)]
+        # Each thread makes the samples of its micro-batch, which stay in its cache.
+        if device.type == "cpu":
+            return torch.cat(models.in_threads(outputs, pieces))
+        return torch.cat([outputs(rows) for rows in pieces])
 
 
 def draw_directions(
