@@ -43,6 +43,9 @@ IDX_FILES = (
 )
 """The files of MNIST and its kin, in the order in which a registry lists their checksums."""
 
+DOWNLOADED = {"idx": IDX_FILES, "cifar10": ("cifar-10-python.tar.gz",)}
+"""Files that a loader reads from the network, in the order of their checksums."""
+
 CIFAR10_BATCHES = {
     "train": tuple(f"data_batch_{number}" for number in range(1, 6)),
     "test": ("test_batch",),
@@ -201,7 +204,8 @@ def make(
             hashes of image_id, in the original order, so that a larger subset contains a smaller.
         seed: seed of the subset.
         path: local file or folder; takes the place of `source.path`.
-        cache: folder of downloaded files; needed if there is no path and the loader downloads.
+        cache: folder of the files that `download` fetched; needed if there is no path and the
+            loader downloads.
         certificate: proof of origin, stored in the file.
 
     Raises:
@@ -229,6 +233,25 @@ def make(
     rows = _subset(source.name, listing.image_ids, images, seed)
     _write(source, listing, rows, out, certificate)
     return len(rows)
+
+
+def download(
+    loader: str, urls: Sequence[str], sha256: Sequence[str], folder: str | os.PathLike[str]
+) -> None:
+    """Fetch the files that a loader reads, each from the first mirror whose file is the right one.
+
+    Args:
+        loader: a name in `DOWNLOADED`.
+        urls: mirrors in order of preference; one that ends in "/" is a folder of the files.
+        sha256: one checksum per file, in the loader's order.
+        folder: where to put them; a file that is there and right is kept.
+
+    Raises:
+        UserError: no mirror has a file of the right checksum.
+    """
+    for name, checksum in zip(DOWNLOADED[loader], sha256, strict=True):
+        places = [url + name if url.endswith("/") else url for url in urls]
+        downloads.fetch(places, checksum, Path(folder) / name)
 
 
 def _check(source: Source, listing: Listing, split: str | None) -> None:
@@ -360,11 +383,38 @@ def check_shape(path: str | os.PathLike[str], shape: Sequence[int]) -> None:
         )
 
 
-def stream(path: str | os.PathLike[str], size: int, shard: str = "1of1") -> Iterator[Triple]:
+def chosen(
+    path: str | os.PathLike[str], images: int | None, *, name: str, seed: int
+) -> frozenset[str] | None:
+    """Return the ids of a seeded choice of images of a dataset; None for all of them.
+
+    A larger choice contains a smaller one.
+
+    Args:
+        path: a dataset in Parquet.
+        images: how many; None for all.
+        name: the dataset's name.
+        seed: the configured seed.
+
+    Raises:
+        UserError: the dataset has fewer images, or can't be read.
+    """
+    if images is None:
+        return None
+    image_ids = store.read(path, ["image_id"])["image_id"].to_pylist()
+    return frozenset(image_ids[row] for row in _subset(name, image_ids, images, seed))
+
+
+def stream(
+    path: str | os.PathLike[str],
+    size: int,
+    shard: str = "1of1",
+    keep: frozenset[str] | None = None,
+) -> Iterator[Triple]:
     """Yield triples as `load` gives them, `size` images at a time (the last may be fewer).
 
     The shard "kofn" holds the rows i with i mod n = k - 1; together the n shards hold each row
-    once. Memory is bounded by `size`, not by the dataset.
+    once. Memory is bounded by `size`, not by the dataset. With `keep`, only these images.
 
     Raises:
         UserError: the shard is malformed, or the file is missing, damaged or lacks a column.
@@ -377,11 +427,15 @@ def stream(path: str | os.PathLike[str], size: int, shard: str = "1of1") -> Iter
         raise UserError(
             f"The shard {shard!r} is malformed; allowed is 'kofn' with k in 1..n, such as '2of8'."
         )
-    return _stream(path, size, int(match[1]) - 1, int(match[2]))
+    return _stream(path, size, int(match[1]) - 1, int(match[2]), keep)
 
 
 def _stream(
-    path: str | os.PathLike[str], size: int, remainder: int, shards: int
+    path: str | os.PathLike[str],
+    size: int,
+    remainder: int,
+    shards: int,
+    keep: frozenset[str] | None,
 ) -> Iterator[Triple]:
     waiting: list[pa.Table] = []
     count = 0
@@ -389,7 +443,10 @@ def _stream(
     for batch in store.batches(path, size, COLUMNS):
         numbers = np.arange(row, row + len(batch))
         row += len(batch)
-        kept = batch.take(np.flatnonzero(numbers % shards == remainder))
+        wanted = numbers % shards == remainder
+        if keep is not None:
+            wanted &= np.array([name in keep for name in batch["image_id"].to_pylist()], dtype=bool)
+        kept = batch.take(np.flatnonzero(wanted))
         while count + len(kept) >= size:
             waiting.append(kept.slice(0, size - count))
             kept = kept.slice(size - count)
@@ -432,12 +489,9 @@ def _files(source: Source, names: Sequence[str], cache: Path | None) -> dict[str
         return {name: folder / name for name in names}
     if cache is None:
         raise ValueError(f"the dataset {source.name!r} has no path: a cache is needed")
-    files = {}
     for name, sha256 in zip(names, source.sha256, strict=True):
-        urls = [url + name if url.endswith("/") else url for url in source.urls]
-        files[name] = cache / source.name / name
-        downloads.fetch(urls, sha256, files[name])
-    return files
+        downloads.verify(cache / name, sha256)
+    return {name: cache / name for name in names}
 
 
 def _load_parquet(source: Source, split: str | None, cache: Path | None) -> Listing:
@@ -660,7 +714,7 @@ def _load_cifar10(source: Source, split: str | None, cache: Path | None) -> List
     if source.path is not None:
         archive = _place(source)
     else:
-        (archive,) = _files(source, ("cifar-10-python.tar.gz",), cache).values()
+        (archive,) = _files(source, DOWNLOADED["cifar10"], cache).values()
     splits = list(CIFAR10_BATCHES) if split is None else [_known(source, split, CIFAR10_BATCHES)]
     wanted = {name for part in splits for name in CIFAR10_BATCHES[part]}
     batches = {}

@@ -9,7 +9,6 @@ def main(job):
     source = datasets.Source(
         name=p.source,
         loader=p.loader,
-        urls=tuple(p.urls),
         sha256=tuple(p.sha256),
         classes=p.classes,
         shape=tuple(p.shape) if p.shape else None,
@@ -24,7 +23,7 @@ def main(job):
         split=p.split,
         images=p.images,
         seed=p.seed,
-        cache="results/datasets/downloads",
+        cache=job.input.get("archive"),
         certificate=job.certificate(),
     )
 

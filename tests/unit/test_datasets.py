@@ -214,10 +214,19 @@ def test_downloads_ask_each_mirror_for_each_file(
         path.write_bytes((there / path.name).read_bytes())
 
     monkeypatch.setattr(downloads, "fetch", fetch)
-    source = Source("mnist", "idx", urls=("https://a/x/", "https://b/"), sha256=tuple("1234"))
-    assert datasets.make(source, tmp_path / "out.parquet", cache=tmp_path / "cache") == 4
+    datasets.download("idx", ("https://a/x/", "https://b/"), tuple("1234"), tmp_path / "cache")
     name = "t10k-images-idx3-ubyte.gz"
     assert asked[name] == ([f"https://a/x/{name}", f"https://b/{name}"], "3")
+
+
+def test_downloaded_files_are_verified_before_they_are_read(tmp_path: Path) -> None:
+    cache = write_idx(tmp_path / "cache", random_images(2, 3, 3), np.zeros(2, np.uint8))
+    right = tuple(store.sha256(cache / name) for name in datasets.IDX_FILES)
+    source = Source("mnist", "idx", urls=("https://a/",), sha256=right)
+    assert datasets.make(source, tmp_path / "out.parquet", cache=cache) == 4
+    wrong = Source("mnist", "idx", urls=("https://a/",), sha256=(*right[:3], "0" * 64))
+    with pytest.raises(UserError, match="0" * 64):
+        datasets.make(wrong, tmp_path / "out.parquet", cache=cache)
 
 
 def test_cifar10(tmp_path: Path) -> None:

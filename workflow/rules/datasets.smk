@@ -1,7 +1,26 @@
 # Images, whatever they came as, become one Parquet file each.
+rule download_dataset:
+    output:
+        archive=directory("results/datasets/downloads/{source}"),
+    log:
+        "logs/download_dataset/{source}.log",
+    wildcard_constraints:
+        source="|".join(helpers.downloaded_sources(study) or ["(?!)"]),
+    conda:
+        "../../envs/bandlimit.yaml"
+    params:
+        named=lambda wildcards: helpers.download_params(study, wildcards.source),
+    message:
+        "Fetching {wildcards.source}"
+    script:
+        "../../scripts/download_dataset.py"
+
+
 rule make_dataset:
     input:
-        lambda wildcards: helpers.local_files(study.datasets[wildcards.dataset]),
+        unpack(
+            lambda wildcards: helpers.dataset_files(study.datasets[wildcards.dataset])
+        ),
         code=code("make_dataset"),
     output:
         dataset="results/datasets/{dataset}.parquet",
