@@ -31,6 +31,7 @@ PACKAGES = (
     "pandas",
     "pillow",
     "pyarrow",
+    "pyautoattack",
     "scipy",
     "seaborn",
     "snakemake",

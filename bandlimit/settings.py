@@ -7,18 +7,16 @@ in one sentence. Imports nothing heavy, since every start of the workflow pays f
 from __future__ import annotations
 
 import csv
-import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import jsonschema
-import yaml
-
+from bandlimit import examinations
 from bandlimit.errors import UserError, suggest
+from bandlimit.examinations import Robustness
+from bandlimit.validation import check, epsilon, member, read_schema
 
 MINIMAL = (
     "fgsm_minimal",
@@ -97,6 +95,7 @@ class Experiment:
     directions_sweep: tuple[int, ...]
     shards: int
     document: str | None
+    stand_in: bool = False
     crossings: tuple[str, ...] = ()
     samplers: tuple[str, ...] = ()
 
@@ -137,6 +136,7 @@ class Settings:
     experiments: tuple[Experiment, ...]
     theory: Mapping[str, Any]
     bfloat16: bool
+    robustness: Robustness
     by_name: Mapping[tuple[str, str], Experiment] = field(repr=False)
 
     def experiment(self, dataset: str, model: str) -> Experiment:
@@ -178,13 +178,14 @@ def load(config: Mapping[str, Any], home: str | os.PathLike[str]) -> Settings:
         name: _dataset(name, entry, known_datasets) for name, entry in config["datasets"].items()
     }
     needed = {entry["model"] for entry in config["bandlimiting"]["experiments"]}
+    needed |= examinations.models_in_use(config)
     models = {
         name: _model(name, config["models"], known_models)
         for name in sorted(needed | set(config["models"]))
     }
     for name, recipe in config["training"].items():
-        _member(name, {**known_models, **config["models"]}, "models", f"training.{name}")
-        _member(recipe["dataset"], datasets, "datasets", f"training.{name}.dataset")
+        member(name, {**known_models, **config["models"]}, "models", f"training.{name}")
+        member(recipe["dataset"], datasets, "datasets", f"training.{name}.dataset")
     for name, model in models.items():
         if model.source == "trained" and name not in config["training"]:
             raise UserError(
@@ -196,7 +197,7 @@ def load(config: Mapping[str, Any], home: str | os.PathLike[str]) -> Settings:
     experiments = []
     for number, entry in enumerate(bandlimiting["experiments"]):
         place = f"bandlimiting.experiments[{number}]"
-        _member(entry["dataset"], datasets, "datasets", f"{place}.dataset")
+        member(entry["dataset"], datasets, "datasets", f"{place}.dataset")
         experiments.append(_experiment(entry, config, place))
     by_name = {(e.dataset, e.model): e for e in experiments}
     if len(by_name) < len(experiments):
@@ -220,6 +221,7 @@ def load(config: Mapping[str, Any], home: str | os.PathLike[str]) -> Settings:
         experiments=tuple(experiments),
         theory=bandlimiting["theory"],
         bfloat16=bandlimiting["bfloat16"],
+        robustness=examinations.load(config, by_name, {**known_models, **config["models"]}),
         by_name=by_name,
     )
 
@@ -241,116 +243,6 @@ def check_paths(settings: Settings) -> None:
             )
 
 
-def epsilon(value: str | float, place: str) -> float:
-    """Return an l_inf bound in [0, 1], given as a number or as a fraction such as '8/255'.
-
-    Raises:
-        UserError: it is no number, or outside [0, 1].
-    """
-    try:
-        number = Fraction(str(value))
-    except (ValueError, ZeroDivisionError):
-        number = Fraction(-1)
-    if not 0 <= number <= 1:
-        hint = f" (did you mean '{value}/255'?)" if 1 < number <= 255 else ""
-        raise UserError(
-            f"An epsilon in {place} is the l_inf bound in pixels of [0, 1]: a number in [0, 1] or "
-            f"a fraction such as '8/255', got {value!r}{hint}."
-        )
-    return float(number)
-
-
-def read_schema(path: Path) -> dict[str, Any]:
-    """Return a JSON schema written in YAML."""
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
-
-
-def check(data: Any, schema: Mapping[str, Any], where: str) -> Any:
-    """Return `data` with the schema's defaults filled in.
-
-    Raises:
-        UserError: the data doesn't match; the sentence names the first place that doesn't.
-    """
-    data = _with_defaults(data, schema, schema)
-    _check_finite(data, where)
-    validator = jsonschema.Draft202012Validator(schema)
-    errors = sorted(validator.iter_errors(data), key=lambda error: list(map(str, error.path)))
-    for error in errors:
-        raise UserError(_sentence(error, where))
-    return data
-
-
-def _check_finite(data: Any, where: str, path: str = "") -> None:
-    """Refuse .nan and .inf, which a schema's bounds let pass."""
-    if isinstance(data, float) and not math.isfinite(data):
-        raise UserError(f"{path.lstrip('.')!r} in {where} must be a finite number, got {data}.")
-    if isinstance(data, Mapping):
-        for key, value in data.items():
-            _check_finite(value, where, f"{path}.{key}")
-    elif isinstance(data, list):
-        for i, value in enumerate(data):
-            _check_finite(value, where, f"{path}[{i}]")
-
-
-def _sentence(error: jsonschema.ValidationError, where: str) -> str:
-    path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in error.path).lstrip(".")
-    place = f"{path!r} in {where}" if path else where
-    if error.validator == "additionalProperties":
-        allowed = error.schema["properties"]
-        unknown = sorted(set(error.instance) - set(allowed))[0]
-        return f"Unknown key {unknown!r} in {place}; {suggest(unknown, allowed)}."
-    if error.validator == "propertyNames":
-        wrong = error.instance
-        enum = error.schema.get("propertyNames", {}).get("enum") or error.validator_value.get(
-            "enum"
-        )
-        if enum:
-            wrong = next(name for name in error.instance if name not in enum)
-            return f"Unknown name {wrong!r} in {place}; {suggest(wrong, enum)}."
-    if error.validator == "enum":
-        allowed = suggest(error.instance, error.validator_value)
-        return f"{place} has no choice {error.instance!r}; {allowed}."
-    if error.validator == "required":
-        missing = next(key for key in error.validator_value if key not in error.instance)
-        meaning = error.schema["properties"][missing]["description"]
-        return f"The key {missing!r} is missing in {place}: {meaning}"
-    rules = {
-        "type": lambda v: f"must be of type {v if isinstance(v, str) else ' or '.join(v)}",
-        "minimum": lambda v: f"must be at least {v}",
-        "exclusiveMinimum": lambda v: f"must be greater than {v}",
-        "maximum": lambda v: f"must be at most {v}",
-        "exclusiveMaximum": lambda v: f"must be less than {v}",
-        "minProperties": lambda v: f"must name at least {v}",
-        "minItems": lambda v: f"must have at least {v} entries",
-        "uniqueItems": lambda v: "must not name anything twice",
-        "pattern": lambda v: f"must match {v}",
-    }.get(str(error.validator))
-    rule = rules(error.validator_value) if rules else f"is not valid ({error.message})"
-    return f"{place} {rule}, got {error.instance!r}."
-
-
-def _with_defaults(data: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
-    if "$ref" in schema:
-        schema = {**root["$defs"][schema["$ref"].rsplit("/", 1)[-1]], **schema}
-    if isinstance(data, list) and "items" in schema:
-        return [_with_defaults(item, schema["items"], root) for item in data]
-    if not isinstance(data, Mapping):
-        return data
-    filled = dict(data)
-    for key, part in schema.get("properties", {}).items():
-        if "$ref" in part:
-            part = {**root["$defs"][part["$ref"].rsplit("/", 1)[-1]], **part}
-        if key not in filled and "default" in part:
-            filled[key] = part["default"]
-        if key in filled:
-            filled[key] = _with_defaults(filled[key], part, root)
-    extra = schema.get("additionalProperties")
-    if isinstance(extra, Mapping):
-        for key in set(filled) - set(schema.get("properties", {})):
-            filled[key] = _with_defaults(filled[key], extra, root)
-    return filled
-
-
 def _registry(home: Path, name: str) -> dict[str, dict[str, str]]:
     path = home / f"workflow/registry/{name}.csv"
     schema = read_schema(home / f"workflow/schemas/{name}.schema.yaml")
@@ -359,13 +251,6 @@ def _registry(home: Path, name: str) -> dict[str, dict[str, str]]:
     for row in rows:
         check(row, schema, f"the entry {row.get('name')!r} of workflow/registry/{name}.csv")
     return {row["name"]: row for row in rows}
-
-
-def _member(name: str, allowed: Mapping[str, Any], kind: str, place: str) -> None:
-    if name not in allowed:
-        raise UserError(
-            f"{place} names {name!r}, which is not among the {kind}; {suggest(name, allowed)}."
-        )
 
 
 def _shape(text: str) -> tuple[int, ...]:
@@ -382,7 +267,7 @@ def _dataset(name: str, entry: Mapping[str, Any], known: Mapping[str, Any]) -> D
         )
     row: Mapping[str, str] = {}
     if source is not None:
-        _member(source, known, "registered datasets", f"{place}.source")
+        member(source, known, "registered datasets", f"{place}.source")
         row = known[source]
     places = row.get("urls", "").split()
     urls = tuple(part for part in places if "://" in part)
@@ -395,7 +280,7 @@ def _dataset(name: str, entry: Mapping[str, Any], known: Mapping[str, Any]) -> D
     split, images = entry.get("split"), entry.get("images")
     counts = {part: int(count) for part, count in _pairs(row.get("images", ""))}
     if split is not None and counts:
-        _member(split, counts, f"splits of {source!r}", f"{place}.split")
+        member(split, counts, f"splits of {source!r}", f"{place}.split")
     there = (counts[split] if split else sum(counts.values())) if counts else None
     if images is not None and there is not None and images > there:
         raise UserError(f"{place}.images must be from 1 to {there}, got {images}.")
@@ -448,7 +333,7 @@ def _model(name: str, own: Mapping[str, Any], known: Mapping[str, Any]) -> Model
             gate_accuracy=entry.get("gate_accuracy"),
             gate_tolerance=entry.get("gate_tolerance", 0.0),
         )
-    _member(name, {**known, **own}, "registered models", "bandlimiting.experiments")
+    member(name, {**known, **own}, "registered models", "bandlimiting.experiments")
     row = known[name]
     return Model(
         name=name,
@@ -482,7 +367,7 @@ def _experiment(entry: Mapping[str, Any], config: Mapping[str, Any], place: str)
             )
         attacks[name] = parameters
     for name in entry["crossings"]:
-        _member(name, attacks, "attacks of the experiment", f"{place}.crossings")
+        member(name, attacks, "attacks of the experiment", f"{place}.crossings")
     return Experiment(
         dataset=entry["dataset"],
         model=entry["model"],
@@ -494,6 +379,7 @@ def _experiment(entry: Mapping[str, Any], config: Mapping[str, Any], place: str)
         directions_sweep=tuple(map(int, entry["directions_sweep"])),
         shards=int(entry["shards"]),
         document=entry.get("document"),
+        stand_in=entry["stand_in"],
         crossings=tuple(entry["crossings"]),
         samplers=tuple(entry["samplers"]),
     )

@@ -23,7 +23,7 @@ from bandlimit.attacks.base import (
 )
 
 
-class _KeyedStart(LinfProjectedGradientDescentAttack):
+class KeyedStart(LinfProjectedGradientDescentAttack):
     """PGD that starts from the noise it is given, not from a global generator."""
 
     def __init__(self, unit: torch.Tensor, *, rel_stepsize: float, steps: int) -> None:
@@ -31,6 +31,7 @@ class _KeyedStart(LinfProjectedGradientDescentAttack):
         self._unit = unit
 
     def get_random_start(self, x0: Tensor, epsilon: float) -> Tensor:
+        """Return the clean images plus the noise, scaled to epsilon."""
         return x0 + epsilon * astensor(self._unit)
 
 
@@ -86,7 +87,7 @@ class PGD(FixedAttack):
     ) -> Found:
         """Attack images (N x C x H x W, float32 in [0, 1]) that the model labels rightly."""
         unit = torch.stack([noise(i, 0) for i in range(len(images))])
-        attack = _KeyedStart(unit, rel_stepsize=self.rel_stepsize, steps=self.steps)
+        attack = KeyedStart(unit, rel_stepsize=self.rel_stepsize, steps=self.steps)
         return _run(attack, model, images, labels, epsilon)
 
 

@@ -106,7 +106,7 @@ def generate(
     """
     sizes: list[float | None] = [None]
     if isinstance(attack, FixedAttack):
-        sizes = [_checked_epsilon(epsilon) for epsilon in epsilons]
+        sizes = [checked_epsilon(epsilon) for epsilon in epsilons]
         if not sizes or len(set(sizes)) < len(sizes):
             raise UserError(
                 f"The attack {attack.name!r} needs at least one epsilon and each of them once; "
@@ -127,7 +127,7 @@ def generate(
         for image_ids, labels, images in batches:
             if len(image_ids):
                 labels = torch.as_tensor(labels, dtype=torch.int64).to(device)
-                images = _checked_images(images).to(device)
+                images = checked_images(images).to(device)
                 noise = noise_of(image_ids, images)
                 with exact_arithmetic():
                     table = _records(model, attack, image_ids, labels, images, noise, sizes)
@@ -149,7 +149,7 @@ def _records(
     with torch.no_grad():
         logits = model(images)
     before = logits.argmax(dim=1)
-    _check_labels(image_ids, labels, logits.shape[1])
+    check_labels(image_ids, labels, logits.shape[1])
     readable = sound(logits)
     status = np.where(
         readable.cpu().numpy(),
@@ -228,7 +228,7 @@ def _table(
     pictures = []
     for i, image_id in enumerate(image_ids):
         for epsilon, (adversarial, after, status, steps) in zip(epsilons, columns, strict=True):
-            linf, l2 = _norms(adversarial[i], clean[i])
+            linf, l2 = norms(adversarial[i], clean[i])
             rows.append(
                 {
                     "image_id": image_id,
@@ -249,13 +249,18 @@ def _table(
     return table.append_column(full.field("image"), store.image_column(np.stack(pictures)))
 
 
-def _norms(adversarial: np.ndarray, clean: np.ndarray) -> tuple[float, float]:
+def norms(adversarial: np.ndarray, clean: np.ndarray) -> tuple[float, float]:
     """Return l_inf and L2 of the difference of two float32 images, computed in float64."""
     difference = np.abs(adversarial.astype(np.float64) - clean.astype(np.float64)).ravel()
     return float(difference.max()), math.sqrt(float(np.sum(difference**2)))
 
 
-def _checked_epsilon(epsilon: Any) -> float:
+def checked_epsilon(epsilon: Any) -> float:
+    """Return an epsilon as a float.
+
+    Raises:
+        UserError: it is no number in [0, 1].
+    """
     number = isinstance(epsilon, int | float) and not isinstance(epsilon, bool)
     if not number or not 0 <= epsilon <= 1:
         hint = (
@@ -270,7 +275,12 @@ def _checked_epsilon(epsilon: Any) -> float:
     return float(epsilon)
 
 
-def _checked_images(images: torch.Tensor) -> torch.Tensor:
+def checked_images(images: torch.Tensor) -> torch.Tensor:
+    """Return images as they are.
+
+    Raises:
+        ValueError: they are not N x C x H x W in float32 and [0, 1].
+    """
     if images.dtype != torch.float32 or images.ndim != 4:
         raise ValueError(
             f"expected float32 images N x C x H x W, got {images.dtype} {tuple(images.shape)}"
@@ -280,7 +290,12 @@ def _checked_images(images: torch.Tensor) -> torch.Tensor:
     return images
 
 
-def _check_labels(image_ids: Sequence[str], labels: torch.Tensor, classes: int) -> None:
+def check_labels(image_ids: Sequence[str], labels: torch.Tensor, classes: int) -> None:
+    """Check that labels are classes of the model.
+
+    Raises:
+        UserError: one is not.
+    """
     for image_id, label in zip(image_ids, labels.tolist(), strict=True):
         if not 0 <= label < classes:
             raise UserError(
@@ -316,7 +331,7 @@ def recheck(
             and the sentence names the first that does not.
     """
     device = device_of(model)
-    originals = _one_by_one(clean)
+    originals = one_by_one(clean)
     original: tuple[str, int, np.ndarray] | None = None
     count = 0
     for table in store.batches(path, size):
@@ -343,7 +358,8 @@ def recheck(
     return count
 
 
-def _one_by_one(batches: Iterable[Batch]) -> Iterator[tuple[str, int, np.ndarray]]:
+def one_by_one(batches: Iterable[Batch]) -> Iterator[tuple[str, int, np.ndarray]]:
+    """Yield id, label and pixels of each image of some batches."""
     for image_ids, labels, images in batches:
         numbers = torch.as_tensor(labels).tolist()
         yield from zip(image_ids, numbers, images.cpu().numpy(), strict=True)
@@ -374,7 +390,7 @@ def _problem(
         return f"its image has shape {image.shape}, in the dataset {clean.shape}"
     if not np.all((image >= 0) & (image <= 1)):
         return "its image leaves the box [0, 1]"
-    linf, l2 = _norms(image, clean)
+    linf, l2 = norms(image, clean)
     for name, computed in (("linf", linf), ("l2", l2)):
         if not math.isclose(row[name], computed, rel_tol=1e-9, abs_tol=1e-12):
             return f"its {name} is {row[name]}, by its image {computed}"
@@ -413,7 +429,7 @@ def select(records: pa.Table, epsilon: float) -> pa.Table:
     Raises:
         UserError: epsilon is out of range, or a fixed attack was not run with it.
     """
-    epsilon = _checked_epsilon(epsilon)
+    epsilon = checked_epsilon(epsilon)
     if records["epsilon"].null_count == len(records):
         near = pc.less_equal(records["linf"], epsilon + LINF_SLACK)
         return records.append_column("attacked", pc.and_(records["success"], near))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bandlimit import keys
+from bandlimit.defenses.base import Defense, DrawName, Stop, log_mean_softmax
 from bandlimit.defenses.directions import (
     SAMPLERS,
     Sampler,
@@ -19,7 +22,7 @@ from bandlimit.defenses.directions import (
 from bandlimit.errors import UserError, suggest
 
 if TYPE_CHECKING:
-    from bandlimit.models import Classifier
+    from bandlimit.models import Classifier, MicroBatches
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "vote": ("softmax", "logits", "majority", "weighted"),
@@ -27,9 +30,13 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "sign": ("both", "increase", "decrease"),
     "space": ("standardised", "pixel"),
     "draws": ("fresh", "fixed", "shared"),
+    "stop": ("exact", "sequential", "all"),
 }
 FRACTIONS = (1 / 3, 2 / 3, 1.0)
 """Steps along a direction as fractions of the radius (section 3.2, after eq. 8)."""
+
+FIXED = "fixed directions"
+"""Purpose of fixed draws, whoever asks: an attacker and a judge must see the same directions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,21 +84,7 @@ class Squad:
         return tuple(sign * step for step in self.steps() for sign in signs)
 
 
-@dataclass(frozen=True)
-class DrawName:
-    """What makes a draw of directions unique besides the image: seed, purpose, dataset, model."""
-
-    seed: int
-    purpose: str
-    dataset: str
-    model: str
-
-    def parts(self, image_id: str, draw: int) -> tuple[str | int, ...]:
-        """Return the name of draw number `draw` for one image, for `keys.generator`."""
-        return (self.purpose, self.dataset, self.model, image_id, draw)
-
-
-class PostAveraging(nn.Module):
+class PostAveraging(Defense):
     """The mean output of a network over samples around the input.
 
     For the standardised input u and directions v_k the samples are u (unless `center` is off) and
@@ -111,10 +104,11 @@ class PostAveraging(nn.Module):
         center: whether the input itself is one of the samples.
         space: where radii are measured: 'standardised' (the document's experiments) or 'pixel'.
         clip: clip each sample to valid pixels.
-        draws: 'fresh' directions in each call, 'fixed' per image (a deterministic defence), or
+        draws: 'fresh' directions in each call, 'fixed' per image (a deterministic defence, whose
+            directions depend on the purpose in `name` no more than on the call), or fresh ones
             'shared' by all images of a call.
         name: seed and purpose of the draws.
-        samples_per_pass: how many samples enter the network at once; memory, not results.
+        samples_per_pass: how many samples enter the network at once, at most; memory, not results.
 
     Raises:
         UserError: an option is not among the allowed ones.
@@ -133,57 +127,34 @@ class PostAveraging(nn.Module):
         draws: str = "fresh",
         samples_per_pass: int = 256,
     ) -> None:
-        super().__init__()
+        super().__init__(classifier)
         _check_choice("vote", vote)
         _check_choice("space", space)
         _check_choice("draws", draws)
         if not squads:
             raise UserError("Post-averaging needs at least one set of samples, got none.")
-        self.classifier = classifier
         self.squads = tuple(squads)
-        self.name = name
+        self.random = draws != "fixed"
+        self.name = name if self.random else replace(name, purpose=FIXED)
         self.vote, self.center, self.space, self.clip = vote, center, space, clip
         self.draws = draws
         self.samples_per_pass = samples_per_pass
-        self._image_ids: tuple[str, ...] | None = None
-        self._draw = 0
-
-    def bind(self, image_ids: Sequence[str], draw: int = 0) -> PostAveraging:
-        """Return this defence for a batch of these images, beginning with draw number `draw`.
-
-        The rows of each following call are these images. With fresh draws each call uses the next
-        number, so the result of an image depends on its own calls alone.
-        """
-        bound = PostAveraging(
-            self.classifier,
-            self.squads,
-            name=self.name,
-            vote=self.vote,
-            center=self.center,
-            space=self.space,
-            clip=self.clip,
-            draws=self.draws,
-            samples_per_pass=self.samples_per_pass,
-        )
-        bound._image_ids = tuple(image_ids)
-        bound._draw = draw
-        return bound
 
     def samples(self) -> int:
         """Return the number of forward passes per image: 6K+1 with the default switches."""
-        return sum(
-            int(self.center) + sum(squad.counts()) * len(squad.signed_steps())
-            for squad in self.squads
-        )
+        return sum(self.per_image(squad) for squad in self.squads)
+
+    def per_image(self, squad: Squad) -> int:
+        """Return the number of samples of one set."""
+        return int(self.center) + sum(squad.counts()) * len(squad.signed_steps())
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the defended output, N x classes, for pixels x, N x C x H x W in [0, 1]."""
-        ids = self._image_ids or tuple(map(str, range(len(x))))
-        if len(ids) != len(x):
-            raise ValueError(f"expected {len(ids)} images, those of bind(), got {len(x)}")
-        draw = self._draw
-        if self.draws == "fresh":
-            self._draw += 1
+        """Return the defended output, N x classes, for pixels x, N x C x H x W in [0, 1].
+
+        Raises:
+            ValueError: the defence is not bound to as many images.
+        """
+        ids, draw = self.next_draw(len(x))
         u = (x - self.classifier.mean) / self.classifier.std
         outputs = [self._average(u, squad, ids, draw, i) for i, squad in enumerate(self.squads)]
         if len(outputs) == 1:
@@ -193,9 +164,53 @@ class PostAveraging(nn.Module):
         best = (-(log_p.exp() * log_p).sum(-1)).argmin(dim=0)
         return stacked[best, torch.arange(len(x), device=x.device)]
 
+    def _predict(
+        self, x: Tensor, image_ids: Sequence[str], draw: int, stop: Stop, error: float
+    ) -> np.ndarray:
+        """Return the classes predicted in one draw, with fewer samples than all where possible.
+
+        Only the document's samples and softmax vote stop early; other switches take all samples.
+        """
+        _check_choice("stop", stop)
+        # Imported here because both build upon this module.
+        from bandlimit.defenses import prediction, sweep
+
+        radius, directions = self.squads[0].radius, self.squads[0].directions
+        switches = (self.vote, self.center, self.space, self.clip, self.draws == "shared")
+        if (
+            stop == "all"
+            or not isinstance(directions, int)
+            or self.squads != (Squad(radius=radius, directions=directions),)
+            or switches != ("softmax", True, "standardised", False, False)
+        ):
+            return super()._predict(x, image_ids, draw, stop, error)
+        return prediction.predict(
+            self.classifier,
+            self._evaluator,
+            x,
+            image_ids,
+            sweep.Setting(radius, directions),
+            name=self.name,
+            stop=stop,
+            error=error,
+            draw=draw if self.random else 0,
+        ).prediction
+
+    @cached_property
+    def _evaluator(self) -> MicroBatches:
+        from bandlimit.defenses.inference import evaluator
+
+        return evaluator(self.classifier)
+
+    def _few(self, samples: int) -> Defense:
+        squad = self.squads[0]
+        if len(self.squads) > 1 or squad.sampler != "random" or squad.sign != "both":
+            return super()._few(samples)
+        return FewSamples(self, samples)
+
     def _vectors(self, u: Tensor, squad: Squad, image_id: str, draw: int, number: int) -> Tensor:
         """Return the directions of one image, K x C x H x W, in standardised space."""
-        key = self.name.parts("" if self.draws == "shared" else image_id, draw)
+        key = self.key(image_id, draw)
         if squad.sampler == "random":
             name = key if number == 0 else (*key, "squad", number)
             vectors = random_directions(
@@ -209,36 +224,100 @@ class PostAveraging(nn.Module):
                 counts=squad.counts(),
                 generator=keys.generator(self.name.seed, *key),
             )
-        if self.space == "pixel":
-            vectors = vectors / self.classifier.std[0]
-        return vectors
+        return self.to_space(vectors)
+
+    def key(self, image_id: str, draw: int) -> tuple[str | int, ...]:
+        """Return the name of a draw for one image, for `keys.generator`."""
+        return self.name.parts("" if self.draws == "shared" else image_id, draw)
+
+    def to_space(self, vectors: Tensor) -> Tensor:
+        """Return unit vectors of the space in which radii are measured in the standardised one."""
+        return vectors / self.classifier.std[0] if self.space == "pixel" else vectors
+
+    def valid(self, samples: Tensor) -> Tensor:
+        """Return samples in standardised space, S x C x H x W, clipped to pixels if so chosen."""
+        if not self.clip:
+            return samples
+        mean, std = self.classifier.mean, self.classifier.std
+        return ((samples * std + mean).clamp(0, 1) - mean) / std
 
     def _average(
         self, u: Tensor, squad: Squad, ids: Sequence[str], draw: int, number: int
     ) -> Tensor:
-        steps = torch.tensor(squad.signed_steps(), device=u.device)
+        steps = torch.tensor(squad.signed_steps(), device=u.device, dtype=u.dtype)
+        count = self.per_image(squad)
+        # Images of few samples share a call, so that no micro-batch of the network is half empty.
+        group = max(1, self.samples_per_pass // count)
         rows = []
-        for i, image_id in enumerate(ids):
-            vectors = self._vectors(u[i], squad, image_id, draw, number)
-            offsets = (steps.reshape(-1, 1, 1, 1, 1) * vectors).flatten(0, 1)
-            if self.center:
-                offsets = torch.cat([torch.zeros_like(u[:1]), offsets])
-            samples = u[i] + offsets
-            if self.clip:
-                mean, std = self.classifier.mean, self.classifier.std
-                samples = ((samples * std + mean).clamp(0, 1) - mean) / std
-            logits = torch.cat(
-                [self.classifier.network(part) for part in samples.split(self.samples_per_pass)]
-            )
-            rows.append(combine(logits, self.vote))
+        for start in range(0, len(ids), group):
+            around = []
+            for i, image in enumerate(u[start : start + group].unbind(), start):
+                vectors = self._vectors(image, squad, ids[i], draw, number)
+                offsets = (steps.reshape(-1, 1, 1, 1, 1) * vectors).flatten(0, 1)
+                if self.center:
+                    offsets = torch.cat([torch.zeros_like(offsets[:1]), offsets])
+                around.append(self.valid(image + offsets))
+            passes = torch.cat(around).split(self.samples_per_pass)
+            logits = torch.cat([self.classifier.network(samples) for samples in passes])
+            rows += [combine(part, self.vote) for part in logits.split(count)]
         return torch.stack(rows)
+
+
+class FewSamples(Defense):
+    """Log mean softmax of a few fresh samples of post-averaging: what an attacker differentiates.
+
+    The samples come in pairs u + s v and u - s v along fresh random directions v, each with a step
+    s drawn uniformly from those of the defence. An odd number is filled up by the centre, where
+    the defence has it; a single sample, or the odd one of a defence without its centre, is one of
+    a pair. All samples of all images enter the network in one call.
+
+    Args:
+        defense: post-averaging with one set of samples, in random directions, of both signs.
+        samples: m, for each image and call.
+    """
+
+    random = True
+
+    def __init__(self, defense: PostAveraging, samples: int) -> None:
+        super().__init__(defense.classifier)
+        self.defense = defense
+        self.samples = samples
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return log-probabilities, N x classes, for pixels x, N x C x H x W in [0, 1].
+
+        Raises:
+            ValueError: the defence is not bound to as many images.
+        """
+        ids, draw = self.next_draw(len(x))
+        u = (x - self.classifier.mean) / self.classifier.std
+        around = [
+            image + self._offsets(self.defense.key(image_id, draw), image)
+            for image_id, image in zip(ids, u.unbind(), strict=True)
+        ]
+        logits = self.classifier.network(self.defense.valid(torch.cat(around)))
+        return torch.stack([log_mean_softmax(rows) for rows in logits.split(self.samples)])
+
+    def _offsets(self, key: tuple[str | int, ...], image: Tensor) -> Tensor:
+        """Return what is added to one image, m x C x H x W, in standardised space."""
+        seed, steps = self.defense.name.seed, self.defense.squads[0].steps()
+        pairs = (self.samples + 1) // 2
+        vectors = random_directions(self.shape, pairs, seed=seed, name=(*key, "few samples"))
+        picks = torch.randint(
+            len(steps), (pairs,), generator=keys.generator(seed, *key, "steps of few samples")
+        )
+        step = torch.tensor(steps, dtype=image.dtype)[picks].reshape(-1, 1, 1, 1).to(image.device)
+        half = step * self.defense.to_space(vectors.to(image))
+        offsets = torch.stack([half, -half], dim=1).flatten(0, 1)[: self.samples]
+        if self.samples % 2 and self.samples > 1 and self.defense.center:
+            offsets[-1] = 0
+        return offsets
 
 
 def combine(logits: Tensor, vote: str) -> Tensor:
     """Return the combined output of the samples of one image, (samples x classes) -> classes."""
     if vote == "softmax":
-        count = torch.tensor(float(len(logits)), device=logits.device)
-        return torch.logsumexp(torch.log_softmax(logits, dim=1), dim=0) - count.log()
+        return log_mean_softmax(logits)
     if vote == "logits":
         return logits.mean(dim=0)
     votes = (logits == logits.amax(dim=1, keepdim=True)).to(logits.dtype)

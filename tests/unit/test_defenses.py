@@ -1,5 +1,7 @@
 """Post-averaging: its exact properties, its engine, and the stops that spare samples."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,7 @@ from bandlimit.defenses.post_averaging import (
     combine,
     post_averaging,
 )
+from bandlimit.defenses.transforms import Noise
 from bandlimit.errors import UserError
 
 NAME = DrawName(seed=7, purpose="test", dataset="noise", model="small")
@@ -204,6 +207,288 @@ def test_draws_are_keyed_per_image_and_call():
     twin = x[[0, 0]]
     output = shared(twin)
     assert torch.equal(output[0], output[1])
+
+
+@pytest.mark.parametrize("draws", ["fresh", "fixed", "shared"])
+def test_unbound_defence_refuses_to_run(small, draws):
+    defense = post_averaging(small, radius=1.0, directions=1, name=NAME, draws=draws)
+    for module in (defense, defense.surrogate(2)):
+        with pytest.raises(ValueError, match="bind"):
+            module(images(2, small.shape))
+        with pytest.raises(ValueError, match="expected 3 images"):
+            module.bind(ids(3))(images(2, small.shape))
+
+
+def test_shared_directions_are_fresh_in_each_call():
+    model, x = classifier(Affine()), images(2)
+    shared = post_averaging(model, radius=4.0, directions=2, name=NAME, draws="shared")
+    bound = shared.bind(ids(2))
+    first = bound(x)
+    assert not torch.equal(bound(x), first)
+    assert torch.equal(shared.bind(["other", "names"])(x), first)
+
+
+def test_fixed_directions_depend_on_no_draw_and_no_purpose():
+    model, x = classifier(Affine()), images(2)
+    outputs = [
+        post_averaging(model, radius=4.0, directions=2, name=name, draws="fixed").bind(
+            ids(2), draw
+        )(x)
+        for name, draw in ((NAME, 0), (NAME, 3), (replace(NAME, purpose="attack"), 1))
+    ]
+    assert torch.equal(outputs[0], outputs[1]) and torch.equal(outputs[0], outputs[2])
+    reseeded = post_averaging(
+        model, radius=4.0, directions=2, name=replace(NAME, seed=8), draws="fixed"
+    )
+    assert not torch.equal(reseeded.bind(ids(2))(x), outputs[0])
+
+
+def test_binding_leaves_the_defence_and_other_bindings_alone():
+    model, x = classifier(Affine()), images(2)
+    defense = post_averaging(model, radius=4.0, directions=2, name=NAME)
+    first, second = defense.bind(ids(2)), defense.bind(ids(2))
+    outputs = [first(x) for _ in range(3)]
+    assert torch.equal(second(x), outputs[0])
+    assert torch.equal(defense.bind(ids(2), draw=2)(x), outputs[2])
+
+
+class Noting(nn.Module):
+    """Keeps what enters the network, call by call."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network, self.calls = network, []
+
+    def forward(self, u):
+        self.calls.append(u.detach())
+        return self.network(u)
+
+
+@pytest.mark.parametrize(
+    ("samples", "switches", "coefficients"),
+    [
+        (1, {}, [1]),
+        (2, {}, [1, -1]),
+        (3, {}, [1, -1, 0]),
+        (4, {}, [1, -1, 2, -2]),
+        (5, {}, [1, -1, 2, -2, 0]),
+        (3, {"center": False}, [1, -1, 2]),
+    ],
+)
+def test_few_samples_come_in_pairs_at_the_steps_of_the_defence(samples, switches, coefficients):
+    network = Noting(Affine())
+    model, x = classifier(network), images(5)
+    defense = post_averaging(model, radius=3.0, directions=4, name=NAME, **switches)
+    output = defense.surrogate(samples).bind(ids(5))(x)
+    (entered,) = network.calls  # one call for all images
+    offsets = (entered.reshape(5, samples, -1) - ((x - 0.5) / 0.25).reshape(5, 1, -1)).double()
+    for k, number in enumerate(coefficients):
+        pair = coefficients.index(abs(number)) if number else None
+        expected = offsets[:, pair] * (number // abs(number)) if number else 0 * offsets[:, k]
+        assert torch.allclose(offsets[:, k], expected, atol=1e-5)
+        lengths = offsets[:, k].norm(dim=1) if number else torch.zeros(0)
+        assert ((lengths - lengths.round()).abs() < 1e-4).all()
+        assert ((lengths > 0.9) & (lengths < 3.1)).all()
+    logits = network.network(entered).reshape(5, samples, -1)
+    assert torch.allclose(output.exp(), torch.softmax(logits, 2).mean(1), atol=1e-6)
+
+
+def test_few_samples_take_each_step_equally_often():
+    network = Noting(Affine())
+    x = images(1).expand(300, -1, -1, -1)
+    defense = post_averaging(classifier(network), radius=3.0, directions=1, name=NAME)
+    defense.surrogate(2).bind(ids(300))(x)
+    u = (x[0] - 0.5) / 0.25
+    lengths = (network.calls[0][::2] - u).flatten(1).norm(dim=1).round().int()
+    counts = torch.bincount(lengths, minlength=4)
+    # 100 of each are expected, with a standard deviation of 8.
+    assert counts[0] == 0 and (counts[1:] - 100).abs().max() < 40
+
+
+def test_few_samples_have_the_mean_of_the_defence():
+    """Pairs leave an affine network as it is; on a curved one many calls meet the defence."""
+    q = torch.randn(192, 192, generator=torch.Generator().manual_seed(1)) / 60
+
+    class Curved(nn.Module):
+        def forward(self, u):
+            flat = u.flatten(1)
+            value = ((flat @ q) * flat).sum(1)
+            return torch.stack([value, 0.3 * value.sin()], dim=1)
+
+    model, x = classifier(Curved(), classes=2), images(1)
+    defense = post_averaging(model, radius=6.0, directions=2000, name=NAME, center=False)
+    few = defense.surrogate(2).bind(ids(1))
+    p = defense.bind(ids(1))(x).exp()[0]
+    found = torch.stack([few(x).exp()[0] for _ in range(2000)])
+    error = found.std(dim=0) / 2000**0.5
+    assert ((found.mean(0) - p).abs() < 5 * error + 1e-3).all()
+    assert (torch.softmax(model(x), 1)[0] - p).abs().max() > 20 * error.max()
+
+
+@pytest.mark.parametrize("space", ["standardised", "pixel"])
+def test_few_samples_keep_the_space_and_the_clip(space):
+    network, x = Noting(Affine()), images(20)
+    model, switches = classifier(network), {"directions": 1, "name": NAME, "space": space}
+    post_averaging(model, radius=2.0, **switches).surrogate(2).bind(ids(20))(x)
+    post_averaging(model, radius=50.0, clip=True, **switches).surrogate(2).bind(ids(20))(x)
+    free, clipped = network.calls
+    offsets = free - ((x - 0.5) / 0.25).repeat_interleave(2, dim=0)
+    longest = offsets.flatten(1).norm(dim=1).max().item()
+    assert longest == pytest.approx(2.0 if space == "standardised" else 2.0 / 0.25, rel=1e-4)
+    pixels = clipped * 0.25 + 0.5
+    assert torch.allclose(pixels, pixels.clamp(0, 1), atol=1e-6)
+
+
+def test_surrogates_of_all_samples_are_the_defence_itself(small):
+    fresh = post_averaging(small, radius=1.0, directions=2, name=NAME)
+    fixed = post_averaging(small, radius=1.0, directions=2, name=NAME, draws="fixed")
+    assert fresh.random and not fixed.random
+    assert fresh.surrogate(None) is fresh
+    assert fixed.surrogate(2) is fixed
+    with pytest.raises(ValueError, match=">= 1, got 0"):
+        fresh.surrogate(0)
+    with pytest.raises(UserError, match="PostAveraging does not"):
+        fresh.gradient_through_identity()
+
+
+@pytest.mark.parametrize("make", ["noise", "one sign"])
+def test_other_random_defences_are_averaged_call_by_call(make):
+    model, x = classifier(Affine()), images(2)
+    defense = (
+        Noise(model, radius=3.0, name=NAME)
+        if make == "noise"
+        else post_averaging(model, radius=3.0, directions=1, name=NAME, sign="increase")
+    )
+    calls = [torch.softmax(defense.bind(ids(2), draw)(x), dim=1) for draw in range(6)]
+    averaged = defense.surrogate(3).bind(ids(2))
+    for part in (calls[:3], calls[3:]):
+        assert torch.allclose(averaged(x).exp(), torch.stack(part).mean(0), atol=1e-6)
+
+
+@pytest.mark.parametrize("samples", [2, 3, None])
+def test_surrogate_of_an_image_does_not_depend_on_its_companions(small, samples):
+    x, names = images(5, small.shape), ids(5)
+    surrogate = post_averaging(small, radius=4.0, directions=2, name=NAME).surrogate(samples)
+
+    def run(rows):
+        point = x[rows].requires_grad_(True)
+        bound = surrogate.bind([names[i] for i in rows], draw=4)
+        output = bound(point) + bound(point)
+        (gradient,) = torch.autograd.grad(output[:, 1].sum(), point)
+        return output.detach(), gradient
+
+    everything = run([0, 1, 2, 3, 4])
+    threads = torch.get_num_threads()
+    try:
+        for rows, count in (([3, 1], 1), ([2], 1), ([4, 3, 2, 1, 0], 3)):
+            torch.set_num_threads(count)
+            for some, whole in zip(run(rows), everything, strict=True):
+                assert torch.equal(some, whole[rows])
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("samples", [1, 3, None])
+def test_gradient_of_a_surrogate_equals_finite_differences(samples):
+    class Curved(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(192, 4).double()
+
+        def forward(self, u):
+            return 3 * torch.sin(self.linear(u.flatten(1)))
+
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = models.Classifier(
+            Curved(), mean=[0.5] * 3, std=[0.25] * 3, shape=SHAPE, classes=4, dtype=torch.float64
+        ).requires_grad_(False)
+    surrogate = post_averaging(model, radius=2.0, directions=2, name=NAME).surrogate(samples)
+    x = images(1).double().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(surrogate.bind(ids(1))(x)[0, 2], x)
+    for place in [(0, 0, 0, 0), (0, 1, 3, 6), (0, 2, 7, 7)]:
+        values = []
+        for step in (1e-5, -1e-5):
+            moved = x.detach().clone()
+            moved[place] += step
+            values.append(surrogate.bind(ids(1))(moved)[0, 2].item())
+        slope = (values[0] - values[1]) / 2e-5
+        assert gradient[place].item() == pytest.approx(slope, rel=1e-5, abs=1e-8)
+
+
+@pytest.fixture(scope="module")
+def rough():
+    """A network of many small regions, so that predictions differ between draws and switches."""
+
+    class Rough(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = Affine().linear
+
+        def forward(self, u):
+            return 4 * torch.sin(2 * self.linear(u.flatten(1)))
+
+    return classifier(models.MicroBatches(Rough(), 16))
+
+
+@pytest.mark.parametrize("stop", ["exact", "sequential", "all"])
+@pytest.mark.parametrize("draws", ["fresh", "fixed"])
+def test_predictions_of_draws_are_those_of_the_module(rough, draws, stop):
+    x = images(40)
+    defense = post_averaging(rough, radius=8.0, directions=3, name=NAME, draws=draws)
+    found = defense.predict(x, ids(40), [0, 2], stop=stop, error=1e-6)
+    with torch.no_grad():
+        expected = [defense.bind(ids(40), draw)(x).argmax(1).numpy() for draw in (0, 2)]
+    assert (expected[0] != expected[1]).any() == (draws == "fresh")
+    assert found.dtype == np.int64
+    assert (found == np.stack(expected, axis=1)).all()
+    some = defense.predict(x[30:], ids(40)[30:], [2], stop=stop, error=1e-6)
+    assert (some == found[30:, 1:]).all()
+
+
+@pytest.mark.parametrize(
+    "switches",
+    [
+        {"vote": "logits"},
+        {"center": False},
+        {"draws": "shared"},
+        {"sign": "increase"},
+        {"space": "pixel"},
+        {"clip": True},
+        {"radii": (1.0, 3.0)},
+    ],
+)
+def test_predictions_with_other_switches_take_all_samples(rough, switches):
+    x = images(40)
+    defense = post_averaging(rough, radius=8.0, directions=2, name=NAME, **switches)
+    plain = post_averaging(rough, radius=8.0, directions=2, name=NAME)
+    with torch.no_grad():
+        expected = defense.bind(ids(40), 1)(x).argmax(1).numpy()
+    assert (defense.predict(x, ids(40), [1])[:, 0] == expected).all()
+    assert (plain.predict(x, ids(40), [1])[:, 0] != expected).any()
+
+
+def test_unknown_stop_is_refused(small):
+    defense = post_averaging(small, radius=1.0, directions=1, name=NAME)
+    with pytest.raises(UserError, match="did you mean 'exact'"):
+        defense.predict(images(1, small.shape), ids(1), [0], stop="exat")
+
+
+@pytest.mark.parametrize("directions", [1, 5])
+def test_images_of_few_samples_fill_the_network_together(small, directions):
+    x, calls = images(9, small.shape), []
+    defense = post_averaging(small, radius=3.0, directions=directions, name=NAME)
+    hook = small.network.register_forward_hook(lambda _, inputs, __: calls.append(len(inputs[0])))
+    try:
+        with torch.no_grad():
+            together = defense.bind(ids(9))(x)
+            assert max(calls) == min(9, 256 // defense.samples()) * defense.samples()
+            assert sum(calls) == 9 * defense.samples()
+            calls.clear()
+            alone = [defense.bind([name])(x[i : i + 1]) for i, name in enumerate(ids(9))]
+    finally:
+        hook.remove()
+    assert torch.equal(together, torch.cat(alone))
 
 
 def test_gradient_reaches_the_pixels(small):

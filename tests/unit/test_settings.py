@@ -406,8 +406,11 @@ def test_a_gate_is_checked_on_a_whole_dataset_only():
 
 
 def test_models_are_those_in_use_and_the_users_own():
+    trained = {"fashion_mnist_resnet20", "fashion_mnist_resnet20_b"}
     study = load({"models.own": OWN_MODEL})
-    assert set(study.models) == {"fashion_mnist_resnet20", "imagenet_efficientnet_lite0", "own"}
+    assert set(study.models) == {*trained, "imagenet_efficientnet_lite0", "own"}
+    study = load({f"{E0}.robustness": {"defenses": ["low_pass"], "attacks": []}})
+    assert set(study.models) == {"fashion_mnist_resnet20", "imagenet_efficientnet_lite0"}
 
 
 def merged(base, overlay):

@@ -1,0 +1,31 @@
+"""The kinds of defence and the names of their parameters, for who only checks a configuration.
+
+Imports nothing, since every start of the workflow pays for it.
+"""
+
+from __future__ import annotations
+
+PARAMETERS: dict[str, frozenset[str]] = {
+    "undefended": frozenset(),
+    "post_averaging": frozenset(
+        {"radius", "directions", "draws", "vote", "sampler", "sign", "space", "center", "clip"}
+    ),
+    "low_pass": frozenset({"cutoff"}),
+    "rounding": frozenset({"levels"}),
+    "flip": frozenset(),
+    "shift": frozenset({"pixels", "direction"}),
+    "jpeg": frozenset({"quality"}),
+    "noise": frozenset({"radius"}),
+    "other_model": frozenset({"model"}),
+}
+"""What a configured defence may say beside its kind, by kind.
+
+Radius and directions are those of the experiment where they are not said; only the cutoff and the
+other model have no default.
+"""
+
+REQUIRED: dict[str, frozenset[str]] = {
+    "low_pass": frozenset({"cutoff"}),
+    "other_model": frozenset({"model"}),
+}
+"""What it must say, by kind."""

@@ -1,0 +1,137 @@
+"""Symptoms of masked gradients: what makes an attack's failure say little about robustness.
+
+In the manner of the flags that AutoAttack raises, but counted, once per defence, on all images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from bandlimit.attacks.base import device_of, exact_arithmetic, ordered_sum, sound
+
+if TYPE_CHECKING:
+    from bandlimit.defenses.base import Defense
+
+PASSES = 5
+"""Outputs of each image that are compared."""
+
+DIFFERENCE = 1e-4
+"""L2 distance of two normalised outputs beyond which they are not the same."""
+
+ROUNDING = 1e-5
+"""How far outputs may miss [0, 1] and the sum 1 and still count as probabilities."""
+
+
+@dataclass(frozen=True)
+class Symptoms:
+    """What is suspicious about a defence, on a set of images.
+
+    Attributes:
+        images: how many were looked at.
+        random_output: outputs of one image differ from pass to pass. Attacks must then average,
+            and their results be judged on fresh draws.
+        largest_difference: L2 distance of two passes' outputs, each divided by its L2 norm; the
+            largest of all images with finite outputs.
+        probability_output: outputs lie in [0, 1] and sum to 1 for all images: probabilities, whose
+            gradients vanish by saturation, not logits or their like.
+        zero_gradients: images whose gradient of cross-entropy by pixels is exactly 0 throughout.
+        nan_gradients: images for which an output or that gradient is not finite.
+    """
+
+    images: int
+    random_output: bool
+    largest_difference: float
+    probability_output: bool
+    zero_gradients: int
+    nan_gradients: int
+
+
+def symptoms(
+    defense: Defense,
+    images: torch.Tensor,
+    labels: Any,
+    image_ids: Sequence[str],
+    *,
+    size: int = 8,
+) -> Symptoms:
+    """Return what is suspicious about a defence; the gradient is its own, of cross-entropy.
+
+    Args:
+        defense: pixels in [0, 1] -> outputs, N x classes.
+        images: N x C x H x W, float32 in [0, 1].
+        labels: N integers.
+        image_ids: N names, keys of the draws.
+        size: images in flight; memory, not results.
+
+    Raises:
+        ValueError: there are no images.
+    """
+    if not len(images):
+        raise ValueError("symptoms need at least one image")
+    device = device_of(defense)
+    labels = torch.as_tensor(labels, dtype=torch.int64).to(device)
+    largest, changes = 0.0, False
+    probabilities = True
+    zero = broken = 0
+    with exact_arithmetic():
+        for start in range(0, len(images), size):
+            rows = slice(start, start + size)
+            x = images[rows].to(device)
+            bound = defense.bind(image_ids[rows])
+            with torch.no_grad():
+                outputs = torch.stack([bound(x) for _ in range(PASSES)])
+            finite = sound(outputs.transpose(0, 1))
+            readable = outputs[:, finite]
+            predictions = readable.argmax(dim=2)
+            changes |= bool((predictions != predictions[:1]).any())
+            largest = max(largest, _largest_difference(readable))
+            probabilities &= bool(finite.all()) and _probabilities(outputs[0])
+
+            gradient, steep = _gradient(bound, x, labels[rows])
+            broken += int((~(finite & steep)).sum())
+            zero += int((steep & (gradient == 0).flatten(1).all(dim=1)).sum())
+    return Symptoms(
+        images=len(images),
+        random_output=changes or largest > DIFFERENCE,
+        largest_difference=largest,
+        probability_output=probabilities,
+        zero_gradients=zero,
+        nan_gradients=broken,
+    )
+
+
+def _gradient(
+    model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the gradients of cross-entropy, 0 where there are none, and where all is finite."""
+    x = images.clone().requires_grad_()
+    outputs = model(x)
+    loss = torch.nn.functional.cross_entropy(outputs, labels, reduction="sum")
+    gradient = torch.zeros_like(x)
+    if loss.requires_grad:
+        (found,) = torch.autograd.grad(loss, x, allow_unused=True)
+        gradient = gradient if found is None else found
+    return gradient, sound(outputs.detach()) & sound(gradient)
+
+
+def _largest_difference(outputs: torch.Tensor) -> float:
+    """Return the largest L2 distance of normalised outputs (passes x N x classes) of an image."""
+    if not outputs.shape[1]:
+        return 0.0
+    norms = ordered_sum(outputs.double().square()).sqrt()
+    units = outputs / (norms.unsqueeze(2) + 1e-10)
+    distances = [
+        ordered_sum((units[i] - units[j]).square()).max()
+        for i in range(len(units))
+        for j in range(i)
+    ]
+    return float(torch.stack(distances).max().sqrt())
+
+
+def _probabilities(outputs: torch.Tensor) -> bool:
+    inside = (outputs > -ROUNDING) & (outputs < 1 + ROUNDING)
+    return bool(inside.all() and ((outputs.sum(dim=1) - 1).abs() < ROUNDING).all())

@@ -1,0 +1,140 @@
+"""Checks of a configuration: by its schema, and value by value, each told in one sentence.
+
+Imports nothing heavy, since every start of the workflow pays for it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from bandlimit.errors import UserError, suggest
+
+
+def epsilon(value: str | float, place: str) -> float:
+    """Return an l_inf bound in [0, 1], given as a number or as a fraction such as '8/255'.
+
+    Raises:
+        UserError: it is no number, or outside [0, 1].
+    """
+    try:
+        above, _, below = str(value).partition("/")
+        number = Fraction(above) / Fraction(below or "1")
+    except (ValueError, ZeroDivisionError):
+        number = Fraction(-1)
+    if not 0 <= number <= 1:
+        hint = f" (did you mean '{value}/255'?)" if 1 < number <= 255 else ""
+        raise UserError(
+            f"An epsilon in {place} is the l_inf bound in pixels of [0, 1]: a number in [0, 1] or "
+            f"a fraction such as '8/255', got {value!r}{hint}."
+        )
+    return float(number)
+
+
+def read_schema(path: Path) -> dict[str, Any]:
+    """Return a JSON schema written in YAML."""
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def check(data: Any, schema: Mapping[str, Any], where: str) -> Any:
+    """Return `data` with the schema's defaults filled in.
+
+    Raises:
+        UserError: the data doesn't match; the sentence names the first place that doesn't.
+    """
+    data = _with_defaults(data, schema, schema)
+    _check_finite(data, where)
+    validator = jsonschema.Draft202012Validator(schema)
+    errors = sorted(validator.iter_errors(data), key=lambda error: list(map(str, error.path)))
+    for error in errors:
+        raise UserError(_sentence(error, where))
+    return data
+
+
+def _check_finite(data: Any, where: str, path: str = "") -> None:
+    """Refuse .nan and .inf, which a schema's bounds let pass."""
+    if isinstance(data, float) and not math.isfinite(data):
+        raise UserError(f"{path.lstrip('.')!r} in {where} must be a finite number, got {data}.")
+    if isinstance(data, Mapping):
+        for key, value in data.items():
+            _check_finite(value, where, f"{path}.{key}")
+    elif isinstance(data, list):
+        for i, value in enumerate(data):
+            _check_finite(value, where, f"{path}[{i}]")
+
+
+def _sentence(error: jsonschema.ValidationError, where: str) -> str:
+    path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in error.path).lstrip(".")
+    place = f"{path!r} in {where}" if path else where
+    if error.validator == "additionalProperties":
+        allowed = error.schema["properties"]
+        unknown = sorted(set(error.instance) - set(allowed))[0]
+        return f"Unknown key {unknown!r} in {place}; {suggest(unknown, allowed)}."
+    if error.validator == "propertyNames":
+        wrong = error.instance
+        enum = error.schema.get("propertyNames", {}).get("enum") or error.validator_value.get(
+            "enum"
+        )
+        if enum:
+            wrong = next(name for name in error.instance if name not in enum)
+            return f"Unknown name {wrong!r} in {place}; {suggest(wrong, enum)}."
+    if error.validator == "enum":
+        allowed = suggest(error.instance, error.validator_value)
+        return f"{place} has no choice {error.instance!r}; {allowed}."
+    if error.validator == "required":
+        missing = next(key for key in error.validator_value if key not in error.instance)
+        meaning = error.schema["properties"][missing]["description"]
+        return f"The key {missing!r} is missing in {place}: {meaning}"
+    rules = {
+        "type": lambda v: f"must be of type {v if isinstance(v, str) else ' or '.join(v)}",
+        "minimum": lambda v: f"must be at least {v}",
+        "exclusiveMinimum": lambda v: f"must be greater than {v}",
+        "maximum": lambda v: f"must be at most {v}",
+        "exclusiveMaximum": lambda v: f"must be less than {v}",
+        "minProperties": lambda v: f"must name at least {v}",
+        "minItems": lambda v: f"must have at least {v} entries",
+        "uniqueItems": lambda v: "must not name anything twice",
+        "pattern": lambda v: f"must match {v}",
+    }.get(str(error.validator))
+    rule = rules(error.validator_value) if rules else f"is not valid ({error.message})"
+    return f"{place} {rule}, got {error.instance!r}."
+
+
+def _with_defaults(data: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
+    if "$ref" in schema:
+        schema = {**root["$defs"][schema["$ref"].rsplit("/", 1)[-1]], **schema}
+    if isinstance(data, list) and "items" in schema:
+        return [_with_defaults(item, schema["items"], root) for item in data]
+    if not isinstance(data, Mapping):
+        return data
+    filled = dict(data)
+    for key, part in schema.get("properties", {}).items():
+        if "$ref" in part:
+            part = {**root["$defs"][part["$ref"].rsplit("/", 1)[-1]], **part}
+        if key not in filled and "default" in part:
+            filled[key] = part["default"]
+        if key in filled:
+            filled[key] = _with_defaults(filled[key], part, root)
+    extra = schema.get("additionalProperties")
+    if isinstance(extra, Mapping):
+        for key in set(filled) - set(schema.get("properties", {})):
+            filled[key] = _with_defaults(filled[key], extra, root)
+    return filled
+
+
+def member(name: str, allowed: Mapping[str, Any], kind: str, place: str) -> None:
+    """Check that a name is one of those allowed.
+
+    Raises:
+        UserError: it is not; the sentence names the nearest.
+    """
+    if name not in allowed:
+        raise UserError(
+            f"{place} names {name!r}, which is not among the {kind}; {suggest(name, allowed)}."
+        )
