@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from bandlimit.metrics import wilson
 from bandlimit.settings import FIXED, MINIMAL
+from bandlimit.statistics import wilson
 
 COLUMNS = ["dataset", "model", "attack", "epsilon", "radius", "directions"]
 RATES = ["adversarial", "defense_rate", "low", "high"]

@@ -11,20 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
-from statsmodels.stats.proportion import proportion_confint
 
-
-def wilson(successes: float, total: int) -> tuple[float | None, float | None]:
-    """Return the Wilson 95% interval of a rate, (None, None) if nothing was counted.
-
-    Args:
-        successes: 0 to total; a mean over draws need not be whole.
-        total: number of independent cases.
-    """
-    if total == 0:
-        return None, None
-    low, high = proportion_confint(successes, total, alpha=0.05, method="wilson")
-    return float(low), float(high)
+from bandlimit.statistics import wilson
 
 
 def defense_rates(

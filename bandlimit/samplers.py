@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
-from statsmodels.stats.contingency_tables import mcnemar
 
-from bandlimit.metrics import wilson
+from bandlimit.statistics import mcnemar, wilson
 
 REFERENCE = "random"
 """The sampler of the document's tables; its section 3.2 finds the others worse."""
@@ -55,6 +54,4 @@ def _paired(own: pd.Series, correct: pd.DataFrame, sampler: str) -> dict[str, An
         return {"better": None, "worse": None, "p_value": None}
     reference = correct[REFERENCE].astype(bool)
     better, worse = int((own & ~reference).sum()), int((~own & reference).sum())
-    agree = [int((own & reference).sum()), int((~own & ~reference).sum())]
-    test = mcnemar([[agree[0], better], [worse, agree[1]]], exact=True)
-    return {"better": better, "worse": worse, "p_value": float(test.pvalue)}
+    return {"better": better, "worse": worse, "p_value": mcnemar(own, reference)}

@@ -1,15 +1,18 @@
 """Figure 3: the defence rate of each attack over epsilon."""
 
-from bandlimit import curves, plots, store
+from bandlimit import curves, store
+from bandlimit.plots import bandlimiting, files
 from job import run
 
 
 def main(job):
     p = job.params
     rates = store.read(job.input.rates).to_pandas()
-    figure = plots.defense_rate_by_epsilon(curves.by_epsilon(rates, p.experiments, p.epsilons))
+    figure = bandlimiting.defense_rate_by_epsilon(
+        curves.by_epsilon(rates, p.experiments, p.epsilons)
+    )
     out = job.output
-    plots.save(figure, out.png, out.pdf, out.svg, job.certificate())
+    files.save(figure, out.png, out.pdf, out.svg, job.certificate())
 
 
 run(main, snakemake)

@@ -1,13 +1,14 @@
 """Section 2.2: the share of hyperplanes crossed, layer by layer."""
 
-from bandlimit import plots, store
+from bandlimit import store
+from bandlimit.plots import bandlimiting, files
 from job import run
 
 
 def main(job):
-    figure = plots.crossings(store.read(job.input.layers).to_pandas())
+    figure = bandlimiting.crossings(store.read(job.input.layers).to_pandas())
     out = job.output
-    plots.save(figure, out.png, out.pdf, out.svg, job.certificate())
+    files.save(figure, out.png, out.pdf, out.svg, job.certificate())
 
 
 run(main, snakemake)

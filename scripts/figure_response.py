@@ -1,13 +1,14 @@
 """Equations 6 to 8: how the ball, and the sampler that is used, damp frequencies."""
 
-from bandlimit import plots, store
+from bandlimit import store
+from bandlimit.plots import files, theory
 from job import run
 
 
 def main(job):
-    figure = plots.response(store.read(job.input.response).to_pandas())
+    figure = theory.response(store.read(job.input.response).to_pandas())
     out = job.output
-    plots.save(figure, out.png, out.pdf, out.svg, job.certificate())
+    files.save(figure, out.png, out.pdf, out.svg, job.certificate())
 
 
 run(main, snakemake)

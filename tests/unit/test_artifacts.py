@@ -12,8 +12,8 @@ from torch import nn
 
 from bandlimit import attacks, crossings, curves, datasets, samplers, store, timing
 from bandlimit.errors import UserError
-from bandlimit.metrics import wilson
 from bandlimit.models import Classifier, MicroBatches
+from bandlimit.statistics import wilson
 
 HOME = Path(__file__).parents[2]
 SHAPE = (1, 4, 4)

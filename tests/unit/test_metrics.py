@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from bandlimit import metrics
+from bandlimit.statistics import wilson
 
 IDS = ["a", "b", "c", "d", "e"]
 
@@ -57,42 +58,6 @@ def defended(correct, radius=6.0, directions=15, draw=0, ids=None):
     )
 
 
-# Wilson -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("successes", "total", "low", "high"),
-    [
-        (8, 10, 0.4902, 0.9433),
-        (0, 10, 0.0, 0.2775),
-        (10, 10, 0.7225, 1.0),
-        (81, 263, 0.2553, 0.3662),  # Newcombe (1998), Table I
-        (15, 148, 0.0624, 0.1605),  # Newcombe (1998), Table I
-        (1, 29, 0.0061, 0.1718),  # Newcombe (1998), Table I
-    ],
-)
-def test_wilson_by_the_book(successes, total, low, high):
-    assert metrics.wilson(successes, total) == pytest.approx((low, high), abs=6e-5)
-
-
-def test_wilson_of_a_mean_over_draws_lies_between_its_neighbours():
-    low, high = metrics.wilson(7.5, 10)
-    assert metrics.wilson(7, 10)[0] < low < metrics.wilson(8, 10)[0]
-    assert metrics.wilson(7, 10)[1] < high < metrics.wilson(8, 10)[1]
-
-
-def test_wilson_of_nothing_is_nothing():
-    assert metrics.wilson(0, 0) == (None, None)
-
-
-def test_wilson_stays_in_bounds_and_holds_the_rate():
-    for total in range(1, 30):
-        for successes in range(total + 1):
-            low, high = metrics.wilson(successes, total)
-            assert 0 <= low <= successes / total + 1e-12
-            assert successes / total - 1e-12 <= high <= 1
-
-
 # Rates ------------------------------------------------------------------------------------------
 
 
@@ -115,7 +80,7 @@ def test_rates_of_five_images_by_hand():
     # a is restored, b and c are not, d is right as on the clean set, e wrong.
     assert row["attacked_defended"] == pytest.approx(2 / 5)
     assert row["defense_rate"] == pytest.approx(1 / 3)
-    assert (row["low"], row["high"]) == pytest.approx(metrics.wilson(1, 3))
+    assert (row["low"], row["high"]) == pytest.approx(wilson(1, 3))
     assert row["ceiling"] == pytest.approx(2 / 3)
     assert row["conditional"] == pytest.approx(1 / 2)
     assert pd.isna(row["deviation"])
@@ -173,7 +138,7 @@ def test_draws_are_averaged():
     # Five images: those restored and, of the draw's clean ones, e.
     assert row["attacked_defended"] == pytest.approx((3 / 5 + 3 / 5) / 2)
     # The interval counts images, not images times draws.
-    assert (row["low"], row["high"]) == pytest.approx(metrics.wilson(2.5, 4))
+    assert (row["low"], row["high"]) == pytest.approx(wilson(2.5, 4))
 
 
 def test_each_setting_has_its_row_and_its_own_clean_images():

@@ -11,8 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bandlimit import plots
+from bandlimit import lineage
 from bandlimit.errors import UserError
+from bandlimit.plots import bandlimiting, files, robustness, style, theory, training
+
+KNOWN_STYLES = (
+    style.ATTACK_STYLE,
+    bandlimiting.KIND_STYLE,
+    robustness.DEFENSE_STYLE,
+)
 
 CERTIFICATE = {
     "format": 1,
@@ -88,6 +95,127 @@ def crossings_frame():
     return pd.DataFrame(rows)
 
 
+def accuracy_frame():
+    """Return a defence that holds against noise alone, with a second attack of one kind."""
+    lines = {
+        ("clean", "none", "clean"): [(0.0, 0.92)],
+        ("undefended", "any", "strongest"): [(1, 0.1), (2, 0.0), (8, 0.0)],
+        ("transfer", "undefended", "fgsm"): [(8, 0.2), (1, 0.9), (2, 0.8)],
+        ("adaptive", "post_averaging", "eot_pgd"): [(1, 0.4), (2, 0.1), (8, 0.0)],
+        ("adaptive", "post_averaging", "eot_pgd_margin"): [(1, 0.3), (2, 0.2), (8, 0.0)],
+        ("black_box", "post_averaging", "square"): [(2, 0.8)],
+        ("noise", "post_averaging", "noise"): [(1, 0.9), (2, 0.91), (8, 0.9)],
+        ("strongest", "any", "strongest"): [(1, 0.25), (2, 0.1), (8, 0.0)],
+    }
+    rows = [
+        {
+            "dataset": "d",
+            "model": "m",
+            "defense": "post_averaging",
+            "line": line,
+            "against": against,
+            "attack": attack,
+            "epsilon": epsilon / 255,
+            "images": 50,
+            "draws": 10,
+            "mean": mean,
+            "low": max(0.0, mean - 0.1),
+            "high": min(1.0, mean + 0.1),
+        }
+        for (line, against, attack), points in lines.items()
+        for epsilon, mean in points
+    ]
+    return pd.DataFrame(rows)
+
+
+def scaling_frame():
+    rows = [
+        {
+            "dataset": "d",
+            "model": "m",
+            "attack": attack,
+            "defense": defense,
+            "factor": factor,
+            "images": 60,
+            "restored": share / factor,
+            "low": 0.9 * share / factor,
+            "high": share / factor + 0.02,
+            "median_linf": 0.46 / 255 * factor,
+        }
+        for attack, share in (("pgd_minimal", 0.9), ("fgsm_minimal", 0.7))
+        for defense in ("post_averaging", "own_defense")
+        for factor in (1.0, 1.5, 2.0, 4.0)
+    ]
+    return pd.DataFrame(rows)
+
+
+def controls_frame():
+    rows = [
+        {
+            "dataset": dataset,
+            "model": "m",
+            "attack": attack,
+            "epsilon": epsilon,
+            "control": control,
+            "adversarial": 60,
+            "restored": restored,
+            "low": restored - 0.1,
+            "high": restored + 0.05,
+            "clean": 0.9,
+        }
+        for dataset in ("c", "d")
+        for attack, epsilon, less in (("pgd_minimal", None, 0), ("pgd", 2, 0.5), ("pgd", 8, 0.6))
+        for control, restored in (
+            ("rounding", 0.7 - less),
+            ("flip", 0.93 - less),
+            ("post_averaging", 0.9 - less),
+        )
+    ]
+    frame = pd.DataFrame(rows)
+    return frame.assign(epsilon=frame["epsilon"].astype(float) / 255)
+
+
+def confidence_frame():
+    rows = [
+        {
+            "dataset": "d",
+            "model": "m",
+            "defense": defense,
+            "against": "undefended",
+            "attack": "carlini_wagner_l2",
+            "confidence": confidence,
+            "adversarial": 45,
+            "defense_rate": rate,
+            "low": max(0.0, rate - 0.1),
+            "high": rate + 0.1,
+        }
+        for defense, top in (("undefended", 0.0), ("post_averaging", 0.9), ("flip", 0.8))
+        for confidence, rate in ((0.0, top), (10.0, top / 2), (40.0, 0.0))
+    ]
+    return pd.DataFrame(rows)
+
+
+def losses_frame():
+    rows = [
+        {
+            "dataset": "d",
+            "model": "m",
+            "against": "post_averaging",
+            "attack": attack,
+            "epsilon": epsilon / 255,
+            "step": step,
+            "images": 40,
+            "mean": epsilon * step,
+            "lower": 0.8 * epsilon * step,
+            "upper": 1.3 * epsilon * step,
+        }
+        for attack in ("eot_pgd", "eot_pgd_margin")
+        for epsilon in (2.0, 8.0)
+        for step in range(1, 21)
+    ]
+    return pd.DataFrame(rows)
+
+
 def history_frame():
     epochs = range(1, 4)
     rows = [
@@ -130,12 +258,17 @@ def region_tables():
 
 
 DRAWINGS = {
-    "radius": lambda: plots.defense_rate_by_radius(by_radius()),
-    "epsilon": lambda: plots.defense_rate_by_epsilon(by_epsilon()),
-    "regions": lambda: plots.linear_regions(region_tables()),
-    "response": lambda: plots.response(response_frame()),
-    "crossings": lambda: plots.crossings(crossings_frame()),
-    "training": lambda: plots.training_history(history_frame()),
+    "radius": lambda: bandlimiting.defense_rate_by_radius(by_radius()),
+    "epsilon": lambda: bandlimiting.defense_rate_by_epsilon(by_epsilon()),
+    "regions": lambda: theory.linear_regions(region_tables()),
+    "response": lambda: theory.response(response_frame()),
+    "crossings": lambda: bandlimiting.crossings(crossings_frame()),
+    "training": lambda: training.training_history(history_frame()),
+    "accuracy": lambda: robustness.robust_accuracy(accuracy_frame()),
+    "scaling": lambda: robustness.restored_by_scaling(scaling_frame()),
+    "controls": lambda: robustness.restored_by_controls(controls_frame()),
+    "confidence": lambda: robustness.defense_rate_by_confidence(confidence_frame()),
+    "losses": lambda: robustness.loss_curves(losses_frame()),
 }
 
 
@@ -219,6 +352,43 @@ def assert_equal_files(folder):
             ["resnet20", "small", "learning rate"],
             ["epoch", "training loss", "training accuracy", "learning rate"],
         ),
+        (
+            "accuracy",
+            1,
+            3.4,
+            ["clean, defended", "random noise", "FGSM, transferred", "EOT-PGD, adaptive"]
+            + ["EOT-PGD margin, adaptive", "Square, black box", "strongest of all"]
+            + ["undefended, strongest"],
+            ["post-averaging\nN = 50, 10 draws", "1/255", "accuracy"],
+        ),
+        (
+            "scaling",
+            2,
+            7,
+            ["FGSM (minimal)", "PGD (minimal)"],
+            ["post-averaging, N = 60", "own_defense", "factor 1: 0.46 / 255", "share restored"],
+        ),
+        (
+            "controls",
+            2,
+            7,
+            ["PGD (minimal)", "PGD (fixed), 2/255", "PGD (fixed), 8/255", "clean accuracy"],
+            ["N = 60 adversarial", "share restored"],
+        ),
+        (
+            "confidence",
+            1,
+            3.4,
+            ["post-averaging", "horizontal flip"],
+            ["C&W L2 on undefended", "N = 45 adversarial", "confidence κ", "defence rate"],
+        ),
+        (
+            "losses",
+            2,
+            7,
+            ["ε = 2/255", "ε = 8/255"],
+            ["EOT-PGD on post-averaging, N = 40", "EOT-PGD margin on", "step", "loss"],
+        ),
     ],
 )
 def test_figures_name_what_they_show(name, panels, width, legend, text):
@@ -244,13 +414,13 @@ def test_no_text_leaves_the_figure_or_covers_a_legend(name):
 
 
 def test_lines_hold_the_table_ordered_by_x():
-    line = line_of(plots.defense_rate_by_radius(by_radius()), "PGD (minimal)")
+    line = line_of(bandlimiting.defense_rate_by_radius(by_radius()), "PGD (minimal)")
     assert list(line.get_xdata()) == [3.0, 6.0, 10.0]
     assert list(line.get_ydata()) == pytest.approx([0.60, 0.58, 0.62])
 
 
 def test_intervals_are_drawn_from_low_to_high():
-    figure = plots.defense_rate_by_radius(by_radius())
+    figure = bandlimiting.defense_rate_by_radius(by_radius())
     drawn = {
         tuple(np.round(segment, 6).ravel())
         for bars in figure.axes[0].collections
@@ -262,29 +432,29 @@ def test_intervals_are_drawn_from_low_to_high():
 
 
 def test_limits_hold_all_points_and_rates_run_from_0_to_1():
-    axes = plots.defense_rate_by_radius(by_radius()).axes[0]
+    axes = bandlimiting.defense_rate_by_radius(by_radius()).axes[0]
     assert axes.get_xlim()[0] < 3 and axes.get_xlim()[1] > 10
     assert axes.get_ylim() == pytest.approx((0, 1), abs=0.05)
-    axes = plots.defense_rate_by_epsilon(by_epsilon()).axes[0]
+    axes = bandlimiting.defense_rate_by_epsilon(by_epsilon()).axes[0]
     assert 0.5 / 255 < axes.get_xlim()[0] < 1 / 255 and 32 / 255 < axes.get_xlim()[1] < 64 / 255
 
 
 def test_epsilon_ticks_are_in_units_of_1_over_255():
-    axes = plots.defense_rate_by_epsilon(by_epsilon()).axes[0]
+    axes = bandlimiting.defense_rate_by_epsilon(by_epsilon()).axes[0]
     assert axes.get_xscale() == "log"
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "2", "8", "32"]
 
 
 def test_epsilon_of_0_makes_the_axis_linear():
     frame = rates("epsilon", [0.0, 8 / 255], ["pgd"])
-    axes = plots.defense_rate_by_epsilon(frame).axes[0]
+    axes = bandlimiting.defense_rate_by_epsilon(frame).axes[0]
     assert axes.get_xscale() == "linear"
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0", "8"]
 
 
 def test_close_epsilons_are_ticks_without_labels():
     frame = rates("epsilon", [k / 255 for k in (1, 2, 4, 8, 30, 31, 32)], ["pgd"])
-    axes = plots.defense_rate_by_epsilon(frame).axes[0]
+    axes = bandlimiting.defense_rate_by_epsilon(frame).axes[0]
     shown = [tick.get_text() for tick in axes.get_xticklabels()]
     assert shown == ["1", "2", "4", "8", "32"]
     assert 31 / 255 in axes.xaxis.get_minorticklocs()
@@ -292,7 +462,7 @@ def test_close_epsilons_are_ticks_without_labels():
 
 def test_a_panel_per_dataset_and_model():
     frames = [by_radius().assign(model=model) for model in ("a", "b", "c", "d")]
-    figure = plots.defense_rate_by_radius(pd.concat(frames))
+    figure = bandlimiting.defense_rate_by_radius(pd.concat(frames))
     assert [axes.get_title().split("\n")[0] for axes in figure.axes] == [
         f"cifar10, {model}" for model in "abcd"
     ]
@@ -300,7 +470,7 @@ def test_a_panel_per_dataset_and_model():
 
 
 def test_response_shows_band_and_floor():
-    figure = plots.response(response_frame())
+    figure = theory.response(response_frame())
     linear, logarithmic = figure.axes
     band = linear.collections[0].get_paths()[0].vertices
     assert band[:, 1].min() == pytest.approx(0.012 - 0.105)
@@ -312,16 +482,78 @@ def test_response_shows_band_and_floor():
 
 
 def test_attacks_on_one_model_share_the_scale_of_crossings():
-    figure = plots.crossings(crossings_frame())
+    figure = bandlimiting.crossings(crossings_frame())
     tops = [axes.get_ylim()[1] for axes in figure.axes]
     assert tops[0] == tops[1] > 0.066
 
 
+def test_what_is_left_of_a_defence_is_shaded_and_drawn_where_the_table_says():
+    axes = drawn("accuracy").axes[0]
+    line = line_of(drawn("accuracy"), "strongest of all")
+    assert list(line.get_ydata()) == pytest.approx([0.25, 0.1, 0.0])
+    # Neither the line nor what it bounds is moved sideways.
+    shaded = axes.collections[-1].get_paths()[0].vertices
+    assert {tuple(point) for point in np.round(line.get_xydata(), 9)} <= {
+        tuple(point) for point in np.round(shaded, 9)
+    }
+    x = [line.get_transform().transform(point)[0] for point in line.get_xydata()]
+    assert x == pytest.approx([axes.transData.transform(point)[0] for point in line.get_xydata()])
+    clean = [line for line in axes.lines if list(line.get_ydata()) == [0.92, 0.92]]
+    assert len(clean) == 1
+
+
+def test_attacks_of_one_kind_share_the_colour_and_differ_in_marker_and_dashes():
+    figure = drawn("accuracy")
+    one, other = (line_of(figure, f"EOT-PGD{rest}, adaptive") for rest in ("", " margin"))
+    assert one.get_color() == other.get_color()
+    assert one.get_marker() != other.get_marker() and one.get_linestyle() != other.get_linestyle()
+    assert one.get_color() != line_of(figure, "FGSM, transferred").get_color()
+
+
+def test_long_names_take_fewer_columns_of_the_legend():
+    frame = accuracy_frame().replace({"attack": {"fgsm": "an_attack_with_quite_a_long_name"}})
+    figure = robustness.robust_accuracy(frame)
+    box = figure.legends[0].get_tightbbox()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.x1
+
+
+def test_controls_stand_in_the_order_of_what_they_restore_and_the_defence_is_shaded():
+    grid = drawn("controls").axes
+    ticks = [tick.get_text() for tick in grid[0].get_yticklabels()]
+    assert ticks == ["rounding", "post-averaging", "horizontal flip"]
+    for axes in grid:
+        (shade,) = axes.patches
+        assert (shade.get_y(), shade.get_y() + shade.get_height()) == (0.5, 1.5)
+        heights = np.array([line.get_ydata() for line in axes.lines])
+        shares = np.array([line.get_xdata() for line in axes.lines])
+        # The rows of the table are out of order; what stands where does not depend on that.
+        order = np.argsort(heights, axis=1)
+        shares = np.take_along_axis(shares, order, axis=1)
+        assert [0.7, 0.9, 0.93] in shares.round(9).tolist()
+        assert [0.9, 0.9, 0.9] in shares.round(9).tolist()
+
+
+def test_bounds_of_one_attack_differ_in_the_filling_of_markers():
+    points = [line for line in drawn("controls").axes[0].lines if line.get_marker() == "X"]
+    assert sorted(line.get_fillstyle() for line in points) == ["full", "none"]
+
+
+def test_the_attacked_one_has_no_line_over_confidence():
+    assert labels(drawn("confidence")) == ["post-averaging", "horizontal flip"]
+
+
+def test_bands_of_losses_hold_the_middle_half():
+    axes = drawn("losses").axes[0]
+    band = axes.collections[-1].get_paths()[0].vertices
+    assert band[:, 1].min() == pytest.approx(0.8 * 8)
+    assert band[:, 1].max() == pytest.approx(1.3 * 8 * 20)
+
+
 def test_looks_differ_in_colour_marker_and_dashes():
-    for known in (plots.ATTACK_STYLE, plots.KIND_STYLE):
+    for known in KNOWN_STYLES:
         for attribute in ("label", "color", "marker"):
             assert len({getattr(look, attribute) for look in known.values()}) == len(known)
-    assert set(plots.ATTACK_STYLE) == {
+    assert set(style.ATTACK_STYLE) == {
         *("fgsm_minimal", "pgd_minimal", "deepfool_l2", "carlini_wagner_l2"),
         *("deepfool_linf", "fgsm", "pgd"),
     }
@@ -329,7 +561,7 @@ def test_looks_differ_in_colour_marker_and_dashes():
 
 def test_unknown_attacks_are_drawn_under_their_own_names():
     frame = by_epsilon().replace({"attack": {"fgsm": "square", "pgd": "boundary"}})
-    figure = plots.defense_rate_by_epsilon(frame)
+    figure = bandlimiting.defense_rate_by_epsilon(frame)
     assert labels(figure) == ["FGSM (minimal)", "boundary", "square"]
     one, other = line_of(figure, "square"), line_of(figure, "boundary")
     assert one.get_marker() != other.get_marker() and one.get_color() != other.get_color()
@@ -346,7 +578,7 @@ def test_null_rates_are_skipped_without_warnings(null):
     frame.loc[empty, "adversarial"] = 0
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        figure = plots.defense_rate_by_epsilon(frame)
+        figure = bandlimiting.defense_rate_by_epsilon(frame)
     assert list(line_of(figure, "FGSM (minimal)").get_xdata()) == [8 / 255, 32 / 255]
     assert "N = 0 to 120" in words(figure)
 
@@ -354,7 +586,7 @@ def test_null_rates_are_skipped_without_warnings(null):
 def test_an_attack_without_any_rate_is_named():
     frame = by_epsilon()
     frame.loc[frame["attack"] == "pgd", ["defense_rate", "low", "high"]] = np.nan
-    figure = plots.defense_rate_by_epsilon(frame)
+    figure = bandlimiting.defense_rate_by_epsilon(frame)
     assert "PGD (fixed)" not in labels(figure)
     assert "no adversarial image:\nPGD (fixed)" in words(figure)
 
@@ -362,11 +594,16 @@ def test_an_attack_without_any_rate_is_named():
 @pytest.mark.parametrize(
     ("draw", "frame"),
     [
-        (plots.defense_rate_by_radius, by_radius()),
-        (plots.defense_rate_by_epsilon, by_epsilon()),
-        (plots.response, response_frame()),
-        (plots.crossings, crossings_frame()),
-        (plots.training_history, history_frame()),
+        (bandlimiting.defense_rate_by_radius, by_radius()),
+        (bandlimiting.defense_rate_by_epsilon, by_epsilon()),
+        (theory.response, response_frame()),
+        (bandlimiting.crossings, crossings_frame()),
+        (training.training_history, history_frame()),
+        (robustness.robust_accuracy, accuracy_frame()),
+        (robustness.restored_by_scaling, scaling_frame()),
+        (robustness.restored_by_controls, controls_frame()),
+        (robustness.defense_rate_by_confidence, confidence_frame()),
+        (robustness.loss_curves, losses_frame()),
     ],
 )
 def test_empty_and_null_tables_give_a_picture_that_says_so(draw, frame):
@@ -384,17 +621,19 @@ def test_empty_and_null_tables_give_a_picture_that_says_so(draw, frame):
 
 def test_a_missing_column_or_table_is_named():
     with pytest.raises(ValueError, match="high"):
-        plots.defense_rate_by_radius(by_radius().drop(columns="high"))
+        bandlimiting.defense_rate_by_radius(by_radius().drop(columns="high"))
+    with pytest.raises(ValueError, match="upper"):
+        robustness.loss_curves(losses_frame().drop(columns="upper"))
     tables = region_tables()
     del tables["decision"]
     with pytest.raises(ValueError, match="decision"):
-        plots.linear_regions(tables)
+        theory.linear_regions(tables)
 
 
 def test_two_settings_in_one_line_are_refused():
     frame = pd.concat([by_radius(), by_radius().assign(directions=30)])
     with pytest.raises(ValueError, match="several rows with the same radius"):
-        plots.defense_rate_by_radius(frame)
+        bandlimiting.defense_rate_by_radius(frame)
 
 
 # Files
@@ -402,31 +641,31 @@ def test_two_settings_in_one_line_are_refused():
 
 def test_settings_of_matplotlib_are_neither_changed_nor_used(tmp_path):
     before = copy.deepcopy(dict(matplotlib.rcParams))
-    plots.save(DRAWINGS["radius"](), *paths_in(tmp_path, "a"), CERTIFICATE)
+    files.save(DRAWINGS["radius"](), *paths_in(tmp_path, "a"), CERTIFICATE)
     assert dict(matplotlib.rcParams) == before
     with matplotlib.rc_context({"font.size": 20, "axes.titleweight": "bold"}):
-        plots.save(DRAWINGS["radius"](), *paths_in(tmp_path, "b"), CERTIFICATE)
+        files.save(DRAWINGS["radius"](), *paths_in(tmp_path, "b"), CERTIFICATE)
     assert_equal_files(tmp_path)
 
 
 @pytest.mark.parametrize("name", DRAWINGS)
 def test_equal_figures_give_equal_bytes(name, tmp_path):
-    plots.save(drawn(name), *paths_in(tmp_path, "a"), CERTIFICATE)
-    plots.save(DRAWINGS[name](), *paths_in(tmp_path, "b"), CERTIFICATE)
+    files.save(drawn(name), *paths_in(tmp_path, "a"), CERTIFICATE)
+    files.save(DRAWINGS[name](), *paths_in(tmp_path, "b"), CERTIFICATE)
     assert_equal_files(tmp_path)
 
 
 def test_a_figure_may_be_saved_again(tmp_path):
-    plots.save(drawn("training"), *paths_in(tmp_path, "a"), CERTIFICATE)
-    plots.save(drawn("training"), *paths_in(tmp_path, "b"), CERTIFICATE)
+    files.save(drawn("training"), *paths_in(tmp_path, "a"), CERTIFICATE)
+    files.save(drawn("training"), *paths_in(tmp_path, "b"), CERTIFICATE)
     assert_equal_files(tmp_path)
 
 
 def test_another_process_at_another_time_gives_equal_bytes(tmp_path):
-    plots.save(drawn("epsilon"), *paths_in(tmp_path, "a"), CERTIFICATE)
+    files.save(drawn("epsilon"), *paths_in(tmp_path, "a"), CERTIFICATE)
     code = (
         "import sys; from pathlib import Path; import test_plots as t;"
-        "t.plots.save(t.DRAWINGS['epsilon'](), *t.paths_in(Path(sys.argv[1]), 'b'), t.CERTIFICATE)"
+        "t.files.save(t.DRAWINGS['epsilon'](), *t.paths_in(Path(sys.argv[1]), 'b'), t.CERTIFICATE)"
     )
     here = Path(__file__).parent
     subprocess.run(
@@ -444,13 +683,13 @@ def test_another_process_at_another_time_gives_equal_bytes(tmp_path):
 
 def test_certificates_come_back_from_all_formats(tmp_path):
     paths = paths_in(tmp_path)
-    plots.save(drawn("radius"), *paths, CERTIFICATE)
+    files.save(drawn("radius"), *paths, CERTIFICATE)
     for path in paths:
-        assert plots.read_certificate(path) == CERTIFICATE
+        assert files.read_certificate(path) == CERTIFICATE
         # What a picture is shows by its content, whatever it was renamed to.
         renamed = tmp_path / "mailed.bin"
         renamed.write_bytes(path.read_bytes())
-        assert plots.read_certificate(renamed) == CERTIFICATE
+        assert files.read_certificate(renamed) == CERTIFICATE
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
         [*(p.name for p in paths), "mailed.bin"]
     )
@@ -460,7 +699,7 @@ def test_pictures_have_the_promised_form(tmp_path):
     from PIL import Image
 
     png, pdf, svg = paths_in(tmp_path)
-    plots.save(drawn("radius"), png, pdf, svg, CERTIFICATE)
+    files.save(drawn("radius"), png, pdf, svg, CERTIFICATE)
     with Image.open(png) as image:
         assert image.width == round(3.4 * 300)
         assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1)
@@ -474,7 +713,7 @@ def test_pictures_without_certificate_are_refused(tmp_path):
     for path in paths_in(tmp_path):
         drawn("radius").savefig(path)
         with pytest.raises(UserError, match="carries no certificate"):
-            plots.read_certificate(path)
+            files.read_certificate(path)
 
 
 @pytest.mark.parametrize(
@@ -494,7 +733,7 @@ def test_damaged_files_are_refused_in_one_sentence(content, message, tmp_path):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(UserError, match=message) as error:
-        plots.read_certificate(path)
+        files.read_certificate(path)
     assert "\n" not in str(error.value)
 
 
@@ -512,6 +751,26 @@ def test_a_failure_leaves_all_files_as_they_were(tmp_path, monkeypatch):
 
     monkeypatch.setattr(figure, "savefig", fail)
     with pytest.raises(RuntimeError):
-        plots.save(figure, *paths, CERTIFICATE)
+        files.save(figure, *paths, CERTIFICATE)
     assert sorted(tmp_path.iterdir()) == sorted(paths)
     assert {path.read_text() for path in paths} == {"old"}
+
+
+# What a figure's script reaches
+
+
+@pytest.mark.parametrize(
+    ("script", "module"),
+    [
+        ("figure_1", "theory"),
+        ("figure_2", "bandlimiting"),
+        ("figure_3", "bandlimiting"),
+        ("figure_response", "theory"),
+        ("figure_crossings", "bandlimiting"),
+    ],
+)
+def test_a_figure_reaches_only_what_draws_it(script, module):
+    home = Path(__file__).parents[2]
+    files = lineage.reach(f"scripts/{script}.py", home)
+    reached = {Path(file).stem for file in files if file.startswith("bandlimit/plots/")}
+    assert reached == {"__init__", "style", "files", module}

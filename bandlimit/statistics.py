@@ -1,0 +1,109 @@
+"""Intervals of rates and of their differences, exact paired tests, correction for many tests.
+
+Everything goes through scipy and statsmodels; what is here says which variant is meant.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
+
+Interval = tuple[float, float]
+
+
+def wilson(
+    successes: float, total: float, level: float = 0.95
+) -> tuple[float | None, float | None]:
+    """Return the Wilson interval of a rate, (None, None) if nothing was counted.
+
+    Args:
+        successes: 0 to total; a mean over draws need not be whole.
+        total: number of independent cases.
+        level: coverage, in (0, 1).
+    """
+    if total == 0:
+        return None, None
+    low, high = proportion_confint(successes, total, alpha=1 - level, method="wilson")
+    return float(low), float(high)
+
+
+def clopper_pearson(
+    successes: int, total: int, level: float = 0.95
+) -> tuple[float | None, float | None]:
+    """Return the exact (Clopper-Pearson) interval of a rate, (None, None) if nothing was counted.
+
+    It covers at least as often as its level says, and is wider than Wilson's for that.
+    """
+    if total == 0:
+        return None, None
+    low, high = proportion_confint(successes, total, alpha=1 - level, method="beta")
+    # No success leaves the quantile undefined; the bound is the end of the range.
+    return (0.0 if successes == 0 else float(low)), (1.0 if successes == total else float(high))
+
+
+def mcnemar(correct_a: Sequence[bool], correct_b: Sequence[bool]) -> float:
+    """Return the two-sided p-value of McNemar's exact test of two methods on the same cases.
+
+    It is 1 where the methods never differ.
+
+    Args:
+        correct_a: whether the first method is right on each case.
+        correct_b: whether the second is, in the same order.
+
+    Raises:
+        ValueError: the numbers of cases differ.
+    """
+    a, b = np.asarray(correct_a, dtype=bool), np.asarray(correct_b, dtype=bool)
+    if a.shape != b.shape:
+        raise ValueError(f"methods are compared on the same cases, got {a.shape} and {b.shape}")
+    # Cases on which both are right or both wrong don't count.
+    discordant = [[0, int((a & ~b).sum())], [int((~a & b).sum()), 0]]
+    return float(statsmodels_mcnemar(discordant, exact=True).pvalue)
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Return p-values adjusted for their number by Holm's method; None and nan stay None.
+
+    An adjusted value below 0.05 says that the chance of any false alarm in the family is below
+    0.05, whether the tests depend on each other or not.
+    """
+    known = [i for i, p in enumerate(p_values) if p is not None and not math.isnan(p)]
+    adjusted: list[float | None] = [None] * len(p_values)
+    if known:
+        values = multipletests([p_values[i] for i in known], method="holm")[1]
+        for i, value in zip(known, values, strict=True):
+            adjusted[i] = float(value)
+    return adjusted
+
+
+def square_and_add(a: float, of_a: Interval, b: float, of_b: Interval) -> Interval:
+    """Return the interval of a - b from the intervals of both (Newcombe's square and add).
+
+    It takes a and b as independent; where both were measured on the same cases and agree more often
+    than by chance, it is wider than need be.
+    """
+    low = a - b - math.hypot(a - of_a[0], of_b[1] - b)
+    high = a - b + math.hypot(of_a[1] - a, b - of_b[0])
+    return low, high
+
+
+def difference(
+    successes_a: float, total_a: float, successes_b: float, total_b: float, level: float = 0.95
+) -> tuple[float | None, float | None]:
+    """Return Newcombe's interval of the difference of two rates, a less b.
+
+    It is his hybrid of two Wilson intervals, without continuity correction; (None, None) if nothing
+    was counted on one side.
+    """
+    low_a, high_a = wilson(successes_a, total_a, level)
+    low_b, high_b = wilson(successes_b, total_b, level)
+    if low_a is None or high_a is None or low_b is None or high_b is None:
+        return None, None
+    return square_and_add(
+        successes_a / total_a, (low_a, high_a), successes_b / total_b, (low_b, high_b)
+    )

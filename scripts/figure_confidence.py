@@ -1,0 +1,15 @@
+"""The defence rate against the confidence that Carlini-Wagner asks for."""
+
+from bandlimit import store
+from bandlimit.plots import files
+from bandlimit.plots import robustness as plots
+from job import run
+
+
+def main(job):
+    figure = plots.defense_rate_by_confidence(store.read(job.input.table).to_pandas())
+    out = job.output
+    files.save(figure, out.png, out.pdf, out.svg, job.certificate())
+
+
+run(main, snakemake)
