@@ -12,7 +12,7 @@ from bandlimit.errors import UserError, suggest
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return a claims file: 'document', 'claims' and 'reported' tables."""
+    """Return a claims file: 'document', 'summary', 'claims' and, mostly, 'reported' tables."""
     with open(path, encoding="utf-8") as file:
         return yaml.safe_load(file)
 
@@ -23,7 +23,7 @@ def reported(path: str | os.PathLike[str], table: str) -> pd.DataFrame:
     Raises:
         UserError: the claims file has no such table.
     """
-    tables = read(path)["reported"]
+    tables = read(path).get("reported", {})
     if table not in tables:
         raise UserError(
             f"The claims file {str(path)!r} has no table {table!r}; {suggest(table, tables)}."
