@@ -5,6 +5,8 @@
 #   results/datasets/{dataset}.parquet                                  images
 #   results/adversarial/{dataset}/{model}/{attack}/{shard}.parquet      a row per image (and epsilon)
 #   results/evaluations/{dataset}/{model}/{inputs}/{defense}/{shard}.parquet
+#   results/adaptive/{dataset}/{model}/{examined}/{adaptive}/{shard}.parquet   attacks on a defence
+#   results/judged/{dataset}/{model}/{examined}/{shard}.parquet     the defence on all of them
 #   results/tables/bandlimiting/{table}.parquet|.md|.tex|.csv           from records only
 #   results/figures/bandlimiting/{figure}.png|.pdf|.svg                 from tables only
 #
@@ -38,6 +40,8 @@ wildcard_constraints:
     model="|".join(study.models),
     attack="|".join(helpers.ATTACKS),
     inputs="|".join(["clean", *helpers.ATTACKS]),
+    examined="|".join(study.robustness.defenses or ["(?!)"]),
+    adaptive="|".join(study.robustness.attacks or ["(?!)"]),
     shard=r"\d+of\d+",
 
 
@@ -50,9 +54,13 @@ include: "workflow/rules/datasets.smk"
 include: "workflow/rules/attacks.smk"
 include: "workflow/rules/defenses.smk"
 include: "workflow/rules/bandlimiting.smk"
+include: "workflow/rules/robustness.smk"
+include: "workflow/rules/claims.smk"
 
 
 rule all:
     default_target: True
     input:
         rules.bandlimiting.input,
+        rules.robustness.input,
+        rules.claims.input,

@@ -120,7 +120,6 @@ def dataset_params(study, name):
     return {
         "source": dataset.source,
         "loader": dataset.loader,
-        "urls": list(dataset.urls),
         "sha256": list(dataset.sha256),
         "classes": dataset.classes,
         "shape": list(dataset.shape) if dataset.shape else None,
@@ -157,12 +156,31 @@ def weights_file(study, name):
     return {"weights": model.path} if model.path else {}
 
 
-def local_files(dataset):
-    """Return the local files a dataset is made from: those shipped here, or the user's own."""
-    if dataset.path is None or "{split}" in dataset.path and dataset.split is None:
-        return []
-    path = dataset.path.format(split=dataset.split) if dataset.split else dataset.path
-    return path if os.path.exists(path) else []
+def dataset_files(dataset):
+    """Return what a dataset is made from: files fetched or shipped here, or the user's own."""
+    if dataset.downloads:
+        return {"archive": f"results/datasets/downloads/{dataset.source}"}
+    if dataset.path is None:
+        return {}
+    if "{split}" in dataset.path:
+        splits = [dataset.split] if dataset.split else dataset.counts
+        return {"files": [dataset.path.format(split=split) for split in splits]}
+    return {"files": dataset.path} if os.path.exists(dataset.path) else {}
+
+
+def downloaded_sources(study):
+    """Return the registered sources that are fetched, each once."""
+    return list(dict.fromkeys(d.source for d in study.datasets.values() if d.downloads))
+
+
+def download_params(study, source):
+    """Return where the files of a registered source come from, and what they must be."""
+    dataset = next(d for d in study.datasets.values() if d.source == source)
+    return {
+        "loader": dataset.loader,
+        "urls": list(dataset.urls),
+        "sha256": list(dataset.sha256),
+    }
 
 
 def gpus(study):
@@ -343,3 +361,272 @@ def sampler_adversarial_files(study):
 def crossing_names(study):
     """Return [dataset, model, attack] of each file of `crossing_files`."""
     return [path.split("/")[2:5] for path in crossing_files(study)]
+
+
+def examination(study, wildcards):
+    """Return the examination of the job's dataset and model."""
+    return study.robustness.examination(wildcards.dataset, wildcards.model)
+
+
+def other_models(study, defenses):
+    """Return the files of the other models that some defences use."""
+    names = study.robustness.others(list(defenses))
+    return {"others": [f"results/models/{name}.safetensors" for name in names]} if names else {}
+
+
+def defense_entries(study, wildcards, names):
+    """Return kind and parameters of some defences by name, with the experiment's r and K."""
+    e = examination(study, wildcards)
+    main = {"radius": e.radius, "directions": e.directions}
+    entries = {}
+    for name in dict.fromkeys(names):
+        entry = study.robustness.defenses[name]
+        entries[name] = {"kind": entry.kind, **main, **entry.parameters}
+    return entries
+
+
+def adaptive_params(study, wildcards):
+    """Return what identifies an attack on a defence."""
+    e = examination(study, wildcards)
+    attack = study.robustness.attacks[wildcards.adaptive]
+    counts = [count for count in (e.images, attack.images) if count is not None]
+    return named(
+        study,
+        defenses=defense_entries(study, wildcards, [wildcards.examined]),
+        kind=attack.kind,
+        parameters=dict(sorted(attack.parameters.items())),
+        epsilons=list(attack.epsilons),
+        images=min(counts) if counts else None,
+    )
+
+
+def adaptive_file(e, defense, attack, shard):
+    """Return the file of an adversarial set that was made against a defence."""
+    return f"results/adaptive/{e.dataset}/{e.model}/{defense}/{attack}/{shard}.parquet"
+
+
+def judged_files(study, wildcards):
+    """Return the adversarial sets that a defence is judged on."""
+    e = examination(study, wildcards)
+    return [
+        adaptive_file(e, defense, attack, wildcards.shard)
+        for defense, attack in study.robustness.judged_sets(e, wildcards.examined)
+    ]
+
+
+def judge_params(study, wildcards):
+    """Return what identifies a judgement of a defence."""
+    e = examination(study, wildcards)
+    return named(
+        study,
+        defenses=defense_entries(study, wildcards, [wildcards.examined]),
+        sets=[list(names) for names in study.robustness.judged_sets(e, wildcards.examined)],
+        images=e.images,
+        draws=study.robustness.draws,
+        stop=study.robustness.stop,
+        error=study.robustness.error,
+    )
+
+
+def attacked_files(study, wildcards):
+    """Return the document's adversarial sets of the job's dataset and model."""
+    return [
+        f"results/adversarial/{wildcards.dataset}/{wildcards.model}/{attack}/{wildcards.shard}.parquet"
+        for attack in experiment(study, wildcards).attacks
+    ]
+
+
+def control_params(study, wildcards):
+    """Return what identifies a comparison of controls."""
+    return named(
+        study,
+        defenses=defense_entries(study, wildcards, examination(study, wildcards).controls),
+        inputs=["clean", *experiment(study, wildcards).attacks],
+        epsilon=study.epsilon,
+        draws=study.robustness.draws,
+        stop=study.robustness.stop,
+        error=study.robustness.error,
+    )
+
+
+def scaled_defenses(study, wildcards):
+    """Return the defences that stretched perturbations are tried on."""
+    return study.robustness.judges(examination(study, wildcards))
+
+
+def scaled_files(study, wildcards):
+    """Return the minimal sets whose perturbations are stretched."""
+    return [
+        f"results/adversarial/{wildcards.dataset}/{wildcards.model}/{attack}/{wildcards.shard}.parquet"
+        for attack in examination(study, wildcards).scaled
+    ]
+
+
+def scale_params(study, wildcards):
+    """Return what identifies the stretching of perturbations."""
+    e = examination(study, wildcards)
+    return named(
+        study,
+        defenses=defense_entries(study, wildcards, scaled_defenses(study, wildcards)),
+        attacks=list(e.scaled),
+        factors=list(study.robustness.factors),
+        images=e.images,
+        draws=study.robustness.draws,
+        stop=study.robustness.stop,
+        error=study.robustness.error,
+    )
+
+
+def adaptive_names(study):
+    """Return dataset, model, attacked defence and attack of each file of `adaptive_files`."""
+    return [
+        {"dataset": e.dataset, "model": e.model, "against": defense, "attack": attack}
+        for e in study.robustness.examinations
+        for defense, attack in study.robustness.sets(e)
+        for _ in e.shard_names()
+    ]
+
+
+def adaptive_files(study):
+    """Return all adversarial sets that were made against defences."""
+    return [
+        adaptive_file(e, defense, attack, shard)
+        for e in study.robustness.examinations
+        for defense, attack in study.robustness.sets(e)
+        for shard in e.shard_names()
+    ]
+
+
+def study_names(study, kind):
+    """Return dataset, model and, of judgements, the defence, of each file of `study_files`."""
+    places = []
+    for e in study.robustness.examinations:
+        names = {"dataset": e.dataset, "model": e.model}
+        if kind in ("judged", "symptoms"):
+            own = [{**names, "defense": defense} for defense in study.robustness.judges(e)]
+        else:
+            own = [names] if (e.controls if kind == "controls" else e.scaled) else []
+        places += [(place, shard) for place in own for shard in e.shard_names()]
+    return places
+
+
+def study_files(study, kind):
+    """Return the records of one kind: judged, symptoms, controls or scaled."""
+    return [
+        f"results/{kind}/{'/'.join(place.values())}/{shard}.parquet"
+        for place, shard in study_names(study, kind)
+    ]
+
+
+def attack_kinds(study):
+    """Return kind and parameters of each attack on a defence, by name."""
+    return {
+        name: {"kind": attack.kind, **attack.parameters}
+        for name, attack in study.robustness.attacks.items()
+    }
+
+
+def robustness_names(study):
+    """Return what the files of the study's records stand for, and how attacks are configured."""
+    return {
+        "adaptive": adaptive_names(study),
+        **{
+            kind: [place for place, _ in study_names(study, kind)]
+            for kind in ("judged", "controls", "scaled")
+        },
+        "attacks": attack_kinds(study),
+        "defenses": {
+            name: {"kind": entry.kind, **entry.parameters}
+            for name, entry in study.robustness.defenses.items()
+        },
+    }
+
+
+def examined_defenses(study):
+    """Return the names of all defences under examination."""
+    return list(dict.fromkeys(d for e in study.robustness.examinations for d in e.defenses))
+
+
+def robustness_table_names(study):
+    """Return the tables of robustness, those without records to make them of left out."""
+    if not study.robustness.examinations:
+        return []
+    kinds = {study.robustness.attacks[attack].kind for _, attack in _all_sets(study)}
+    names = ["robust_accuracy", "sanity", "loss_curves"]
+    names += ["controls", "comparisons"] * bool(study_files(study, "controls"))
+    names += ["scaling"] * bool(study_files(study, "scaled"))
+    names += ["confidence"] * ("carlini_wagner_l2" in kinds)
+    return names
+
+
+def _all_sets(study):
+    return [pair for e in study.robustness.examinations for pair in study.robustness.sets(e)]
+
+
+ROBUSTNESS_FIGURES = {
+    "robust_accuracy": "figure_robust_accuracy",
+    "scaling": "figure_scaling",
+    "controls": "figure_controls",
+    "confidence": "figure_confidence",
+    "loss_curves": "figure_losses",
+}
+"""Figure of each table of robustness that has one."""
+
+
+def robustness_figures(study):
+    """Return the figures of robustness, those without a table left out."""
+    tables = robustness_table_names(study)
+    return [figure for table, figure in ROBUSTNESS_FIGURES.items() if table in tables]
+
+
+def own_file(home, path):
+    """Return a file of the project, relative, so that a project that was moved re-runs nothing."""
+    return os.path.relpath(f"{home}/{path}")
+
+
+def claims_files(study, home):
+    """Return the claims files of the studies that run."""
+    names = ["bandlimiting"] + ["robustness"] * bool(study.robustness.examinations)
+    return [own_file(home, f"workflow/claims/{name}.yaml") for name in names]
+
+
+def table_names(study):
+    """Return the tables of all studies, as the claims name them."""
+    return [f"tables/bandlimiting/{name}" for name in tables(study)] + [
+        f"tables/robustness/{name}" for name in robustness_table_names(study)
+    ]
+
+
+def claim_figures(study):
+    """Return [claim or study, picture] of what the ledger shows beside the claims."""
+    own = ["figure_2", "figure_3", *(["figure_crossings"] if crossing_files(study) else [])]
+    pictures = [["bandlimiting", f"results/figures/bandlimiting/{name}.png"] for name in own]
+    return pictures + [
+        ["robustness", f"results/figures/robustness/{name}.png"]
+        for name in robustness_figures(study)
+    ]
+
+
+def claim_experiments(study):
+    """Return of each experiment what decides which claims it can answer."""
+    examined = {(e.dataset, e.model) for e in study.robustness.examinations}
+    parts = {"crossings": "crossings", "samplers": "samplers"}
+    return [
+        {
+            "dataset": e.dataset,
+            "model": e.model,
+            "document": e.document,
+            "stand_in": e.stand_in,
+            "architecture": study.models[e.model].architecture,
+            "main_radius": e.radius,
+            "main_directions": e.directions,
+            "study_epsilon": study.epsilon,
+            "published_accuracy": study.models[e.model].gate_accuracy,
+            "has": [
+                *e.attacks,
+                *(part for part, name in parts.items() if getattr(e, name)),
+                *(["robustness"] if (e.dataset, e.model) in examined else []),
+            ],
+        }
+        for e in study.experiments
+    ]

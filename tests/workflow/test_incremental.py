@@ -72,7 +72,7 @@ def test_a_project_that_was_moved_runs_nothing(tiny_run, tmp_path):
     ("name", "rules"),
     [
         # A colour, a caption.
-        ("bandlimit/plots.py", FIGURES),
+        ("bandlimit/plots/style.py", FIGURES),
         ("bandlimit/curves.py", {"figure_2", "figure_3"}),
         ("scripts/figure_3.py", {"figure_3"}),
         ("workflow/report/figure_2.rst", set()),
@@ -127,7 +127,7 @@ def test_an_attack_module_runs_all_attacks_again_but_makes_no_model(tiny_run):
 
 def test_a_new_colour_is_drawn_and_nothing_else(tiny_run):
     """The edit of a line, not only of a comment, and only the pictures are older than it."""
-    with tiny_run.edited("bandlimit/plots.py", lambda text: text.replace("#", "# ", 1)):
+    with tiny_run.edited("bandlimit/plots/style.py", lambda text: text.replace("#", "# ", 1)):
         plan = tiny_run.plan()
     assert set(plan.values()) == FIGURES
     assert {path.rpartition("/")[0] for path in plan} == {"results/figures/bandlimiting"}

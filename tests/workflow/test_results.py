@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 import safetensors
 
-from bandlimit import lineage, plots, store
+from bandlimit import lineage, store
+from bandlimit.plots import files
 
 MODELS = {f"results/models/model_{name}.safetensors" for name in "ab"}
 DATASET = "results/datasets/tiny.parquet"
@@ -22,7 +23,7 @@ def read_certificate(path):
         with safetensors.safe_open(path, framework="numpy") as file:
             return json.loads(file.metadata()["certificate"])
     if path.suffix in (".png", ".pdf", ".svg"):
-        return plots.read_certificate(path)
+        return files.read_certificate(path)
     return lineage.read_text(path)
 
 

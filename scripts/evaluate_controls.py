@@ -1,0 +1,61 @@
+"""Try cheap transforms, and the defence, on clean images and on the document's adversarial ones."""
+
+import pyarrow as pa
+
+from bandlimit import attacks, datasets, judging, models, store
+from examined import defenses
+from job import run
+
+BATCH = 128
+
+
+def main(job):
+    p, w = job.params, job.wildcards
+    device = models.device(p.device)
+    model, controls = defenses(job, "control by")
+    datasets.check_shape(job.input.dataset, model.shape)
+    tables = [judging.CONTROLS.empty_table()]
+
+    def judge(inputs, epsilon, ids, labels, images):
+        for name, control in controls.items():
+            found = control.predict(
+                images, ids, range(p.draws if control.random else 1), stop=p.stop, error=p.error
+            )
+            tables.append(
+                judging.rows(
+                    judging.CONTROLS,
+                    found,
+                    labels,
+                    image_id=ids,
+                    inputs=inputs,
+                    epsilon=epsilon,
+                    control=name,
+                )
+            )
+
+    for ids, labels, images in datasets.stream(job.input.dataset, BATCH, w["shard"]):
+        judge("clean", None, ids, labels, images)
+    for inputs, path in zip(p.inputs[1:], job.input.adversarial, strict=True):
+        records = store.read(path, [name for name in store.columns(path) if name != "image"])
+        fixed = records["epsilon"].null_count < len(records)
+        chosen = attacks.select(records, p.epsilon)
+        keep = frozenset(
+            name
+            for name, in_a in zip(
+                chosen["image_id"].to_pylist(), chosen["attacked"].to_pylist(), strict=True
+            )
+            if in_a
+        )
+        for columns, labels, images in judging.batches(path, BATCH, keep, ["epsilon"]):
+            here = [
+                row
+                for row, epsilon in enumerate(columns["epsilon"])
+                if not fixed or abs(epsilon - p.epsilon) < 1e-9
+            ]
+            if here:
+                ids = [columns["image_id"][row] for row in here]
+                judge(inputs, p.epsilon, ids, labels[here], images[here])
+    store.write(job.output.controls, pa.concat_tables(tables), job.certificate(device))
+
+
+run(main, snakemake)

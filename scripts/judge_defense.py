@@ -1,0 +1,68 @@
+"""Judge a defence on clean images and on the attacks that it must stand, by fresh draws."""
+
+import dataclasses
+
+import pyarrow as pa
+import torch
+
+from bandlimit import datasets, judging, masking, models, store
+from examined import defenses
+from job import run
+
+BATCH = 128
+
+
+def main(job):
+    p, w = job.params, job.wildcards
+    device = models.device(p.device)
+    model, examined = defenses(job, "judging by")
+    defense = examined[w["examined"]]
+    datasets.check_shape(job.input.dataset, model.shape)
+    keep = datasets.chosen(job.input.dataset, p.images, name=w["dataset"], seed=p.seed)
+    # A defence that does not draw says the same in each draw.
+    draws = range(p.draws if defense.random else 1)
+    judge = {"draws": draws, "stop": p.stop, "error": p.error}
+    tables = [judging.JUDGED.empty_table()]
+    pictures = []
+    for ids, labels, images in datasets.stream(job.input.dataset, BATCH, w["shard"], keep):
+        pictures.append((ids, labels, images))
+        tables.append(
+            judging.rows(
+                judging.JUDGED,
+                defense.predict(images, ids, **judge),
+                labels,
+                image_id=ids,
+                against="none",
+                attack="clean",
+                epsilon=0.0,
+                confidence=None,
+                restart=0,
+                status="ok",
+                linf=0.0,
+            )
+        )
+    names = ("epsilon", "confidence", "restart", "status", "linf")
+    for (against, attack), path in zip(p.sets, job.input.adversarial, strict=True):
+        for columns, labels, images in judging.batches(path, BATCH, names=names):
+            tables.append(
+                judging.rows(
+                    judging.JUDGED,
+                    defense.predict(images, columns["image_id"], **judge),
+                    labels,
+                    against=against,
+                    attack=attack,
+                    **columns,
+                )
+            )
+    store.write(job.output.judged, pa.concat_tables(tables), job.certificate(device))
+    found = masking.symptoms(
+        defense,
+        torch.cat([images for _, _, images in pictures]),
+        torch.cat([labels for _, labels, _ in pictures]),
+        [name for ids, _, _ in pictures for name in ids],
+    )
+    table = pa.Table.from_pylist([dataclasses.asdict(found)])
+    store.write(job.output.symptoms, table, job.certificate(device))
+
+
+run(main, snakemake)

@@ -1,0 +1,301 @@
+# What the documents leave out: attacks that know the defence, controls, and whether an attack's
+# failure can be trusted.
+rule attack_defense:
+    input:
+        unpack(lambda wildcards: helpers.other_models(study, [wildcards.examined])),
+        dataset="results/datasets/{dataset}.parquet",
+        model="results/models/{model}.safetensors",
+        gates=lambda wildcards: helpers.gate_files(study, wildcards.model),
+        code=code("attack_defense"),
+    output:
+        adversarial="results/adaptive/{dataset}/{model}/{examined}/{adaptive}/{shard}.parquet",
+    log:
+        "logs/attack_defense/{dataset}/{model}/{examined}/{adaptive}/{shard}.log",
+    benchmark:
+        "results/benchmarks/attack_defense/{dataset}/{model}/{examined}/{adaptive}/{shard}.tsv"
+    conda:
+        "../../envs/bandlimit.yaml"
+    resources:
+        gpu=helpers.gpus(study),
+    params:
+        named=lambda wildcards: helpers.adaptive_params(study, wildcards),
+    message:
+        "Attacking {wildcards.examined} of {wildcards.model} by {wildcards.adaptive}, {wildcards.shard}"
+    script:
+        "../../scripts/attack_defense.py"
+
+
+rule judge_defense:
+    input:
+        unpack(lambda wildcards: helpers.other_models(study, [wildcards.examined])),
+        dataset="results/datasets/{dataset}.parquet",
+        model="results/models/{model}.safetensors",
+        adversarial=lambda wildcards: helpers.judged_files(study, wildcards),
+        code=code("judge_defense"),
+    output:
+        judged="results/judged/{dataset}/{model}/{examined}/{shard}.parquet",
+        symptoms="results/symptoms/{dataset}/{model}/{examined}/{shard}.parquet",
+    log:
+        "logs/judge_defense/{dataset}/{model}/{examined}/{shard}.log",
+    benchmark:
+        "results/benchmarks/judge_defense/{dataset}/{model}/{examined}/{shard}.tsv"
+    conda:
+        "../../envs/bandlimit.yaml"
+    resources:
+        gpu=helpers.gpus(study),
+    params:
+        named=lambda wildcards: helpers.judge_params(study, wildcards),
+    message:
+        "Judging {wildcards.examined} of {wildcards.model} on fresh draws, {wildcards.shard}"
+    script:
+        "../../scripts/judge_defense.py"
+
+
+rule evaluate_controls:
+    input:
+        unpack(
+            lambda wildcards: helpers.other_models(
+                study, helpers.examination(study, wildcards).controls
+            )
+        ),
+        dataset="results/datasets/{dataset}.parquet",
+        model="results/models/{model}.safetensors",
+        adversarial=lambda wildcards: helpers.attacked_files(study, wildcards),
+        code=code("evaluate_controls"),
+    output:
+        controls="results/controls/{dataset}/{model}/{shard}.parquet",
+    log:
+        "logs/evaluate_controls/{dataset}/{model}/{shard}.log",
+    benchmark:
+        "results/benchmarks/evaluate_controls/{dataset}/{model}/{shard}.tsv"
+    conda:
+        "../../envs/bandlimit.yaml"
+    resources:
+        gpu=helpers.gpus(study),
+    params:
+        named=lambda wildcards: helpers.control_params(study, wildcards),
+    message:
+        "Comparing controls with the defence of {wildcards.model}, {wildcards.shard}"
+    script:
+        "../../scripts/evaluate_controls.py"
+
+
+rule scale_perturbations:
+    input:
+        unpack(
+            lambda wildcards: helpers.other_models(
+                study, helpers.scaled_defenses(study, wildcards)
+            )
+        ),
+        dataset="results/datasets/{dataset}.parquet",
+        model="results/models/{model}.safetensors",
+        adversarial=lambda wildcards: helpers.scaled_files(study, wildcards),
+        code=code("scale_perturbations"),
+    output:
+        scaled="results/scaled/{dataset}/{model}/{shard}.parquet",
+    log:
+        "logs/scale_perturbations/{dataset}/{model}/{shard}.log",
+    benchmark:
+        "results/benchmarks/scale_perturbations/{dataset}/{model}/{shard}.tsv"
+    conda:
+        "../../envs/bandlimit.yaml"
+    resources:
+        gpu=helpers.gpus(study),
+    params:
+        named=lambda wildcards: helpers.scale_params(study, wildcards),
+    message:
+        "Stretching minimal perturbations of {wildcards.model}, {wildcards.shard}"
+    script:
+        "../../scripts/scale_perturbations.py"
+
+
+rule robustness_tables:
+    input:
+        adaptive=helpers.adaptive_files(study),
+        judged=helpers.study_files(study, "judged"),
+        symptoms=helpers.study_files(study, "symptoms"),
+        controls=helpers.study_files(study, "controls"),
+        scaled=helpers.study_files(study, "scaled"),
+        code=code("robustness_tables"),
+    output:
+        parquet=expand(
+            "results/tables/robustness/{table}.parquet",
+            table=helpers.robustness_table_names(study),
+        ),
+        markdown=report(
+            expand(
+                "results/tables/robustness/{table}.md",
+                table=helpers.robustness_table_names(study),
+            ),
+            category="Robustness",
+            caption="../report/robustness_tables.rst",
+        ),
+        latex=expand(
+            "results/tables/robustness/{table}.tex",
+            table=helpers.robustness_table_names(study),
+        ),
+        csv=expand(
+            "results/tables/robustness/{table}.csv",
+            table=helpers.robustness_table_names(study),
+        ),
+    log:
+        "logs/robustness_tables.log",
+    benchmark:
+        "results/benchmarks/robustness_tables.tsv"
+    conda:
+        "../../envs/bandlimit.yaml"
+    params:
+        named=helpers.robustness_names(study),
+        tables=helpers.robustness_table_names(study),
+        draws=study.robustness.draws,
+    message:
+        "Counting what is left of each defence"
+    script:
+        "../../scripts/robustness_tables.py"
+
+
+rule figure_robust_accuracy:
+    input:
+        table="results/tables/robustness/robust_accuracy.parquet",
+        code=code("figure_robust_accuracy"),
+    output:
+        png=report(
+            "results/figures/robustness/figure_robust_accuracy.png",
+            category="Robustness",
+            labels={"artifact": "Figure", "shows": "robust accuracy against epsilon"},
+            caption="../report/figure_robust_accuracy.rst",
+        ),
+        pdf="results/figures/robustness/figure_robust_accuracy.pdf",
+        svg="results/figures/robustness/figure_robust_accuracy.svg",
+    log:
+        "logs/figure_robust_accuracy.log",
+    benchmark:
+        "results/benchmarks/figure_robust_accuracy.tsv"
+    conda:
+        "../../envs/bandlimit.yaml"
+    params:
+        named=dict(
+            attacks=helpers.attack_kinds(study),
+            defenses=helpers.examined_defenses(study),
+        ),
+        draws=study.robustness.draws,
+    message:
+        "Robust accuracy against epsilon"
+    script:
+        "../../scripts/figure_robust_accuracy.py"
+
+
+rule figure_scaling:
+    input:
+        table="results/tables/robustness/scaling.parquet",
+        code=code("figure_scaling"),
+    output:
+        png=report(
+            "results/figures/robustness/figure_scaling.png",
+            category="Robustness",
+            labels={"artifact": "Figure", "shows": "stretched perturbations"},
+            caption="../report/figure_scaling.rst",
+        ),
+        pdf="results/figures/robustness/figure_scaling.pdf",
+        svg="results/figures/robustness/figure_scaling.svg",
+    log:
+        "logs/figure_scaling.log",
+    benchmark:
+        "results/benchmarks/figure_scaling.tsv"
+    conda:
+        "../../envs/bandlimit.yaml"
+    message:
+        "Stretched perturbations"
+    script:
+        "../../scripts/figure_scaling.py"
+
+
+rule figure_controls:
+    input:
+        table="results/tables/robustness/controls.parquet",
+        code=code("figure_controls"),
+    output:
+        png=report(
+            "results/figures/robustness/figure_controls.png",
+            category="Robustness",
+            labels={"artifact": "Figure", "shows": "post-averaging beside controls"},
+            caption="../report/figure_controls.rst",
+        ),
+        pdf="results/figures/robustness/figure_controls.pdf",
+        svg="results/figures/robustness/figure_controls.svg",
+    log:
+        "logs/figure_controls.log",
+    benchmark:
+        "results/benchmarks/figure_controls.tsv"
+    conda:
+        "../../envs/bandlimit.yaml"
+    params:
+        epsilon=study.epsilon,
+    message:
+        "Post-averaging beside controls"
+    script:
+        "../../scripts/figure_controls.py"
+
+
+rule figure_confidence:
+    input:
+        table="results/tables/robustness/confidence.parquet",
+        code=code("figure_confidence"),
+    output:
+        png=report(
+            "results/figures/robustness/figure_confidence.png",
+            category="Robustness",
+            labels={"artifact": "Figure", "shows": "defence rate against confidence"},
+            caption="../report/figure_confidence.rst",
+        ),
+        pdf="results/figures/robustness/figure_confidence.pdf",
+        svg="results/figures/robustness/figure_confidence.svg",
+    log:
+        "logs/figure_confidence.log",
+    benchmark:
+        "results/benchmarks/figure_confidence.tsv"
+    conda:
+        "../../envs/bandlimit.yaml"
+    message:
+        "Defence rate against confidence"
+    script:
+        "../../scripts/figure_confidence.py"
+
+
+rule figure_losses:
+    input:
+        table="results/tables/robustness/loss_curves.parquet",
+        code=code("figure_losses"),
+    output:
+        png=report(
+            "results/figures/robustness/figure_losses.png",
+            category="Robustness",
+            labels={"artifact": "Figure", "shows": "loss of the adaptive attacks"},
+            caption="../report/figure_losses.rst",
+        ),
+        pdf="results/figures/robustness/figure_losses.pdf",
+        svg="results/figures/robustness/figure_losses.svg",
+    log:
+        "logs/figure_losses.log",
+    benchmark:
+        "results/benchmarks/figure_losses.tsv"
+    conda:
+        "../../envs/bandlimit.yaml"
+    message:
+        "Loss of the adaptive attacks"
+    script:
+        "../../scripts/figure_losses.py"
+
+
+rule robustness:
+    input:
+        expand(
+            "results/tables/robustness/{table}.{form}",
+            table=helpers.robustness_table_names(study),
+            form=["parquet", "md", "tex", "csv"],
+        ),
+        expand(
+            "results/figures/robustness/{figure}.{form}",
+            figure=helpers.robustness_figures(study),
+            form=["png", "pdf", "svg"],
+        ),
