@@ -5,13 +5,13 @@
 #   results/datasets/{dataset}.parquet                                  images
 #   results/adversarial/{dataset}/{model}/{attack}/{shard}.parquet      a row per image (and epsilon)
 #   results/evaluations/{dataset}/{model}/{inputs}/{defense}/{shard}.parquet
-#   results/adaptive/{dataset}/{model}/{examined}/{adaptive}/{shard}.parquet   attacks on a defence
-#   results/judged/{dataset}/{model}/{examined}/{shard}.parquet     the defence on all of them
-#   results/tables/bandlimiting/{table}.parquet|.md|.tex|.csv           from records only
-#   results/figures/bandlimiting/{figure}.png|.pdf|.svg                 from tables only
+#   results/adaptive/{dataset}/{model}/{examined}/{adaptive}/{shard}.parquet
+#   results/judged/{dataset}/{model}/{examined}/{shard}.parquet         the defence on all of these
+#   results/tables/{study}/{table}.parquet|.md|.tex|.csv                from records only
+#   results/figures/{study}/{figure}.png|.pdf|.svg                      from tables only
+#   results/claims/claims.parquet|.md|.html                             the verdicts, from tables
 #
-# {inputs} is 'clean' or an attack; {shard} is '1of1', or '2of8' where a set is cut into eight.
-import os
+# {inputs}: 'clean' or an attack; {examined}: a defence that {adaptive} knows; {shard}: '1of1', '2of8'.
 import sys
 
 from snakemake.utils import min_version
@@ -30,19 +30,12 @@ report: "workflow/report/workflow.rst"
 
 study = helpers.load_settings(config, workflow.basedir)
 code = helpers.code_of(workflow.basedir)
-claims = os.path.relpath(f"{workflow.basedir}/workflow/claims/bandlimiting.yaml")
 if workflow.is_main_process:
     alive = helpers.release_stale_lock()
 
 
 wildcard_constraints:
-    dataset="|".join(study.datasets),
-    model="|".join(study.models),
-    attack="|".join(helpers.ATTACKS),
-    inputs="|".join(["clean", *helpers.ATTACKS]),
-    examined="|".join(study.robustness.defenses or ["(?!)"]),
-    adaptive="|".join(study.robustness.attacks or ["(?!)"]),
-    shard=r"\d+of\d+",
+    **helpers.closed_sets(study),
 
 
 onstart:

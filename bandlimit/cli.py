@@ -38,6 +38,10 @@ def _plan(paths: Sequence[str]) -> str:
         try:
             with open(path, encoding="utf-8") as file:
                 _merge(config, yaml.safe_load(file) or {})
+        except yaml.YAMLError as error:
+            raise UserError(
+                f"The configuration {path!r} is not YAML: {' '.join(str(error).split())}."
+            ) from error
         except OSError as error:
             raise UserError(
                 f"The configuration {path!r} can't be read: {error.strerror}; the command runs "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +16,20 @@ from bandlimit.attacks import (
     DeepFoolLinf,
     FGSMMinimal,
     PGDMinimal,
+    autoattack,
+)
+from bandlimit.attacks.adaptive import (
+    EOTPGD,
+    AdaptiveFGSM,
+    AdaptivePGD,
+    AutoAttack,
+    ConfidentCarliniWagnerL2,
+    RandomNoise,
+    Square,
+    create_adaptive,
 )
 from bandlimit.defenses.sweep import Setting, forwards
+from bandlimit.examinations import AttackEntry, Examination
 from bandlimit.settings import Experiment, Settings
 
 GRADIENT = 3
@@ -31,10 +44,10 @@ class Cost:
     """Cost of one input set of an experiment.
 
     Attributes:
-        inputs: 'clean' or the attack.
+        inputs: 'clean', the attack, or the attack and the defence that it knows.
         images: number of images; None where the dataset's size is not known before it is read.
         attack_forwards: forward passes of the attack, about (searches may end early).
-        defense_forwards: forward passes of the defence, exact if every image is adversarial.
+        defense_forwards: forward passes of the defence, or of all that judge; at most so many.
         stored: bytes of the adversarial set before compression.
     """
 
@@ -74,21 +87,94 @@ def costs(settings: Settings) -> list[Cost]:
         _cost(settings, experiment, inputs)
         for experiment in settings.experiments
         for inputs in experiment.inputs()
+    ] + [
+        _adaptive_cost(settings, examination, against, attack)
+        for examination in settings.robustness.examinations
+        for against, attack in settings.robustness.sets(examination)
     ]
 
 
+def _images(settings: Settings, name: str) -> int | None:
+    """Return the number of images of a dataset, or None where it is not known."""
+    dataset = settings.datasets[name]
+    if dataset.images is not None or not dataset.counts:
+        return dataset.images
+    return dataset.counts[dataset.split] if dataset.split else sum(dataset.counts.values())
+
+
+def _pixels(settings: Settings, model: str) -> int:
+    return math.prod(settings.models[model].shape)
+
+
+def _passes(settings: Settings, examination: Examination, name: str) -> int:
+    """Return the forward passes of one output of a defence."""
+    entry = settings.robustness.defenses[name]
+    directions = int(entry.parameters.get("directions", examination.directions))
+    return 6 * directions + 1 if entry.kind == "post_averaging" else 1
+
+
+def adaptive_per_image(attack: AttackEntry, passes: int) -> tuple[int, int]:
+    """Return about how many forward passes an attack on a defence spends, and its sets, per image.
+
+    Args:
+        attack: as configured.
+        passes: forward passes of one output of the defence.
+    """
+    made = create_adaptive(attack.kind, **attack.parameters)
+    sets = len(attack.epsilons) or 1
+    match made:
+        case EOTPGD():
+            samples = passes if made.samples is None else min(passes, made.samples)
+            return GRADIENT * made.steps * samples * made.restarts * sets, made.restarts * sets
+        case RandomNoise():
+            return 0, made.draws * sets
+        case Square():
+            return made.queries * passes * sets, sets
+        case AutoAttack():
+            runs = made.restarts * (2 if made.version == "rand" else 1 + 2 * made.targets)
+            eot = made.eot or autoattack.EOT.get(made.version, 1)
+            each = passes if made.samples is None else min(passes, made.samples)
+            blind = 0 if made.version == "rand" else made.queries * passes
+            return (GRADIENT * made.steps * runs * eot * each + blind) * sets, sets
+        case ConfidentCarliniWagnerL2():
+            found = len(made.confidences)
+            return GRADIENT * made.steps * made.binary_search_steps * passes * found, found
+        case AdaptivePGD():
+            return GRADIENT * made.steps * passes * sets, sets
+        case AdaptiveFGSM():
+            return GRADIENT * passes * sets, sets
+    raise ValueError(f"no cost is known for the attack {attack.kind!r}")
+
+
+def _adaptive_cost(settings: Settings, examination: Examination, against: str, name: str) -> Cost:
+    study = settings.robustness
+    attack = study.attacks[name]
+    counts = [_images(settings, examination.dataset), examination.images, attack.images]
+    known = [count for count in counts if count is not None]
+    count = min(known, default=0)
+    spent, sets = adaptive_per_image(attack, _passes(settings, examination, against))
+    judged = 0
+    for judge in study.judges(examination):
+        if (against, name) in study.judged_sets(examination, judge):
+            passes = _passes(settings, examination, judge)
+            judged += passes * (study.draws if passes > 1 else 1)
+    return Cost(
+        dataset=examination.dataset,
+        model=examination.model,
+        inputs=f"{name} on {against}",
+        images=count if known else None,
+        attack_forwards=count * spent,
+        defense_forwards=count * sets * judged,
+        stored=count * sets * _pixels(settings, examination.model) * 4,
+    )
+
+
 def _cost(settings: Settings, experiment: Experiment, inputs: str) -> Cost:
-    dataset = settings.datasets[experiment.dataset]
-    images = dataset.images
-    if images is None and dataset.counts:
-        everything = sum(dataset.counts.values())
-        images = dataset.counts[dataset.split] if dataset.split else everything
+    images = _images(settings, experiment.dataset)
     count = images or 0
     parameters = experiment.attacks.get(inputs, {})
     sets = len(parameters.get("epsilons", (None,)))
-    pixels = 1
-    for length in settings.models[experiment.model].shape:
-        pixels *= length
+    pixels = _pixels(settings, experiment.model)
     of_defense = forwards([Setting(*setting) for setting in experiment.settings(inputs)])
     return Cost(
         dataset=experiment.dataset,

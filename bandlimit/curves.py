@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from bandlimit.settings import FIXED, MINIMAL
+from bandlimit.settings import DOCUMENT_ATTACKS, FIXED
 from bandlimit.statistics import wilson
 
 COLUMNS = ["dataset", "model", "attack", "epsilon", "radius", "directions"]
@@ -35,7 +35,7 @@ def by_radius(
     for experiment in experiments:
         own = rates[
             _is_of(rates, experiment)
-            & rates["attack"].isin(MINIMAL[:4])
+            & rates["attack"].isin(DOCUMENT_ATTACKS)
             & (rates["directions"] == experiment["directions"])
             & ((rates["epsilon"] - epsilon).abs() < 1e-9)
         ]

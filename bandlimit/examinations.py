@@ -98,7 +98,9 @@ class Robustness:
     Attributes:
         defenses: all defences by name.
         attacks: all attacks on them by name.
+        epsilons: l_inf bounds of attacks that name none of their own.
         draws: fresh draws of a random defence that judge each image.
+        control_draws: the same where controls are compared and perturbations stretched.
         stop: when such a draw ends, and with which probability of error.
         error: of a sequential end, per image and draw.
         factors: by how much minimal perturbations are stretched.
@@ -108,7 +110,9 @@ class Robustness:
 
     defenses: Mapping[str, DefenseEntry]
     attacks: Mapping[str, AttackEntry]
+    epsilons: tuple[float, ...]
     draws: int
+    control_draws: int
     stop: str
     error: float
     factors: tuple[float, ...]
@@ -149,6 +153,11 @@ class Robustness:
         ]
         return list(dict.fromkeys([*plain, *examination.defenses]))
 
+    def used(self, examination: Examination) -> list[str]:
+        """Return the names of the defences that are attacked, judged or compared, each once."""
+        attacked = [against for against, _ in self.sets(examination)]
+        return list(dict.fromkeys([*attacked, *examination.defenses, *examination.controls]))
+
     def others(self, names: list[str]) -> list[str]:
         """Return the other models that the named defences use, each once."""
         models = [self.defenses[name].parameters.get("model") for name in names]
@@ -168,7 +177,10 @@ def models_in_use(config: Mapping[str, Any]) -> set[str]:
 
 
 def load(
-    config: Mapping[str, Any], experiments: Mapping[tuple[str, str], Any], models: Mapping[str, Any]
+    config: Mapping[str, Any],
+    experiments: Mapping[tuple[str, str], Any],
+    models: Mapping[str, Any],
+    sizes: Mapping[str, int | None],
 ) -> Robustness:
     """Return the study as configured.
 
@@ -176,9 +188,10 @@ def load(
         config: the whole configuration, checked by its schema.
         experiments: the experiments of the first study by (dataset, model).
         models: all models by name.
+        sizes: number of images of each dataset, None where it is not known.
 
     Raises:
-        UserError: a name or a parameter is not among the allowed ones.
+        UserError: a name or a parameter is not among the allowed ones, or a number too large.
     """
     defenses = {name: _defense(name, entry, models) for name, entry in config["defenses"].items()}
     study = config["robustness"]
@@ -199,11 +212,17 @@ def load(
             member(name, attacks, "attacks of robustness", place)
         for name in entry["scaled"]:
             member(name, experiment.attacks, "attacks of its experiment", f"{place}.scaled")
+        images, size = entry.get("images"), sizes[experiment.dataset]
+        if images is not None and size is not None and images > size:
+            raise UserError(
+                f"{place}.images must be from 1 to {size}, the images of {experiment.dataset!r}, "
+                f"got {images}."
+            )
         examinations.append(
             Examination(
                 dataset=experiment.dataset,
                 model=experiment.model,
-                images=entry.get("images"),
+                images=images,
                 defenses=tuple(entry["defenses"]),
                 attacks=tuple(entry["attacks"]),
                 controls=tuple(entry["controls"]),
@@ -216,7 +235,9 @@ def load(
     return Robustness(
         defenses=defenses,
         attacks=attacks,
+        epsilons=bounds,
         draws=study["draws"],
+        control_draws=study["control_draws"],
         stop=study["stop"],
         error=study["error"],
         factors=tuple(map(float, study["factors"])),

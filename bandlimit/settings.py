@@ -27,6 +27,9 @@ MINIMAL = (
 )
 """Attacks that minimise the perturbation; epsilon filters their result afterwards."""
 
+DOCUMENT_ATTACKS = MINIMAL[:4]
+"""Those of the document's Table 1."""
+
 FIXED = ("fgsm", "pgd")
 """Attacks that spend the whole epsilon."""
 
@@ -55,6 +58,13 @@ class Dataset:
     def downloads(self) -> bool:
         """Whether its files come from the network."""
         return bool(self.urls) and self.path is None
+
+    @property
+    def size(self) -> int | None:
+        """How many images it has; None where only a look at them would tell."""
+        if self.images is not None or not self.counts:
+            return self.images
+        return self.counts[self.split] if self.split else sum(self.counts.values())
 
 
 @dataclass(frozen=True)
@@ -114,7 +124,7 @@ class Experiment:
         directions on clean images and on minimal PGD, as in the document's Figure 2 and Table 2.
         """
         main = {(self.radius, self.directions): self.draws}
-        if inputs in ("clean", *MINIMAL[:4]):
+        if inputs in ("clean", *DOCUMENT_ATTACKS):
             main |= {(r, self.directions): 1 for r in self.radii if r != self.radius}
         if inputs in ("clean", "pgd_minimal"):
             main |= {(self.radius, k): 1 for k in self.directions_sweep if k != self.directions}
@@ -178,7 +188,8 @@ def load(config: Mapping[str, Any], home: str | os.PathLike[str]) -> Settings:
         name: _dataset(name, entry, known_datasets) for name, entry in config["datasets"].items()
     }
     needed = {entry["model"] for entry in config["bandlimiting"]["experiments"]}
-    needed |= examinations.models_in_use(config)
+    # A defence that names a model unknown is told below, by its own name.
+    needed |= examinations.models_in_use(config) & {*known_models, *config["models"]}
     models = {
         name: _model(name, config["models"], known_models)
         for name in sorted(needed | set(config["models"]))
@@ -207,6 +218,15 @@ def load(config: Mapping[str, Any], home: str | os.PathLike[str]) -> Settings:
         )
     for experiment in experiments:
         _match(datasets[experiment.dataset], models[experiment.model])
+    robustness = examinations.load(
+        config,
+        by_name,
+        {**known_models, **config["models"]},
+        {name: dataset.size for name, dataset in datasets.items()},
+    )
+    for examination in robustness.examinations:
+        for name in robustness.others(robustness.used(examination)):
+            _match_other(models[examination.model], models[name])
     return Settings(
         seed=int(config["seed"]),
         device=config["device"],
@@ -221,7 +241,7 @@ def load(config: Mapping[str, Any], home: str | os.PathLike[str]) -> Settings:
         experiments=tuple(experiments),
         theory=bandlimiting["theory"],
         bfloat16=bandlimiting["bfloat16"],
-        robustness=examinations.load(config, by_name, {**known_models, **config["models"]}),
+        robustness=robustness,
         by_name=by_name,
     )
 
@@ -395,4 +415,13 @@ def _match(dataset: Dataset, model: Model) -> None:
         raise UserError(
             f"The dataset {dataset.name!r} has {dataset.classes} classes, but the model "
             f"{model.name!r} knows {model.classes}; it must know all of them."
+        )
+
+
+def _match_other(model: Model, other: Model) -> None:
+    if (other.shape, other.classes) != (model.shape, model.classes):
+        raise UserError(
+            f"The model {other.name!r}, of a defence of {model.name!r}, takes images of shape "
+            f"{other.shape} and knows {other.classes} classes; it must take {model.shape} and know "
+            f"{model.classes}."
         )

@@ -21,7 +21,7 @@ from bandlimit.defenses.post_averaging import DrawName
 from bandlimit.defenses.sweep import Setting, forwards, sweep
 from bandlimit.models import Classifier, MicroBatches
 
-SECONDS = {True: 6.0, False: 15.0}
+SECONDS = {True: 4.0, False: 8.0}
 """Time to spend on a model of small (up to 64 x 64) and of large images."""
 
 MOST_SAMPLES = 4096

@@ -188,6 +188,7 @@ def main(job):
         judged=judged,
         losses=frames["loss_curves"],
         controls=frames["controls"],
+        large=p.largest,
         least_draws=p.draws,
     )
     for i, name in enumerate(p.tables):

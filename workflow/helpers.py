@@ -8,8 +8,24 @@ from functools import partial
 from pathlib import Path
 
 from bandlimit import lineage, settings
+from bandlimit.defenses.kinds import PARAMETERS
 from bandlimit.errors import UserError
-from bandlimit.settings import ATTACKS  # noqa: F401 (read by the Snakefile)
+from bandlimit.settings import ATTACKS, DOCUMENT_ATTACKS
+
+
+def closed_sets(study):
+    """Return what each wildcard may be, so that no path is ambiguous."""
+    names = {
+        "dataset": study.datasets,
+        "model": study.models,
+        "attack": ATTACKS,
+        "inputs": ["clean", *ATTACKS],
+        "examined": study.robustness.defenses,
+        "adaptive": study.robustness.attacks,
+    }
+    return {name: "|".join(allowed or ["(?!)"]) for name, allowed in names.items()} | {
+        "shard": r"\d+of\d+"
+    }
 
 
 def load_settings(config, home):
@@ -255,7 +271,7 @@ def sampler_files(study):
         for e in study.experiments
         if e.samplers
         for attack in e.attacks
-        if attack in settings.MINIMAL[:4]
+        if attack in DOCUMENT_ATTACKS
         for shard in e.shard_names()
     ]
 
@@ -375,13 +391,15 @@ def other_models(study, defenses):
 
 
 def defense_entries(study, wildcards, names):
-    """Return kind and parameters of some defences by name, with the experiment's r and K."""
+    """Return kind and parameters of some defences by name, with r and K where they have them."""
     e = examination(study, wildcards)
     main = {"radius": e.radius, "directions": e.directions}
     entries = {}
     for name in dict.fromkeys(names):
         entry = study.robustness.defenses[name]
-        entries[name] = {"kind": entry.kind, **main, **entry.parameters}
+        # Those of the experiment, so that its r attacks nothing anew that has no r.
+        own = {key: value for key, value in main.items() if key in PARAMETERS[entry.kind]}
+        entries[name] = {"kind": entry.kind, **own, **entry.parameters}
     return entries
 
 
@@ -443,7 +461,7 @@ def control_params(study, wildcards):
         defenses=defense_entries(study, wildcards, examination(study, wildcards).controls),
         inputs=["clean", *experiment(study, wildcards).attacks],
         epsilon=study.epsilon,
-        draws=study.robustness.draws,
+        draws=study.robustness.control_draws,
         stop=study.robustness.stop,
         error=study.robustness.error,
     )
@@ -471,7 +489,7 @@ def scale_params(study, wildcards):
         attacks=list(e.scaled),
         factors=list(study.robustness.factors),
         images=e.images,
-        draws=study.robustness.draws,
+        draws=study.robustness.control_draws,
         stop=study.robustness.stop,
         error=study.robustness.error,
     )
@@ -519,10 +537,23 @@ def study_files(study, kind):
 
 
 def attack_kinds(study):
-    """Return kind and parameters of each attack on a defence, by name."""
+    """Return kind and parameters of each attack on a defence that is run, by name."""
+    used = {name for _, name in _all_sets(study)}
     return {
         name: {"kind": attack.kind, **attack.parameters}
         for name, attack in study.robustness.attacks.items()
+        if name in used
+    }
+
+
+def defense_kinds(study):
+    """Return kind and parameters of each defence that is attacked, judged or compared, by name."""
+    robustness = study.robustness
+    used = {name for e in robustness.examinations for name in robustness.used(e)}
+    return {
+        name: {"kind": entry.kind, **entry.parameters}
+        for name, entry in robustness.defenses.items()
+        if name in used
     }
 
 
@@ -535,10 +566,7 @@ def robustness_names(study):
             for kind in ("judged", "controls", "scaled")
         },
         "attacks": attack_kinds(study),
-        "defenses": {
-            name: {"kind": entry.kind, **entry.parameters}
-            for name, entry in study.robustness.defenses.items()
-        },
+        "defenses": defense_kinds(study),
     }
 
 

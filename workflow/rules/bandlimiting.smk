@@ -1,4 +1,7 @@
 # The study of "Bandlimiting Neural Networks Against Adversarial Attacks": records to artifacts.
+claims = helpers.own_file(workflow.basedir, "workflow/claims/bandlimiting.yaml")
+
+
 rule defense_rates:
     input:
         undefended=helpers.evaluation_files(study, "undefended"),

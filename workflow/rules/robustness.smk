@@ -148,6 +148,7 @@ rule robustness_tables:
         named=helpers.robustness_names(study),
         tables=helpers.robustness_table_names(study),
         draws=study.robustness.draws,
+        largest=max(study.robustness.epsilons),
     message:
         "Counting what is left of each defence"
     script:
