@@ -271,6 +271,13 @@ def _attack(
     minimal = entry["kind"] in MINIMAL_KINDS
     if minimal and "epsilons" in entry:
         raise UserError(f"{place} minimises the perturbation; it takes no 'epsilons'.")
+    for defense in entry["against"]:
+        # Only images that fool whom they were made against count, and no other model is judged.
+        if minimal and defenses[defense].kind == "other_model":
+            raise UserError(
+                f"{place}.against names {defense!r}, another model; an attack that minimises the "
+                "perturbation is allowed against defences of the model under examination."
+            )
     given = tuple(epsilon(value, f"{place}.epsilons") for value in entry.get("epsilons", ()))
     return AttackEntry(
         name=name,

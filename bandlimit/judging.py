@@ -61,6 +61,18 @@ SCALED = pa.schema(
 )
 """A row per image, attack, factor of its perturbation, defence and draw."""
 
+SYMPTOMS = pa.schema(
+    [
+        ("images", pa.int64()),
+        ("random_output", pa.bool_()),
+        ("largest_difference", pa.float64()),
+        ("probability_output", pa.bool_()),
+        ("zero_gradients", pa.int64()),
+        ("nan_gradients", pa.int64()),
+    ]
+)
+"""One row, of all images; none, where there are no images."""
+
 
 def rows(
     schema: pa.Schema,

@@ -496,7 +496,8 @@ def accuracy_curves(
     Columns: dataset, model, defense, line, against, attack, epsilon, images, draws, mean, low,
     high. A line is 'clean' (at epsilon 0), 'undefended' (the bare network under the strongest
     attack on it), 'transfer' (attacks on the bare network, as the document has them), 'adaptive'
-    (attacks on the defence), 'black_box' and 'noise' likewise, or 'strongest'.
+    (attacks on the defence), 'black_box' and 'noise' likewise, or 'strongest'. Of several attacks
+    of one line at one epsilon, that of the least mean is taken, among those on the most images.
     """
     parts = []
     kinds = robust["attack"].map(lambda name: attacks.get(name, {}).get("kind", name))
@@ -515,6 +516,10 @@ def accuracy_curves(
         present = robust.loc[own, MODEL].drop_duplicates()
         for line, rows in lines.items():
             of_line = robust[rows].merge(present, on=MODEL)
-            parts.append(of_line.assign(defense=defense, line=line))
+            of_line = of_line.sort_values(
+                ["images", "mean"], ascending=[False, True], kind="stable"
+            )
+            one = of_line.drop_duplicates([*MODEL, "epsilon"]).sort_values([*MODEL, "epsilon"])
+            parts.append(one.assign(defense=defense, line=line))
     frame = pd.concat(parts, ignore_index=True) if parts else typed([], CURVES)
     return frame[list(CURVES)].astype(CURVES)

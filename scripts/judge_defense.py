@@ -55,13 +55,16 @@ def main(job):
                 )
             )
     store.write(job.output.judged, pa.concat_tables(tables), job.certificate(device))
-    found = masking.symptoms(
-        defense,
-        torch.cat([images for _, _, images in pictures]),
-        torch.cat([labels for _, labels, _ in pictures]),
-        [name for ids, _, _ in pictures for name in ids],
-    )
-    table = pa.Table.from_pylist([dataclasses.asdict(found)])
+    found = []
+    if pictures:  # a shard may have none of the chosen images
+        symptoms = masking.symptoms(
+            defense,
+            torch.cat([images for _, _, images in pictures]),
+            torch.cat([labels for _, labels, _ in pictures]),
+            [name for ids, _, _ in pictures for name in ids],
+        )
+        found.append(dataclasses.asdict(symptoms))
+    table = pa.Table.from_pylist(found, schema=judging.SYMPTOMS)
     store.write(job.output.symptoms, table, job.certificate(device))
 
 

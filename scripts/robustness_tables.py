@@ -153,44 +153,47 @@ TABLES = {
 
 def read(paths, names):
     """Return records of several files as one frame, with the names that each path stands for."""
-    columns = {name: [part[name] for part in names] for name in names[0]} if names else {}
-    return tables.read_all(paths, **columns) if paths else pd.DataFrame()
+    columns = {name: [part[name] for part in names] for name in names[0]}
+    return tables.read_all(paths, **columns)
+
+
+def read_losses(paths, names):
+    """Return the losses of adversarial records, with the names that each path stands for."""
+    wanted = ["image_id", "epsilon", "restart", "losses"]
+    parts = [
+        store.read(path, wanted).to_pandas().assign(**part)
+        for path, part in zip(paths, names, strict=True)
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
 def main(job):
     p = job.params
-    judged = read(job.input.judged, p.judged)
-    controls = read(job.input.controls, p.controls)
-    scaled = read(job.input.scaled, p.scaled)
-    losses = pd.concat(
-        [
-            store.read(path, ["image_id", "epsilon", "restart", "losses"])
-            .to_pandas()
-            .assign(**names)
-            for path, names in zip(job.input.adaptive, p.adaptive, strict=True)
-        ],
-        ignore_index=True,
-    )
-    symptoms = read(job.input.symptoms, p.judged)
-    frames = {
-        "robust_accuracy": robustness.robust_accuracy(judged),
-        "confidence": robustness.confidence_rates(judged),
-        "loss_curves": robustness.loss_curves(losses),
-        "controls": robustness.control_rates(controls) if len(controls) else None,
-        "comparisons": robustness.comparisons(controls) if len(controls) else None,
-        "scaling": robustness.scaling_rates(scaled) if len(scaled) else None,
-    }
-    frames["sanity"] = sanity.sanity(
-        frames["robust_accuracy"],
-        symptoms,
-        attacks=p.attacks,
-        defenses=p.defenses,
-        judged=judged,
-        losses=frames["loss_curves"],
-        controls=frames["controls"],
-        large=p.largest,
-        least_draws=p.draws,
-    )
+    # A study may have controls alone, or no controls; what has no records gets no table.
+    frames = {"sanity": robustness.typed([], sanity.SANITY)}
+    if p.controls:
+        controls = read(job.input.controls, p.controls)
+        frames["controls"] = robustness.control_rates(controls)
+        frames["comparisons"] = robustness.comparisons(controls)
+    if p.scaled:
+        frames["scaling"] = robustness.scaling_rates(read(job.input.scaled, p.scaled))
+    if p.adaptive:
+        frames["loss_curves"] = robustness.loss_curves(read_losses(job.input.adaptive, p.adaptive))
+    if p.judged:
+        judged = read(job.input.judged, p.judged)
+        frames["robust_accuracy"] = robustness.robust_accuracy(judged)
+        frames["confidence"] = robustness.confidence_rates(judged)
+        frames["sanity"] = sanity.sanity(
+            frames["robust_accuracy"],
+            read(job.input.symptoms, p.judged),
+            attacks=p.attacks,
+            defenses=p.defenses,
+            judged=judged,
+            losses=frames.get("loss_curves"),
+            controls=frames.get("controls"),
+            large=p.largest,
+            least_draws=p.draws,
+        )
     for i, name in enumerate(p.tables):
         columns, title, note = TABLES[name]
         frame = frames[name]

@@ -53,9 +53,9 @@ def main(job):
         **job.table_files(),
         title="Table 2: time of inference by number of directions K",
         note="Time per image with post-averaging over that without, by the same engine and without "
-        "early stop: median, least and greatest of interleaved repeats; processor time on a CPU, "
-        "clock time on a card. This is the one table that differs between runs. Reported ratios "
-        "are the document's, for ResNet-152 on ImageNet.",
+        "early stop: the least of interleaved repeats, with the least and greatest ratio; "
+        "processor time on a CPU, clock time on a card. This is the one table that differs between "
+        "runs. Reported ratios are the document's, for ResNet-152 on ImageNet.",
         certificate=certificate,
     )
 

@@ -52,6 +52,7 @@ CONFIG = {
                 "dataset": "tiny",
                 "model": "model_a",
                 "document": "CIFAR-10",
+                "stand_in": True,
                 "radius": 2,
                 "directions": 3,
                 "draws": 2,
@@ -64,6 +65,23 @@ CONFIG = {
                 },
                 "crossings": ["pgd_minimal"],
                 "samplers": ["random", "last_layer"],
+                "robustness": {
+                    "images": 8,
+                    "defenses": ["post_averaging", "post_averaging_fixed", "low_pass"],
+                    "attacks": [
+                        "one_step",
+                        "many_steps",
+                        "blind",
+                        "averaged",
+                        "exact",
+                        "in_band",
+                        "black_box",
+                        "suite",
+                        "confident",
+                    ],
+                    "controls": ["undefended", "post_averaging", "flip", "noise_1", "other_model"],
+                    "scaled": ["pgd_minimal"],
+                },
             },
             {
                 "dataset": "tiny",
@@ -74,6 +92,59 @@ CONFIG = {
             },
         ],
         "theory": {"segments": 4},
+    },
+    # Mappings merge with those of config.yaml, so that attacks here bear names of their own.
+    "defenses": {
+        "post_averaging_fixed": {"kind": "post_averaging", "draws": "fixed", "directions": 2},
+        "other_model": {"kind": "other_model", "model": "model_b"},
+    },
+    "robustness": {
+        "epsilons": ["8/255", "32/255"],
+        "draws": 2,
+        "control_draws": 2,
+        "factors": [1, 2],
+        "attacks": {
+            "one_step": {"kind": "fgsm", "against": ["undefended"]},
+            "many_steps": {"kind": "pgd", "against": ["undefended", "other_model"], "steps": 3},
+            "blind": {"kind": "noise", "against": ["low_pass"], "draws": 1},
+            "averaged": {
+                "kind": "eot_pgd",
+                "against": ["post_averaging"],
+                "steps": 2,
+                "samples": 1,
+                "restarts": 2,
+            },
+            "exact": {
+                "kind": "eot_pgd",
+                "against": ["post_averaging_fixed"],
+                "steps": 2,
+                "samples": None,
+            },
+            "in_band": {"kind": "eot_pgd", "against": ["low_pass"], "steps": 2, "band": True},
+            "black_box": {
+                "kind": "square",
+                "against": ["post_averaging_fixed"],
+                "queries": 5,
+                "epsilons": ["8/255"],
+                "images": 2,
+            },
+            "suite": {
+                "kind": "autoattack",
+                "against": ["undefended"],
+                "steps": 2,
+                "queries": 3,
+                "targets": 1,
+                "epsilons": ["8/255"],
+                "images": 2,
+            },
+            "confident": {
+                "kind": "carlini_wagner_l2",
+                "against": ["undefended"],
+                "confidences": [0, 1],
+                "binary_search_steps": 1,
+                "steps": 3,
+            },
+        },
     },
 }
 """Two models on one dataset, all kinds of attacks and settings, and as little of each as shows."""
@@ -261,6 +332,8 @@ RESUMED = (
     "results/tables/bandlimiting/equation_6.parquet",
     "results/figures/bandlimiting/figure_1.png",
     "results/figures/bandlimiting/figure_2.png",
+    "results/tables/robustness/robust_accuracy.parquet",
+    "results/figures/robustness/figure_scaling.png",
 )
 """What the second run makes: the whole path from images to pictures, less what is like it."""
 

@@ -580,7 +580,8 @@ def robustness_table_names(study):
     if not study.robustness.examinations:
         return []
     kinds = {study.robustness.attacks[attack].kind for _, attack in _all_sets(study)}
-    names = ["robust_accuracy", "sanity", "loss_curves"]
+    names = ["robust_accuracy", "sanity"] * bool(study_files(study, "judged"))
+    names += ["loss_curves"] * bool(_all_sets(study))
     names += ["controls", "comparisons"] * bool(study_files(study, "controls"))
     names += ["scaling"] * bool(study_files(study, "scaled"))
     names += ["confidence"] * ("carlini_wagner_l2" in kinds)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -43,6 +42,8 @@ ATTACK_NAMES: Mapping[str, str] = {
     "fgsm": "FGSM",
     "pgd": "PGD",
     "eot_pgd": "EOT-PGD",
+    "exact_pgd": "PGD, exact gradient",
+    "transfer_pgd": "PGD",
     "bpda_pgd": "BPDA-PGD",
     "band_pgd": "PGD in the band",
     "autoattack": "AutoAttack",
@@ -52,14 +53,15 @@ ATTACK_NAMES: Mapping[str, str] = {
 """How names of attacks with a bound read."""
 
 LINE_STYLE: Mapping[str, Look] = {
-    "noise": Look("{}", GREY, "", (0, (1, 1.5))),
-    "transfer": Look("{}, transferred", BLUE, "", "-"),
-    "black_box": Look("{}, black box", ORANGE, "", "-"),
-    "adaptive": Look("{}, adaptive", GREEN, "", "-"),
-    "strongest": Look("strongest of all", "black", "o", "-"),
-    "undefended": Look("undefended, strongest", VERMILLION, "X", (0, (5, 1.5))),
+    "clean": Look("clean, defended", DARK_GREY, "", "--"),
+    "undefended": Look("undefended, strongest attack", VERMILLION, "X", (0, (5, 1.5))),
+    "noise": Look("random noise", GREY, "D", (0, (1, 1.5))),
+    "transfer": Look("attack on the undefended", BLUE, "s", (0, (6, 1.5, 1, 1.5))),
+    "black_box": Look("black box", ORANGE, "v", (0, (3, 1))),
+    "adaptive": Look("attack that knows the defence", GREEN, "^", "-"),
+    "strongest": Look("strongest of all, by image", "black", "o", "-"),
 }
-"""Look of each line of robust accuracy; attacks of one kind of line differ by marker and dashes."""
+"""Look of each line of robust accuracy."""
 
 MARKS = (
     ("s", "-"),
@@ -115,48 +117,33 @@ def robust_accuracy(frame: pd.DataFrame) -> Figure:
             facts += "" if draws in ("none", "1") else f", {draws} draws"
             headings.append((dataset, model, facts))
         figure, grid = make_panels(headings, 2.8, sharey=True)
-        looks = _line_looks(frame)
         entries: dict[str, Any] = {}
         for axes, (_, rows) in zip(grid, groups, strict=False):
-            _accuracy_panel(axes, rows, looks, entries)
+            _accuracy_panel(axes, rows, entries)
         for axes in grid:
             axes.set_xlabel("L∞ bound ε, in units of 1/255")
         label_left(grid, "accuracy")
-        order = ["clean, defended", *(look.label for look in looks.values())]
+        order = [look.label for look in LINE_STYLE.values()]
         add_legend(figure, {name: entries[name] for name in order if name in entries})
         return finish(figure)
-
-
-def _line_looks(frame: pd.DataFrame) -> dict[tuple[str, str], Look]:
-    """Return the look of each kind of line and attack, in the order of the legend."""
-    looks = {}
-    for line, look in LINE_STYLE.items():
-        attacks = sorted(frame.loc[frame["line"] == line, "attack"].unique())
-        for attack, (marker, dashes) in zip(attacks, itertools.cycle(MARKS)):
-            label = look.label.format(_attack(attack))
-            looks[line, attack] = replace(look, label=label)
-            if not look.marker:
-                looks[line, attack] = replace(look, label=label, marker=marker, dashes=dashes)
-    return looks
 
 
 def _accuracy_panel(
     axes: Axes,
     rows: pd.DataFrame,
-    looks: Mapping[tuple[str, str], Look],
     entries: dict[str, Any],
 ) -> None:
     """Draw all lines of a panel, adding to the entries of the legend."""
     curves = rows[rows["line"] != "clean"]
-    present = list(curves.groupby(["line", "attack"], sort=False))
-    for number, (name, own) in enumerate(present):
-        look = looks[name]
+    present = [name for name in LINE_STYLE if name in set(curves["line"])]
+    for number, name in enumerate(present):
+        look, own = LINE_STYLE[name], curves[curves["line"] == name]
         # The strongest stays at the edge of what is shaded.
-        shift = 0.0 if name[0] == "strongest" else number - (len(present) - 1) / 2
+        shift = 0.0 if name == "strongest" else 1.5 * (number - (len(present) - 1) / 2)
         line = draw_rates(axes, own, "epsilon", look, shift, "mean")
         if line is None:
             continue
-        if name[0] == "strongest":
+        if name == "strongest":
             line.set_linewidth(2.0)
             line.set_zorder(3)
             x, mean = points_of(own, "epsilon", ("mean",))
@@ -165,7 +152,7 @@ def _accuracy_panel(
     for clean in values_of(rows.loc[rows["line"] == "clean", "mean"]):
         if np.isfinite(clean):
             line = axes.axhline(clean, color=DARK_GREY, linestyle="--", linewidth=0.9)
-            entries["clean, defended"] = line
+            entries[LINE_STYLE["clean"].label] = line
     seen = np.unique(values_of(curves["epsilon"]))
     epsilon_axis(axes, seen[np.isfinite(seen)])
     _unit_axis(axes)
@@ -186,11 +173,12 @@ def _attack(name: str) -> str:
 
 
 def _name(defense: str) -> str:
-    return DEFENSE_STYLE[defense].label if defense in DEFENSE_STYLE else defense
+    known = DEFENSE_STYLE.get(defense)
+    return known.label if known else defense.replace("_", " ")
 
 
 def restored_by_scaling(frame: pd.DataFrame) -> Figure:
-    """Draw the share restored over the factor that lengthens the perturbation, a panel per defence.
+    """Draw the share restored over the factor that lengthens the perturbation, a panel per attack.
 
     Args:
         frame: as `robustness.scaling_rates` gives it: dataset, model, attack, defense, factor,
@@ -205,22 +193,25 @@ def restored_by_scaling(frame: pd.DataFrame) -> Figure:
         + ["low", "high", "median_linf"],
     )
     with style():
-        groups = list(frame.groupby(["dataset", "model", "defense"], sort=True))
+        groups = list(frame.groupby(["dataset", "model", "attack"], sort=True))
+        labels = {
+            name: look.label for name, look in looks_of(frame["attack"], ATTACK_STYLE).items()
+        }
         headings = []
-        for (dataset, model, defense), rows in groups:
+        for (dataset, model, attack), rows in groups:
             length = span(rows.loc[rows["factor"] == 1, "median_linf"].mul(255).round(2))
-            facts = f"{_name(defense)}, N = {span(rows['images'])}"
+            facts = f"{labels[attack]}, N = {span(rows['images'])}"
             facts += "" if length == "none" else f"\nmedian L∞ at factor 1: {length} / 255"
             headings.append((dataset, model, facts))
         figure, grid = make_panels(headings, 2.5, sharey=True)
         entries: dict[str, Any] = {}
         for axes, (_, rows) in zip(grid, groups, strict=False):
-            _lines(axes, rows, ("factor", "restored"), "attack", ATTACK_STYLE, entries)
+            _lines(axes, rows, ("factor", "restored"), "defense", DEFENSE_STYLE, entries)
             axes.set_xticks(np.unique(np.rint(values_of(rows["factor"].dropna()))))
         for axes in grid:
             axes.set_xlabel("perturbation × factor")
         label_left(grid, "share restored")
-        add_legend(figure, sort_entries(entries, ATTACK_STYLE))
+        add_legend(figure, sort_entries(entries, DEFENSE_STYLE))
         return finish(figure)
 
 
@@ -389,7 +380,7 @@ def loss_curves(frame: pd.DataFrame) -> Figure:
         groups = list(frame.groupby(["dataset", "model", "against", "attack"], sort=True))
         headings = []
         for (dataset, model, against, attack), rows in groups:
-            facts = f"{_attack(attack)} on {_name(against)}, N = {span(rows['images'])}"
+            facts = f"{_attack(attack)}\non {_name(against)}, N = {span(rows['images'])}"
             headings.append((dataset, model, facts))
         figure, grid = make_panels(headings, 2.4)
         epsilons = sorted(frame["epsilon"].dropna().unique())

@@ -70,6 +70,34 @@ def missing_weights(config):
     config["models"]["model_a"]["path"] = "weights/gone.th"
 
 
+def unknown_defence(config):
+    experiment(config)["robustness"]["defenses"].append("lowpass")
+
+
+def unknown_kind_of_defence(config):
+    config["defenses"]["mirror"] = {"kind": "flipp"}
+
+
+def parameter_of_another_kind(config):
+    config["defenses"]["noise_1"] = {"kind": "noise", "quality": 90}
+
+
+def unknown_attacked_defence(config):
+    config["robustness"]["attacks"]["many_steps"]["against"] = ["undefendet"]
+
+
+def unknown_other_model(config):
+    config["defenses"]["other_model"]["model"] = "modelb"
+
+
+def epsilon_8_on_defences(config):
+    config["robustness"]["attacks"]["black_box"]["epsilons"] = [8]
+
+
+def low_pass_without_cutoff(config):
+    config["defenses"]["soft"] = {"kind": "low_pass"}
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -82,6 +110,13 @@ def missing_weights(config):
         (no_directions, ["directions", "at least 1", "got 0"]),
         (subset_too_large, ["datasets.tiny.images", "1 to 10000", "10001"]),
         (missing_weights, ["models.model_a.path", "'weights/gone.th'"]),
+        (unknown_defence, ["'lowpass'", "did you mean 'low_pass'?"]),
+        (unknown_kind_of_defence, ["defenses.mirror.kind", "'flipp'", "did you mean 'flip'?"]),
+        (parameter_of_another_kind, ["defenses.noise_1", "'noise'", "'quality'", "'radius'"]),
+        (unknown_attacked_defence, ["attacks.many_steps.against", "did you mean 'undefended'?"]),
+        (unknown_other_model, ["defenses.other_model.model", "'modelb'", "mean 'model_b'?"]),
+        (epsilon_8_on_defences, ["attacks.black_box.epsilons", "[0, 1]", "did you mean '8/255'?"]),
+        (low_pass_without_cutoff, ["defenses.soft", "'low_pass'", "needs 'cutoff'"]),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

@@ -102,7 +102,6 @@ def accuracy_frame():
         ("undefended", "any", "strongest"): [(1, 0.1), (2, 0.0), (8, 0.0)],
         ("transfer", "undefended", "fgsm"): [(8, 0.2), (1, 0.9), (2, 0.8)],
         ("adaptive", "post_averaging", "eot_pgd"): [(1, 0.4), (2, 0.1), (8, 0.0)],
-        ("adaptive", "post_averaging", "eot_pgd_margin"): [(1, 0.3), (2, 0.2), (8, 0.0)],
         ("black_box", "post_averaging", "square"): [(2, 0.8)],
         ("noise", "post_averaging", "noise"): [(1, 0.9), (2, 0.91), (8, 0.9)],
         ("strongest", "any", "strongest"): [(1, 0.25), (2, 0.1), (8, 0.0)],
@@ -356,17 +355,17 @@ def assert_equal_files(folder):
             "accuracy",
             1,
             3.4,
-            ["clean, defended", "random noise", "FGSM, transferred", "EOT-PGD, adaptive"]
-            + ["EOT-PGD margin, adaptive", "Square, black box", "strongest of all"]
-            + ["undefended, strongest"],
+            ["clean, defended", "random noise", "attack on the undefended", "black box"]
+            + ["attack that knows the defence", "strongest of all, by image"]
+            + ["undefended, strongest attack"],
             ["post-averaging\nN = 50, 10 draws", "1/255", "accuracy"],
         ),
         (
             "scaling",
             2,
             7,
-            ["FGSM (minimal)", "PGD (minimal)"],
-            ["post-averaging, N = 60", "own_defense", "factor 1: 0.46 / 255", "share restored"],
+            ["post-averaging", "own_defense"],
+            ["PGD (minimal), N = 60", "FGSM (minimal)", "factor 1: 0.46 / 255", "share restored"],
         ),
         (
             "controls",
@@ -387,7 +386,7 @@ def assert_equal_files(folder):
             2,
             7,
             ["ε = 2/255", "ε = 8/255"],
-            ["EOT-PGD on post-averaging, N = 40", "EOT-PGD margin on", "step", "loss"],
+            ["EOT-PGD\non post-averaging, N = 40", "EOT-PGD margin", "step", "loss"],
         ),
     ],
 )
@@ -489,7 +488,7 @@ def test_attacks_on_one_model_share_the_scale_of_crossings():
 
 def test_what_is_left_of_a_defence_is_shaded_and_drawn_where_the_table_says():
     axes = drawn("accuracy").axes[0]
-    line = line_of(drawn("accuracy"), "strongest of all")
+    line = line_of(drawn("accuracy"), "strongest of all, by image")
     assert list(line.get_ydata()) == pytest.approx([0.25, 0.1, 0.0])
     # Neither the line nor what it bounds is moved sideways.
     shaded = axes.collections[-1].get_paths()[0].vertices
@@ -502,12 +501,12 @@ def test_what_is_left_of_a_defence_is_shaded_and_drawn_where_the_table_says():
     assert len(clean) == 1
 
 
-def test_attacks_of_one_kind_share_the_colour_and_differ_in_marker_and_dashes():
+def test_each_kind_of_attacker_has_a_colour_and_a_marker_of_its_own():
     figure = drawn("accuracy")
-    one, other = (line_of(figure, f"EOT-PGD{rest}, adaptive") for rest in ("", " margin"))
-    assert one.get_color() == other.get_color()
-    assert one.get_marker() != other.get_marker() and one.get_linestyle() != other.get_linestyle()
-    assert one.get_color() != line_of(figure, "FGSM, transferred").get_color()
+    names = ["attack on the undefended", "attack that knows the defence", "black box"]
+    lines = [line_of(figure, name) for name in names]
+    assert len({line.get_color() for line in lines}) == len(names)
+    assert len({line.get_marker() for line in lines}) == len(names)
 
 
 def test_long_names_take_fewer_columns_of_the_legend():

@@ -650,19 +650,22 @@ def test_a_strongest_that_no_gradient_backs_is_marked():
 
 def test_lines_of_accuracy_tell_attackers_apart():
     cells = SOUND | {("low_pass", "undefended", "pgd"): (0.9, 0.5)}
-    numbers = {"mean": 0.5, "low": 0.4, "high": 0.6}
-    curves = robustness.accuracy_curves(robust(cells).assign(**numbers), ATTACKS, ["g"])
+    numbers = {"low": 0.4, "high": 0.6}
+    table = robust(cells).assign(**numbers)
+    # Of the attacks on the defence this one leaves least.
+    table["mean"] = np.where(table["attack"] == "eot", 0.1, 0.5)
+    curves = robustness.accuracy_curves(table, ATTACKS, ["g"])
     assert set(zip(curves["line"], curves["against"], curves["attack"], strict=True)) == {
         ("clean", "none", "clean"),
         ("undefended", "any", "strongest"),
         ("transfer", "undefended", "pgd"),
-        *(("adaptive", "g", name) for name in ("fgsm", "eot", "eot_long")),
+        ("adaptive", "g", "eot"),
         ("black_box", "g", "square"),
         ("noise", "g", "noise"),
         ("strongest", "any", "strongest"),
     }
     assert set(curves["defense"]) == {"g"}
-    assert not curves.duplicated(["line", "against", "attack", "epsilon"]).any()
+    assert not curves.duplicated(["line", "epsilon"]).any()
 
 
 def test_a_defence_that_no_model_has_gets_no_panel():

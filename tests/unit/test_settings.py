@@ -184,6 +184,106 @@ WRONG = {
         {"training.fashion_mnist_resnet20.batch_size": 1},
         r"batch_size' .*must be at least 2, got 1",
     ),
+    # The study of robustness; more of it in test_examinations.py.
+    "key of a defence": (
+        {"defenses.low_pass.cut_off": 7},
+        r"Unknown key 'cut_off' in 'defenses.low_pass' .*mean 'cutoff'",
+    ),
+    "kind of a defence": (
+        {"defenses.low_pass.kind": "lowpass"},
+        r"'defenses.low_pass.kind' .*has no choice 'lowpass'; .*mean 'low_pass'",
+    ),
+    "a defence without kind": (
+        {"defenses.mine": {"cutoff": 7}},
+        r"The key 'kind' is missing in 'defenses.mine' .*: What it does",
+    ),
+    "a defence with a dash": ({"defenses.low-pass": {"kind": "flip"}}, r"low-pass"),
+    "parameter of another defence": (
+        {"defenses.jpeg.cutoff": 7},
+        r"defenses.jpeg is of the kind 'jpeg', which has no 'cutoff'; allowed: 'quality'",
+    ),
+    "cutoff": ({"defenses.low_pass.cutoff": -1}, r"low_pass.cutoff' .*at least 0, got -1"),
+    "low pass without cutoff": (
+        {"defenses.low_pass": {"kind": "low_pass"}},
+        r"defenses.low_pass .*needs 'cutoff'",
+    ),
+    "another model without model": (
+        {"defenses.other_model": {"kind": "other_model"}},
+        r"defenses.other_model .*needs 'model'",
+    ),
+    "another model": (
+        {"defenses.other_model.model": "fashion_mnist_resnet20_c"},
+        r"defenses.other_model.model names 'fashion_mnist_resnet20_c', .*mean 'fashion_mnist_res",
+    ),
+    "another model of another shape": (
+        {"defenses.other_model.model": "imagenet_efficientnet_lite0"},
+        r"'imagenet_efficientnet_lite0', of a defence of 'fashion_mnist_resnet20', takes images of",
+    ),
+    "another model without recipe": (
+        {"training.fashion_mnist_resnet20_b": GONE},
+        r"'fashion_mnist_resnet20_b' is trained .* no recipe for it .*'fashion_mnist_resnet20'",
+    ),
+    "key of robustness": (
+        {"robustness.draw": 3},
+        r"Unknown key 'draw' in 'robustness' .*mean 'draws'",
+    ),
+    "way to stop": ({"robustness.stop": "sequentail"}, r"stop' .*mean 'sequential'"),
+    "judging draws": ({"robustness.draws": 0}, r"robustness.draws' .*at least 1, got 0"),
+    "error probability": ({"robustness.error": 1}, r"error' .*must be less than 1, got 1"),
+    "factors": ({"robustness.factors": []}, r"factors' .*must have at least 1 entries"),
+    "key of an attack on defences": (
+        {"robustness.attacks.square.querys": 3},
+        r"Unknown key 'querys' in 'robustness.attacks.square' .*mean 'queries'",
+    ),
+    "kind of an attack on defences": (
+        {"robustness.attacks.square.kind": "squares"},
+        r"'robustness.attacks.square.kind' .*has no choice 'squares'; .*mean 'square'",
+    ),
+    "an attack on nothing": (
+        {"robustness.attacks.square.against": GONE},
+        r"The key 'against' is missing in 'robustness.attacks.square'",
+    ),
+    "an attack on an unknown defence": (
+        {"robustness.attacks.square.against": ["lowpass"]},
+        r"robustness.attacks.square.against names 'lowpass', .*mean 'low_pass'",
+    ),
+    "parameter of another attack on defences": (
+        {"robustness.attacks.square.samples": 2},
+        r"robustness.attacks.square is of the kind 'square', which has no 'samples'; allowed",
+    ),
+    "epsilon 8 of robustness": ({"robustness.epsilons": [8]}, r"robustness.epsilons .*'8/255'"),
+    "epsilon 8 of an attack on defences": (
+        {"robustness.attacks.square.epsilons": [8]},
+        r"robustness.attacks.square.epsilons .*mean '8/255'",
+    ),
+    "key of an examination": (
+        {f"{E0}.robustness.control": ["flip"]},
+        r"Unknown key 'control' in 'bandlimiting.experiments\[0\].robustness' .*mean 'controls'",
+    ),
+    "an examination without attacks": (
+        {f"{E0}.robustness.attacks": GONE},
+        r"The key 'attacks' is missing in 'bandlimiting.experiments\[0\].robustness'",
+    ),
+    "defence under examination": (
+        {f"{E0}.robustness.defenses": ["post_average"]},
+        r"experiments\[0\].robustness names 'post_average', .*mean 'post_averaging'",
+    ),
+    "attack of an examination": (
+        {f"{E0}.robustness.attacks": ["eot_pdg"]},
+        r"robustness names 'eot_pdg', which is not among the attacks of robustness; .*'eot_pgd'\?",
+    ),
+    "control": (
+        {f"{E0}.robustness.controls": ["flipp"]},
+        r"robustness names 'flipp', which is not among the defenses; .*mean 'flip'",
+    ),
+    "a stretched attack that spends all": (
+        {f"{E0}.robustness.scaled": ["pgd"]},
+        r"robustness.scaled\[0\]' .*has no choice 'pgd'; allowed: 'carlini_wagner_l2'",
+    ),
+    "images of an examination": (
+        {"datasets.fashion_mnist.images": 100, f"{E0}.robustness.images": 101},
+        r"robustness.images must be from 1 to 100, the images of 'fashion_mnist', got 101",
+    ),
     # What is missing, or does not go together.
     "a fixed attack without epsilons": ({"attacks.pgd": None}, r"pgd.*epsilons"),
     "no attacks": ({f"{E0}.attacks": {}, f"{E0}.crossings": []}, r"attacks"),
@@ -353,6 +453,21 @@ def test_each_setting_stands_once_with_the_draws_of_the_main_one():
         assert experiment.settings(attack) == [(2.0, 15, 5)]
 
 
+def test_the_size_of_a_dataset_is_known_from_the_registry_or_the_subset():
+    own = {"loader": "imagefolder", "path": "images", "classes": 10}
+    datasets = load(
+        {
+            "datasets.own": own,
+            "datasets.own_subset": {**own, "images": 4},
+            "datasets.whole": {"source": "mnist"},
+            "datasets.split": {"source": "mnist", "split": "test"},
+            "datasets.subset": {"source": "mnist", "split": "test", "images": 300},
+        }
+    ).datasets
+    found = [datasets[name].size for name in ("own", "own_subset", "whole", "split", "subset")]
+    assert found == [None, 4, 70_000, 10_000, 300]
+
+
 def test_shards_are_named():
     assert load({}).experiments[0].shard_names() == ["1of1"]
     names = load({f"{E0}.shards": 3}).experiments[0].shard_names()
@@ -366,6 +481,7 @@ def test_own_data_needs_no_registry():
             "models.own": OWN_MODEL,
             f"{E0}.dataset": "own",
             f"{E0}.model": "own",
+            f"{E0}.robustness.images": 4,
         }
     )
     dataset, model = study.datasets["own"], study.models["own"]

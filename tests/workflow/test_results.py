@@ -57,7 +57,7 @@ def test_every_result_is_an_output_of_a_rule(tiny_run):
 
 def test_every_kind_of_result_is_there(tiny_run):
     suffixes = {path.suffix for path in tiny_run.results()}
-    kinds = {".parquet", ".safetensors", ".md", ".tex", ".csv", ".png", ".pdf", ".svg"}
+    kinds = {".parquet", ".safetensors", ".md", ".tex", ".csv", ".png", ".pdf", ".svg", ".html"}
     assert suffixes == kinds
 
 
@@ -121,6 +121,11 @@ def test_certificates_lead_back_to_images_and_weights(certificates):
         models = MODELS & found
         if parts[1] in ("adversarial", "evaluations", "crossings"):
             assert models == {f"results/models/{parts[3]}.safetensors"}, path
+        elif parts[1] in ("judged", "symptoms", "controls") or "other_model" in parts:
+            # The other model is attacked, or a control.
+            assert models == MODELS, path
+        elif parts[1] in ("adaptive", "scaled"):
+            assert models == {f"results/models/{parts[3]}.safetensors"}, path
         else:
             assert models, path
         weights = {f"weights/{name[-len('a.safetensors')]}.th" for name in models}
@@ -134,12 +139,32 @@ def test_tables_lead_back_to_both_models(certificates):
     assert "workflow/claims/bandlimiting.yaml" in found
 
 
+def test_the_ledger_leads_back_to_every_table_and_to_what_was_claimed(certificates):
+    found = origin(certificates, "results/claims/claims.html")
+    tables = {path for path in certificates if path.startswith("results/tables/")}
+    assert {path for path in tables if path.endswith(".parquet")} - found == set()
+    assert {f"workflow/claims/{name}.yaml" for name in ("bandlimiting", "robustness")} <= found
+    assert found >= {DATASET, *MODELS}
+    assert any(path.startswith("results/adaptive/") for path in found)
+
+
+def test_the_ledger_decides_no_claim_of_the_document_by_a_stand_in(tiny_run):
+    frame = store.read(tiny_run.folder / "results/claims/claims.parquet").to_pandas()
+    assert set(frame["study"]) == {"bandlimiting", "robustness"}
+    measured = frame[frame["stand_in"] == True]  # noqa: E712 (null where nothing is measured)
+    paper = measured["scale"] == "paper"
+    assert set(measured.loc[paper, "verdict"]) == {"not run at this scale"}
+    assert (measured.loc[~paper, "verdict"] != "not run at this scale").all()
+    assert "R05" in " ".join(measured.loc[~paper, "id"])
+
+
 def test_all_forms_of_an_artifact_carry_one_certificate(certificates):
     stems = {}
     for path, found in certificates.items():
-        if "/bandlimiting/" in path:
+        if path.split("/")[1] in ("tables", "figures", "claims"):
             stems.setdefault(path.rpartition(".")[0], []).append(found)
-    assert len(stems) > 12
+    assert len(stems) > 24
+    assert len(stems["results/claims/claims"]) == 3
     assert all(found == forms[0] for forms in stems.values() for found in forms)
 
 

@@ -1,0 +1,299 @@
+"""The study of robustness as configured: what may be said, which sets are made, who judges them."""
+
+import copy
+import math
+from dataclasses import fields
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from bandlimit import examinations
+from bandlimit.attacks.adaptive import KINDS, create_adaptive
+from bandlimit.defenses import kinds
+from bandlimit.errors import UserError
+from bandlimit.validation import read_schema
+
+HOME = Path(__file__).parents[2]
+SCHEMA = read_schema(HOME / "workflow/schemas/config.schema.yaml")["$defs"]
+
+EXPERIMENT = SimpleNamespace(
+    dataset="images",
+    model="net",
+    attacks={"pgd_minimal": {}, "pgd": {}},
+    radius=2.0,
+    directions=15,
+    shards=2,
+)
+CONFIG = {
+    "bandlimiting": {
+        "epsilon": "8/255",
+        "experiments": [
+            {"dataset": "images", "model": "plain"},
+            {
+                "dataset": "images",
+                "model": "net",
+                "robustness": {
+                    "images": 5,
+                    "defenses": ["average", "filter"],
+                    "attacks": ["on_average", "on_all", "long", "elsewhere"],
+                    "controls": ["mirror", "another"],
+                    "scaled": ["pgd_minimal"],
+                },
+            },
+        ],
+    },
+    "defenses": {
+        "bare": {"kind": "undefended"},
+        "average": {"kind": "post_averaging", "directions": 3},
+        "filter": {"kind": "low_pass", "cutoff": 7},
+        "mirror": {"kind": "flip"},
+        "another": {"kind": "other_model", "model": "net_b"},
+    },
+    "robustness": {
+        "epsilons": ["2/255", 0.5],
+        "draws": 10,
+        "control_draws": 5,
+        "stop": "exact",
+        "error": 0.001,
+        "factors": [1, 2],
+        "attacks": {
+            "on_average": {"kind": "eot_pgd", "against": ["average"], "samples": None},
+            "on_all": {
+                "kind": "pgd",
+                "against": ["filter", "another", "bare", "mirror"],
+                "epsilons": ["8/255"],
+                "images": 3,
+            },
+            "long": {"kind": "carlini_wagner_l2", "against": ["bare"], "confidences": [1]},
+            "elsewhere": {"kind": "noise", "against": ["mirror"]},
+            "idle": {"kind": "fgsm", "against": ["bare"]},
+        },
+    },
+}
+
+
+def load(change=lambda config: None, size=20):
+    config = copy.deepcopy(CONFIG)
+    change(config)
+    plain = SimpleNamespace(**{**vars(EXPERIMENT), "model": "plain"})
+    experiments = {("images", e.model): e for e in (plain, EXPERIMENT)}
+    models = dict.fromkeys(["plain", "net", "net_b"])
+    return examinations.load(config, experiments, models, {"images": size})
+
+
+# What is made, and who judges it ----------------------------------------------------------------
+
+
+def test_experiments_that_say_nothing_are_not_examined():
+    study = load()
+    (examination,) = study.examinations
+    assert study.examination("images", "net") is examination
+    assert (examination.radius, examination.directions) == (2.0, 15)
+    assert examination.shard_names() == ["1of2", "2of2"]
+    assert study.epsilons == (2 / 255, 0.5)
+    assert study.epsilon == 8 / 255
+
+
+def test_epsilons_are_the_attack_s_own_or_the_study_s_or_none():
+    attacks = load().attacks
+    assert attacks["on_average"].epsilons == (2 / 255, 0.5)
+    assert attacks["on_all"].epsilons == (8 / 255,)
+    assert attacks["long"].epsilons == ()
+    assert attacks["on_average"].parameters == {"samples": None}
+
+
+def test_sets_are_those_of_examined_defences_and_of_networks_without_one():
+    """A control, such as the mirror, is not attacked, nor is anything that is not listed."""
+    study = load()
+    assert study.sets(study.examinations[0]) == [
+        ("average", "on_average"),
+        ("filter", "on_all"),
+        ("another", "on_all"),
+        ("bare", "on_all"),
+        ("bare", "long"),
+    ]
+
+
+def test_a_defence_is_judged_on_attacks_on_itself_and_on_what_may_carry_over():
+    study = load()
+    examination = study.examinations[0]
+    carried = [("another", "on_all"), ("bare", "on_all"), ("bare", "long")]
+    assert study.judged_sets(examination, "average") == [("average", "on_average"), *carried]
+    assert study.judged_sets(examination, "filter") == [("filter", "on_all"), *carried]
+    assert study.judged_sets(examination, "bare") == carried
+
+
+def test_the_network_without_a_defence_is_judged_first_if_it_is_attacked():
+    study = load()
+    # Another network is attacked for the others' sake alone.
+    assert study.judges(study.examinations[0]) == ["bare", "average", "filter"]
+
+    def unattacked(config):
+        config["bandlimiting"]["experiments"][1]["robustness"]["attacks"] = ["on_average"]
+
+    study = load(unattacked)
+    assert study.judges(study.examinations[0]) == ["average", "filter"]
+
+    def examined(config):
+        config["bandlimiting"]["experiments"][1]["robustness"]["defenses"] = ["average", "bare"]
+
+    study = load(examined)
+    assert study.judges(study.examinations[0]) == ["bare", "average"]
+
+
+def test_defences_in_use_and_the_models_they_need():
+    study = load()
+    used = study.used(study.examinations[0])
+    assert used == ["average", "filter", "another", "bare", "mirror"]
+    assert study.others(used) == ["net_b"]
+    assert study.others(["another", "another", "bare"]) == ["net_b"]
+    assert study.others(["average"]) == []
+
+
+def test_models_in_use_are_known_before_names_are_checked():
+    assert examinations.models_in_use(CONFIG) == {"net_b"}
+    config = copy.deepcopy(CONFIG)
+    entry = config["bandlimiting"]["experiments"][1]["robustness"]
+    entry["controls"] = ["mirror", "no such defence"]
+    # The attack on the other network still needs it.
+    assert examinations.models_in_use(config) == {"net_b"}
+    entry["attacks"] = ["on_average", "no such attack"]
+    assert examinations.models_in_use(config) == set()
+
+
+# What may be said -------------------------------------------------------------------------------
+
+
+def test_attacks_may_say_what_their_kinds_know_and_the_schema_describes():
+    assert set(examinations.ATTACK_PARAMETERS) == set(KINDS)
+    described = set(SCHEMA["attack_on_defense"]["properties"])
+    for kind, names in examinations.ATTACK_PARAMETERS.items():
+        # The library's alone: AutoAttack of chosen parts, and Carlini-Wagner that ends early.
+        known = {field.name for field in fields(KINDS[kind])} - {"attacks", "abort_early"}
+        assert names == known, kind
+        assert names <= described, kind
+
+
+def test_the_schema_describes_nothing_that_no_kind_knows():
+    own = {"kind", "against", "epsilons", "images"}
+    known = set().union(*examinations.ATTACK_PARAMETERS.values())
+    assert set(SCHEMA["attack_on_defense"]["properties"]) == own | known
+    assert set(SCHEMA["attack_on_defense"]["properties"]["kind"]["enum"]) == set(KINDS)
+    known = set().union(*kinds.PARAMETERS.values())
+    assert set(SCHEMA["defense"]["properties"]) == {"kind"} | known
+    assert set(SCHEMA["defense"]["properties"]["kind"]["enum"]) == set(kinds.PARAMETERS)
+
+
+@pytest.mark.parametrize("kind", examinations.ATTACK_PARAMETERS)
+def test_minimal_kinds_are_those_that_know_no_epsilon(kind):
+    assert create_adaptive(kind).minimal == (kind in examinations.MINIMAL_KINDS)
+
+
+# Mistakes ---------------------------------------------------------------------------------------
+
+
+def at(*path, value):
+    """Return a change of one value of the configuration."""
+
+    def change(config):
+        *parents, last = path
+        for part in parents:
+            config = config[part]
+        config[last] = value
+
+    return change
+
+
+ENTRY = ("bandlimiting", "experiments", 1, "robustness")
+ATTACKS = ("robustness", "attacks")
+PLACE = r"^bandlimiting.experiments\[1\].robustness"
+
+WRONG = {
+    "defence": (
+        at(*ENTRY, "defenses", value=["averag"]),
+        rf"{PLACE} names 'averag', which is not among the defenses; .*mean 'average'",
+    ),
+    "control": (
+        at(*ENTRY, "controls", value=["mirorr"]),
+        rf"{PLACE} names 'mirorr', which is not among the defenses; .*mean 'mirror'",
+    ),
+    "attack": (
+        at(*ENTRY, "attacks", value=["on_al"]),
+        rf"{PLACE} names 'on_al', which is not among the attacks of robustness; .*mean 'on_all'",
+    ),
+    "stretched attack": (
+        at(*ENTRY, "scaled", value=["deepfool_l2"]),
+        rf"{PLACE}.scaled names 'deepfool_l2', .*allowed: 'pgd', 'pgd_minimal'",
+    ),
+    "too many images": (
+        at(*ENTRY, "images", value=21),
+        rf"{PLACE}.images must be from 1 to 20, the images of 'images', got 21\.",
+    ),
+    "against": (
+        at(*ATTACKS, "on_average", "against", value=["avrage"]),
+        r"^robustness.attacks.on_average.against names 'avrage', .*mean 'average'",
+    ),
+    "parameter of another attack": (
+        at(*ATTACKS, "on_all", "samples", value=2),
+        r"^robustness.attacks.on_all is of the kind 'pgd', which has no 'samples'; allowed: 'rel",
+    ),
+    "parameter of an attack without any": (
+        at(*ATTACKS, "idle", "steps", value=2),
+        r"^robustness.attacks.idle is of the kind 'fgsm', which has no 'steps'; allowed: none\.",
+    ),
+    "epsilon 8": (
+        at(*ATTACKS, "on_all", "epsilons", value=["8/255", 8]),
+        r"robustness.attacks.on_all.epsilons is the l_inf bound .*mean '8/255'",
+    ),
+    "epsilon 8 of the study": (
+        at("robustness", "epsilons", value=[8]),
+        r"robustness.epsilons is the l_inf bound .*mean '8/255'",
+    ),
+    "epsilons of a minimal attack": (
+        at(*ATTACKS, "long", "epsilons", value=["8/255"]),
+        r"^robustness.attacks.long minimises the perturbation; it takes no 'epsilons'\.",
+    ),
+    "a minimal attack on another network": (
+        at(*ATTACKS, "long", "against", value=["bare", "another"]),
+        r"^robustness.attacks.long.against names 'another', another model; an attack that minimis",
+    ),
+    "parameter of another defence": (
+        at("defenses", "filter", "quality", value=90),
+        r"^defenses.filter is of the kind 'low_pass', which has no 'quality'; allowed: 'cutoff'",
+    ),
+    "near parameter": (
+        at("defenses", "average", value={"kind": "post_averaging", "direction": "left"}),
+        r"^defenses.average .*which has no 'direction'; .*mean 'directions'",
+    ),
+    "low pass without cutoff": (
+        at("defenses", "filter", value={"kind": "low_pass"}),
+        r"^defenses.filter is of the kind 'low_pass', which needs 'cutoff'\.",
+    ),
+    "other model without model": (
+        at("defenses", "another", value={"kind": "other_model"}),
+        r"^defenses.another is of the kind 'other_model', which needs 'model'\.",
+    ),
+    "model": (
+        at("defenses", "another", "model", value="net_c"),
+        r"^defenses.another.model names 'net_c', which is not among the models; .*mean 'net_b'",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), WRONG.values(), ids=WRONG)
+def test_a_mistake_is_told_in_one_sentence(change, message):
+    with pytest.raises(UserError, match=message) as caught:
+        load(change)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_number_of_images_that_is_not_known_is_not_refused():
+    assert load(at(*ENTRY, "images", value=21), size=None).examinations[0].images == 21
+    assert load(at(*ENTRY, "images", value=20)).examinations[0].images == 20
+
+
+def test_numbers_are_numbers():
+    study = load()
+    assert study.factors == (1.0, 2.0)
+    assert math.isclose(study.attacks["on_all"].epsilons[0], 8 / 255)
