@@ -1,41 +1,41 @@
-"""Files from elsewhere: fetched from the first mirror with the right bytes, unpacked safely."""
+"""Files from elsewhere: fetched from the first mirror that has the right bytes."""
 
 from __future__ import annotations
 
+import csv
 import os
 import re
-import secrets
-import shutil
-import stat
-import tarfile
-import zipfile
-import zlib
-from collections.abc import Iterable, Sequence
-from lzma import LZMAError
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from collections.abc import Sequence
+from pathlib import Path
 
 import pooch
 
 from bandlimit import store
-from bandlimit.errors import UserError
-
-_DAMAGED = (
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
-    LZMAError,
-    EOFError,
-    OSError,
-    NotImplementedError,
-    RuntimeError,
-)
-"""What the readers of archives raise at a file that is cut short, damaged or encrypted."""
+from bandlimit.errors import UserError, suggest
 
 
 def is_html(path: str | os.PathLike[str]) -> bool:
     """Return whether a file begins like a page of HTML (or XML): with '<', after any blanks."""
     with open(path, "rb") as file:
         return file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
+
+
+def mirrors(registry: str | os.PathLike[str], name: str) -> list[str]:
+    """Return the addresses of an entry of a registry (CSV), in order of preference.
+
+    Raises:
+        UserError: the registry has no such entry, or can't be read.
+    """
+    try:
+        with open(registry, newline="", encoding="utf-8") as file:
+            found = {row["name"]: row["urls"].split() for row in csv.DictReader(file)}
+    except OSError as error:
+        raise UserError(
+            f"The registry {str(registry)!r} can't be read: {error.strerror}."
+        ) from error
+    if name not in found:
+        raise UserError(f"The registry {str(registry)!r} lacks {name!r}; {suggest(name, found)}.")
+    return found[name]
 
 
 def verify(path: str | os.PathLike[str], sha256: str) -> None:
@@ -104,41 +104,6 @@ def fetch(
     return path
 
 
-def extract(archive: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Path:
-    """Unpack a tar (plain, gz, bz2, xz) or zip archive into a new folder, whole or not at all.
-
-    Only plain files and folders inside the target are accepted: a data set needs no links, and
-    a link is the usual way out of the folder.
-
-    Raises:
-        UserError: the archive is missing, damaged or of another format, a member of it would lie
-            outside the folder or is a link or a device, or the folder is not empty or can't be
-            written.
-    """
-    archive, folder = Path(archive), Path(folder)
-    if not archive.is_file():
-        raise UserError(f"The archive {str(archive)!r} does not exist.")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(
-            f"Can't unpack {str(archive)!r} into {str(folder)!r}: it must be an empty or a new "
-            "folder."
-        )
-    temporary = folder.with_name(f".{folder.name[:80]}.{secrets.token_hex(6)}")
-    try:
-        temporary.mkdir(parents=True)
-    except OSError as error:
-        raise UserError(
-            f"Can't write to the folder {str(folder.parent)!r}: {error.strerror}; "
-            "a folder that can be written is needed."
-        ) from error
-    try:
-        _unpack(archive, temporary)
-        os.replace(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return folder
-
-
 def _check_digits(sha256: str) -> None:
     if not re.fullmatch(r"[0-9a-f]{64}|[0-9a-f]{8}", sha256):
         raise UserError(
@@ -174,63 +139,3 @@ def _download(url: str, path: Path, retries: int, timeout: float, progress: bool
     except (OSError, ValueError) as error:
         return (str(error) or type(error).__name__).splitlines()[0]
     return None
-
-
-def _unpack(archive: Path, folder: Path) -> None:
-    try:
-        if tarfile.is_tarfile(archive):
-            with tarfile.open(archive) as tar:
-                members = tar.getmembers()
-                _refuse(
-                    archive,
-                    ((m.name, "" if m.isfile() or m.isdir() else _tar_kind(m)) for m in members),
-                )
-                tar.extractall(folder, members, filter="data")
-        elif zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as pack:
-                _refuse(archive, ((m.filename, _zip_kind(m)) for m in pack.infolist()))
-                pack.extractall(folder)
-        else:
-            seen = "an HTML page" if is_html(archive) else "neither, or damaged"
-            raise UserError(
-                f"The archive {str(archive)!r} can't be unpacked: a tar or zip archive is needed, "
-                f"and it is {seen}."
-            )
-    except _DAMAGED as error:
-        raise UserError(
-            f"The archive {str(archive)!r} can't be unpacked: {error or type(error).__name__}."
-        ) from error
-
-
-def _tar_kind(member: tarfile.TarInfo) -> str:
-    return "a link" if member.issym() or member.islnk() else "a device or another special file"
-
-
-def _zip_kind(member: zipfile.ZipInfo) -> str:
-    """Return what a member is if neither file nor folder; zip keeps the Unix mode up there."""
-    kind = stat.S_IFMT(member.external_attr >> 16)
-    if kind in (0, stat.S_IFREG, stat.S_IFDIR):
-        return ""
-    return "a link" if kind == stat.S_IFLNK else "a device or another special file"
-
-
-def _refuse(archive: Path, members: Iterable[tuple[str, str]]) -> None:
-    """Raise at the first member that is of a wrong kind or whose name leads out of the folder.
-
-    The standard library would strip such names and go on; an archive that has one is not the
-    archive that was meant.
-    """
-    for name, kind in members:
-        path, windows = PurePosixPath(name), PureWindowsPath(name)
-        if kind:
-            problem = f"is {kind}"
-        elif path.is_absolute() or windows.drive or windows.root:
-            problem = "has an absolute path"
-        elif ".." in windows.parts:  # parts of both / and \
-            problem = "leads out of the folder"
-        else:
-            continue
-        raise UserError(
-            f"The archive {str(archive)!r} is refused: its member {name!r} {problem}, and only "
-            "plain files and folders inside the target are allowed."
-        )

@@ -190,11 +190,10 @@ def downloaded_sources(study):
 
 
 def download_params(study, source):
-    """Return where the files of a registered source come from, and what they must be."""
+    """Return what the files of a registered source must be."""
     dataset = next(d for d in study.datasets.values() if d.source == source)
     return {
         "loader": dataset.loader,
-        "urls": list(dataset.urls),
         "sha256": list(dataset.sha256),
     }
 

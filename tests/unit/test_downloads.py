@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import tarfile
 import threading
-import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -171,126 +168,12 @@ def test_verify(tmp_path: Path) -> None:
         downloads.verify(tmp_path / "none", SHA)
 
 
-def tar_of(path: Path, *members: tarfile.TarInfo, mode: str = "w:gz") -> Path:
-    with tarfile.open(path, mode) as tar:
-        for member in members:
-            tar.addfile(member, io.BytesIO(b"x" * member.size))
-    return path
-
-
-def tar_file(name: str, size: int = 3, **values: object) -> tarfile.TarInfo:
-    member = tarfile.TarInfo(name)
-    member.size = size
-    for key, value in values.items():
-        setattr(member, key, value)
-    return member
-
-
-def zip_of(path: Path, name: str, mode: int = 0o100644) -> Path:
-    with zipfile.ZipFile(path, "w") as pack:
-        member = zipfile.ZipInfo(name)
-        member.external_attr = mode << 16
-        pack.writestr(member, "xxx")
-    return path
-
-
-@pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
-def test_a_tar_is_unpacked(tmp_path: Path, mode: str) -> None:
-    archive = tar_of(tmp_path / "a", tar_file("folder/name ü.png"), tar_file("b..c"), mode=mode)
-    folder = downloads.extract(archive, tmp_path / "out" / "deep")
-    assert (folder / "folder" / "name ü.png").read_bytes() == b"xxx"
-    assert (folder / "b..c").read_bytes() == b"xxx"
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["deep"]
-
-
-def test_a_zip_is_unpacked_into_an_empty_folder(tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    downloads.extract(zip_of(tmp_path / "a.zip", "folder/name.png"), tmp_path / "out")
-    assert (tmp_path / "out" / "folder" / "name.png").read_bytes() == b"xxx"
-
-
-@pytest.mark.parametrize(
-    ("member", "reason"),
-    [
-        (tar_file("../evil"), "leads out"),
-        (tar_file("a/../../evil"), "leads out"),
-        (tar_file("a\\..\\..\\evil"), "leads out"),
-        (tar_file("/evil/evil"), "absolute"),
-        (tar_file("C:\\evil"), "absolute"),
-        (tar_file("link", 0, type=tarfile.SYMTYPE, linkname="../../evil"), "a link"),
-        (tar_file("link", 0, type=tarfile.LNKTYPE, linkname="/evil"), "a link"),
-        (tar_file("null", 0, type=tarfile.CHRTYPE, devmajor=1, devminor=3), "a device"),
-        (tar_file("pipe", 0, type=tarfile.FIFOTYPE), "a device"),
-    ],
-    ids=lambda value: value.name if isinstance(value, tarfile.TarInfo) else "",
-)
-def test_a_tar_that_leads_out_is_refused_whole(
-    tmp_path: Path, member: tarfile.TarInfo, reason: str
-) -> None:
-    archive = tar_of(tmp_path / "a.tar.gz", tar_file("good"), member)
-    with pytest.raises(UserError, match=reason):
-        downloads.extract(archive, tmp_path / "in" / "out")
-    assert not (tmp_path / "evil").exists()
-    assert list((tmp_path / "in").iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("name", "mode", "reason"),
-    [
-        ("../evil", 0o100644, "leads out"),
-        ("a/../../evil", 0o100644, "leads out"),
-        ("/evil/evil", 0o100644, "absolute"),
-        ("link", 0o120777, "a link"),
-        ("null", 0o020666, "a device"),
-    ],
-)
-def test_a_zip_that_leads_out_is_refused_whole(
-    tmp_path: Path, name: str, mode: int, reason: str
-) -> None:
-    archive = zip_of(tmp_path / "a.zip", name, mode)
-    with pytest.raises(UserError, match=reason):
-        downloads.extract(archive, tmp_path / "in" / "out")
-    assert not (tmp_path / "evil").exists()
-    assert list((tmp_path / "in").iterdir()) == []
-
-
-def cut(path: Path) -> Path:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    return path
-
-
-def damaged(path: Path) -> Path:
-    """Change a byte of the data of a zip, so that its CRC differs."""
-    content = bytearray(path.read_bytes())
-    content[content.index(b"xxx")] = ord("y")
-    path.write_bytes(content)
-    return path
-
-
-@pytest.mark.parametrize(
-    ("make", "reason"),
-    [
-        (lambda path: cut(tar_of(path, tar_file("a", 10**6))), "can't be unpacked"),
-        (lambda path: cut(tar_of(path, tar_file("a", 10**6), mode="w")), "can't be unpacked"),
-        (lambda path: cut(tar_of(path, tar_file("a", 10**6), mode="w:xz")), "can't be unpacked"),
-        (lambda path: cut(zip_of(path, "a")), "damaged"),
-        (lambda path: damaged(zip_of(path, "a")), "CRC"),
-        (lambda path: path.write_bytes(HTML), "an HTML page"),
-        (lambda path: path.write_bytes(b""), "damaged"),
-        (lambda path: None, "does not exist"),
-    ],
-    ids=["gz", "tar", "xz", "zip", "crc", "html", "empty", "missing"],
-)
-def test_a_damaged_archive_leaves_nothing(tmp_path: Path, make: object, reason: str) -> None:
-    make(tmp_path / "archive")  # type: ignore[operator]
-    with pytest.raises(UserError, match=reason):
-        downloads.extract(tmp_path / "archive", tmp_path / "in" / "out")
-    assert list(tmp_path.glob("in/*")) == []
-
-
-def test_a_folder_with_content_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "mine").write_text("precious")
-    with pytest.raises(UserError, match="empty or a new folder"):
-        downloads.extract(tar_of(tmp_path / "a", tar_file("b")), tmp_path / "out")
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
+def test_mirrors_are_those_of_the_entry(tmp_path: Path) -> None:
+    registry = tmp_path / "registry.csv"
+    registry.write_text("name,urls,sha256\nsome,https://a/x https://b/x,1\nother,,2\n")
+    assert downloads.mirrors(registry, "some") == ["https://a/x", "https://b/x"]
+    assert downloads.mirrors(registry, "other") == []
+    with pytest.raises(UserError, match="lacks 'somme'; .*mean 'some'"):
+        downloads.mirrors(registry, "somme")
+    with pytest.raises(UserError, match=r"nowhere.csv.*can't be read"):
+        downloads.mirrors(tmp_path / "nowhere.csv", "some")

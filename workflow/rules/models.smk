@@ -7,7 +7,6 @@ rule download_weights:
     conda:
         "../../envs/bandlimit.yaml"
     params:
-        urls=lambda wildcards: list(study.models[wildcards.model].urls),
         sha256=lambda wildcards: study.models[wildcards.model].sha256,
     message:
         "Fetching the weights of {wildcards.model}"
