@@ -44,6 +44,7 @@ ATTACK_NAMES: Mapping[str, str] = {
     "eot_pgd": "EOT-PGD",
     "exact_pgd": "PGD, exact gradient",
     "transfer_pgd": "PGD",
+    "one_step": "one step",
     "bpda_pgd": "BPDA-PGD",
     "band_pgd": "PGD in the band",
     "autoattack": "AutoAttack",
