@@ -13,6 +13,8 @@ rule attack_defense:
         "logs/attack_defense/{dataset}/{model}/{examined}/{adaptive}/{shard}.log",
     benchmark:
         "results/benchmarks/attack_defense/{dataset}/{model}/{examined}/{adaptive}/{shard}.tsv"
+    # The longest chain of jobs begins early, beside others, not alone at the end.
+    priority: 5
     conda:
         "../../envs/bandlimit.yaml"
     resources:
@@ -39,6 +41,7 @@ rule judge_defense:
         "logs/judge_defense/{dataset}/{model}/{examined}/{shard}.log",
     benchmark:
         "results/benchmarks/judge_defense/{dataset}/{model}/{examined}/{shard}.tsv"
+    priority: 6
     conda:
         "../../envs/bandlimit.yaml"
     resources:
