@@ -44,7 +44,7 @@ ATTACK_NAMES: Mapping[str, str] = {
     "eot_pgd": "EOT-PGD",
     "exact_pgd": "PGD, exact gradient",
     "transfer_pgd": "PGD",
-    "one_step": "one step",
+    "eot_one_step": "EOT, one step",
     "bpda_pgd": "BPDA-PGD",
     "band_pgd": "PGD in the band",
     "autoattack": "AutoAttack",
