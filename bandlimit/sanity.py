@@ -508,6 +508,25 @@ class _Examiner:
         )
 
 
+def with_statuses(symptoms: pd.DataFrame, judged: pd.DataFrame) -> pd.DataFrame:
+    """Return symptoms that also count the images on which an attack on the defence met no gradient.
+
+    Symptoms look at clean images alone; a gradient may fail on the way.
+
+    Args:
+        symptoms: as of `sanity`.
+        judged: as of `robustness.robust_accuracy`, with the attacks' status.
+    """
+    own = judged[judged["against"] == judged["defense"]]
+    result = symptoms.copy()
+    for column, status in (("nan_gradients", "nan_gradient"), ("zero_gradients", "zero_gradient")):
+        broken = own[own["status"] == status].groupby([*MODEL, "defense"])["image_id"].nunique()
+        keys = list(zip(*(result[name] for name in (*MODEL, "defense")), strict=True))
+        counts = [int(broken.get(key, 0)) for key in keys]
+        result[column] = np.maximum(result[column].to_numpy(), counts)
+    return result
+
+
 def mark(frame: pd.DataFrame, checks: pd.DataFrame) -> pd.DataFrame:
     """Return a table with a column checks_failed: the failed checks that each row depends on.
 

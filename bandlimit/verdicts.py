@@ -589,8 +589,9 @@ def _aggregate(
         bounds = [estimate.interval(LEVEL) for estimate in estimates]
         low, high = (sum(ends) / len(ends) for ends in zip(*bounds, strict=True))
         return sum(values) / len(values), low, high, _least_n(estimates)
-    pick = min if how == "min" else max
-    chosen = pick(estimates, key=lambda estimate: estimate.value)
+    # Of equal values the one of most cases, which says most.
+    sign = 1 if how == "min" else -1
+    chosen = min(estimates, key=lambda one: (sign * one.value, -(one.n or 0)))
     if how in ("min", "max"):
         return chosen.value, *chosen.interval(_joint(len(estimates))), chosen.n
     if len(estimates) < 2:

@@ -21,7 +21,10 @@ def main(job):
     keep = datasets.chosen(job.input.dataset, p.images, name=w["dataset"], seed=p.seed)
     small = max(model.shape[1:]) <= 64
     defense = examined[w["examined"]]
-    few = p.parameters.get("samples", 2 if p.kind == "eot_pgd" else None)
+    # A defence that does not draw is differentiated as it stands.
+    few = (
+        p.parameters.get("samples", 2 if p.kind == "eot_pgd" else None) if defense.random else None
+    )
     passes = few or (defense.samples() if isinstance(defense, PostAveraging) else 1)
     size = max(1, min(BATCH[small], PASSES[small] // passes))
 

@@ -1,5 +1,7 @@
 """Try cheap transforms, and the defence, on clean images and on the document's adversarial ones."""
 
+import logging
+
 import pyarrow as pa
 
 from bandlimit import attacks, datasets, judging, models, store
@@ -38,6 +40,10 @@ def main(job):
     for inputs, path in zip(p.inputs[1:], job.input.adversarial, strict=True):
         records = store.read(path, [name for name in store.columns(path) if name != "image"])
         fixed = records["epsilon"].null_count < len(records)
+        known = [epsilon for epsilon in records["epsilon"].to_pylist() if epsilon is not None]
+        if fixed and not any(abs(epsilon - p.epsilon) < 1e-9 for epsilon in known):
+            logging.warning("%s was not run at epsilon %.6g and is left out", inputs, p.epsilon)
+            continue
         chosen = attacks.select(records, p.epsilon)
         keep = frozenset(
             name

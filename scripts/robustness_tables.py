@@ -185,14 +185,13 @@ def main(job):
         frames["confidence"] = robustness.confidence_rates(judged)
         frames["sanity"] = sanity.sanity(
             frames["robust_accuracy"],
-            read(job.input.symptoms, p.judged),
+            sanity.with_statuses(read(job.input.symptoms, p.judged), judged),
             attacks=p.attacks,
             defenses=p.defenses,
             judged=judged,
             losses=frames.get("loss_curves"),
             controls=frames.get("controls"),
             large=p.largest,
-            least_draws=p.draws,
         )
     for i, name in enumerate(p.tables):
         columns, title, note = TABLES[name]

@@ -672,3 +672,16 @@ def test_a_defence_that_no_model_has_gets_no_panel():
     numbers = {"mean": 0.5, "low": 0.4, "high": 0.6}
     curves = robustness.accuracy_curves(robust(SOUND).assign(**numbers), ATTACKS, ["another"])
     assert curves.empty and list(curves.columns) == list(robustness.CURVES)
+
+
+def test_a_gradient_that_fails_on_the_way_is_counted_once_per_image():
+    names = {"dataset": "d", "model": "m", "defense": "g"}
+    rows = [
+        {**names, "against": "g", "image_id": "a", "status": "nan_gradient"},
+        {**names, "against": "g", "image_id": "a", "status": "nan_gradient"},
+        {**names, "against": "g", "image_id": "b", "status": "zero_gradient"},
+        {**names, "against": "undefended", "image_id": "c", "status": "nan_gradient"},
+    ]
+    flags = pd.DataFrame([{**names, "nan_gradients": 0, "zero_gradients": 3}])
+    found = sanity.with_statuses(flags, pd.DataFrame(rows)).iloc[0]
+    assert (found["nan_gradients"], found["zero_gradients"]) == (1, 3)
