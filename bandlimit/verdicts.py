@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Formatter
@@ -314,6 +314,7 @@ def evaluate(
     experiments: Sequence[Mapping[str, Any]],
     *,
     schema: str | os.PathLike[str],
+    makeable: Collection[str] | None = None,
 ) -> pd.DataFrame:
     """Return the verdict on each claim of a file, a row each, in its order.
 
@@ -327,6 +328,7 @@ def evaluate(
             further columns that queries may use: main_radius, main_directions, study_epsilon,
             published_accuracy.
         schema: path of the schema of claims files.
+        makeable: names of all tables that some run makes; None allows any.
 
     Columns: `COLUMNS`. Measured is the value of the first test with its interval low and high, and
     images the cases behind it; measured_on is dataset/model, or 'computation'; records the files
@@ -338,6 +340,14 @@ def evaluate(
             nothing although an experiment of the run has what the claim needs.
     """
     document = load(claims_file, schema)
+    for claim in document["claims"]:
+        for test in claim["tests"]:
+            records = test.get("records", claim.get("records"))
+            if makeable is not None and records not in makeable:
+                raise UserError(
+                    f"The claim {claim['id']} reads {records!r}, a table that no run makes; "
+                    f"{suggest(records, makeable)}."
+                )
     known = Tables(tables, experiments)
     rows = [_row(document, claim, known, experiments) for claim in document["claims"]]
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)

@@ -10,7 +10,7 @@ def main(job):
     p = job.params
     paths = dict(zip(p.tables, job.input.tables, strict=True))
     frames = [
-        verdicts.evaluate(path, paths, p.experiments, schema=job.input.schema)
+        verdicts.evaluate(path, paths, p.experiments, schema=job.input.schema, makeable=p.makeable)
         for path in job.input.claims
     ]
     pictures = {}

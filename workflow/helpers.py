@@ -618,6 +618,15 @@ def claims_files(study, home):
     return [own_file(home, f"workflow/claims/{name}.yaml") for name in names]
 
 
+BANDLIMITING_TABLES = ["defense_rates", "table_1", "table_2", "table_2_time", *THEORY_TABLES]
+BANDLIMITING_TABLES += ["table_samplers", "table_crossings"]
+ROBUSTNESS_TABLES = ["robust_accuracy", "sanity", "loss_curves", "controls", "comparisons"]
+ROBUSTNESS_TABLES += ["scaling", "confidence"]
+ALL_TABLES = [f"tables/bandlimiting/{name}" for name in BANDLIMITING_TABLES]
+ALL_TABLES += [f"tables/robustness/{name}" for name in ROBUSTNESS_TABLES]
+"""Tables that some run makes, as the claims name them."""
+
+
 def table_names(study):
     """Return the tables of all studies, as the claims name them."""
     return [f"tables/bandlimiting/{name}" for name in tables(study)] + [

@@ -781,3 +781,10 @@ def test_our_own_claims_find_their_rows(tmp_path):
     path = HOME / "workflow/claims/robustness.yaml"
     frame = verdicts.evaluate(path, tables, experiments, schema=SCHEMA).set_index("id")
     assert frame["verdict"].to_dict() == dict.fromkeys(frame.index, "reproduced")
+
+
+def test_a_table_that_no_run_makes_is_refused():
+    with pytest.raises(
+        UserError, match=r"C01 reads 'tables/bandlimiting/table_1', a table that no run"
+    ):
+        verdicts.evaluate(OWN, {}, [], schema=SCHEMA, makeable=["tables/robustness/robust_accurac"])

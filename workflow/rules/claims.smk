@@ -24,6 +24,7 @@ rule evaluate_claims:
         "../../envs/bandlimit.yaml"
     params:
         tables=helpers.table_names(study),
+        makeable=helpers.ALL_TABLES,
         figures=helpers.claim_figures(study),
         experiments=helpers.claim_experiments(study),
     message:
