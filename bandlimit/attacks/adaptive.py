@@ -49,8 +49,9 @@ from bandlimit.attacks.records import (
     check_labels,
     checked_epsilon,
     checked_images,
+    mismatch,
     norms,
-    one_by_one,
+    verify,
 )
 from bandlimit.errors import UserError, suggest
 
@@ -871,56 +872,17 @@ def recheck_adaptive(
         UserError: the file can't be read or is of another schema; or a record does not hold,
             and the sentence names the first that does not.
     """
-    originals = one_by_one(clean)
-    original: tuple[str, int, np.ndarray] | None = None
-    count = 0
-    for table in store.batches(path, size):
-        _check_schema(path, table.schema)
-        images = store.images_of(table)
-        for row, image in zip(table.drop_columns(["image"]).to_pylist(), images, strict=True):
-            while original is None or original[0] != row["image_id"]:
-                original = next(originals, None)
-                if original is None:
-                    raise UserError(
-                        f"The file {str(path)!r} has a record of image {row['image_id']!r}, which "
-                        "its dataset lacks or holds in another order."
-                    )
-            problem = _problem(row, image, original[1], original[2])
-            if problem:
-                raise UserError(
-                    f"The record of image {row['image_id']!r} in {str(path)!r} does not hold: "
-                    f"{problem}."
-                )
-        count += len(table)
-    return count
+    return verify(path, clean, adaptive_schema, _problem, size=size)
 
 
-def _check_schema(path: str | os.PathLike[str], found: pa.Schema) -> None:
-    image = found.field("image").type if "image" in found.names else None
-    wanted = adaptive_schema(image.shape if isinstance(image, pa.FixedShapeTensorType) else [1] * 3)
-    for name in wanted.names:
-        given = found.field(name).type if name in found.names else "no such column"
-        if given != wanted.field(name).type:
-            raise UserError(
-                f"The file {str(path)!r} holds no records of an adaptive attack: its column "
-                f"{name!r} should be {wanted.field(name).type}, and is {given}."
-            )
-
-
-def _problem(row: dict[str, Any], image: np.ndarray, label: int, clean: np.ndarray) -> str | None:
+def _problem(
+    row: dict[str, Any], image: np.ndarray, label: int, clean: np.ndarray, prediction: None
+) -> str | None:
     """Return what is wrong with a record, or None."""
     if row["status"] not in STATUSES:
         return f"its status is {row['status']!r}"
-    if row["label"] != label:
-        return f"its label is {row['label']}, in the dataset {label}"
-    if image.shape != clean.shape:
-        return f"its image has shape {image.shape}, in the dataset {clean.shape}"
-    if not np.all((image >= 0) & (image <= 1)):
-        return "its image leaves the box [0, 1]"
-    linf, l2 = norms(image, clean)
-    for name, computed in (("linf", linf), ("l2", l2)):
-        if not math.isclose(row[name], computed, rel_tol=1e-9, abs_tol=1e-12):
-            return f"its {name} is {row[name]}, by its image {computed}"
-    if row["epsilon"] is not None and linf > row["epsilon"] + BOX_SLACK:
-        return f"its linf is {linf}, above its epsilon {row['epsilon']}"
+    if wrong := mismatch(row, image, label, clean):
+        return wrong
+    if row["epsilon"] is not None and row["linf"] > row["epsilon"] + BOX_SLACK:
+        return f"its linf is {row['linf']}, above its epsilon {row['epsilon']}"
     return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -331,16 +331,46 @@ def recheck(
             and the sentence names the first that does not.
     """
     device = device_of(model)
+
+    def predict(images: np.ndarray) -> list[int]:
+        with exact_arithmetic(), torch.no_grad():
+            found: list[int] = model(torch.tensor(images, device=device)).argmax(dim=1).tolist()
+        return found
+
+    return verify(path, clean, schema, _problem, predict=predict, size=size)
+
+
+def verify(
+    path: str | os.PathLike[str],
+    clean: Iterable[Batch],
+    wanted: Callable[[Sequence[int]], pa.Schema],
+    problem: Callable[[dict[str, Any], np.ndarray, int, np.ndarray, Any], str | None],
+    *,
+    predict: Callable[[np.ndarray], Sequence[Any]] = lambda images: [None] * len(images),
+    size: int = 100,
+) -> int:
+    """Hold stored records against the images they were made from; return how many there are.
+
+    Args:
+        path: Parquet file of records.
+        clean: the images that were attacked, in the order of the records; more are allowed.
+        wanted: the schema of the records for images of a shape.
+        problem: of (row, image, label, clean image, prediction) what is wrong with it, or None.
+        predict: what a model says of images, N x C x H x W; by default None of each.
+        size: records per batch.
+
+    Raises:
+        UserError: the file can't be read or is of another schema; or a record does not hold,
+            and the sentence names the first that does not.
+    """
     originals = one_by_one(clean)
     original: tuple[str, int, np.ndarray] | None = None
     count = 0
     for table in store.batches(path, size):
-        _check_schema(path, table.schema)
+        _check_schema(path, table.schema, wanted)
         images = store.images_of(table)
-        with exact_arithmetic(), torch.no_grad():
-            predictions = model(torch.tensor(images, device=device)).argmax(dim=1).tolist()
         rows = table.drop_columns(["image"]).to_pylist()
-        for row, image, prediction in zip(rows, images, predictions, strict=True):
+        for row, image, prediction in zip(rows, images, predict(images), strict=True):
             while original is None or original[0] != row["image_id"]:
                 original = next(originals, None)
                 if original is None:
@@ -348,11 +378,11 @@ def recheck(
                         f"The file {str(path)!r} has a record of image {row['image_id']!r}, which "
                         "its dataset lacks or holds in another order."
                     )
-            problem = _problem(row, image, prediction, original[1], original[2])
-            if problem:
+            wrong = problem(row, image, original[1], original[2], prediction)
+            if wrong:
                 raise UserError(
                     f"The record of image {row['image_id']!r} in {str(path)!r} does not hold: "
-                    f"{problem}."
+                    f"{wrong}."
                 )
         count += len(rows)
     return count
@@ -365,35 +395,43 @@ def one_by_one(batches: Iterable[Batch]) -> Iterator[tuple[str, int, np.ndarray]
         yield from zip(image_ids, numbers, images.cpu().numpy(), strict=True)
 
 
-def _check_schema(path: str | os.PathLike[str], found: pa.Schema) -> None:
+def _check_schema(
+    path: str | os.PathLike[str], found: pa.Schema, wanted: Callable[[Sequence[int]], pa.Schema]
+) -> None:
     image = found.field("image").type if "image" in found.names else None
-    shape = image.shape if isinstance(image, pa.FixedShapeTensorType) else (1, 1, 1)
-    wanted = schema(shape)
-    for name in wanted.names:
+    full = wanted(image.shape if isinstance(image, pa.FixedShapeTensorType) else (1, 1, 1))
+    for name in full.names:
         given = found.field(name).type if name in found.names else "no such column"
-        if given != wanted.field(name).type:
+        if given != full.field(name).type:
             raise UserError(
-                f"The file {str(path)!r} holds no adversarial records: its column {name!r} should "
-                f"be {wanted.field(name).type}, and is {given}."
+                f"The file {str(path)!r} holds no adversarial records of this kind: its column "
+                f"{name!r} should be {full.field(name).type}, and is {given}."
             )
 
 
-def _problem(
-    row: dict[str, Any], image: np.ndarray, prediction: int, label: int, clean: np.ndarray
-) -> str | None:
-    """Return what is wrong with a record, or None."""
-    if row["status"] not in STATUSES or row["success"] != (row["status"] == "ok"):
-        return f"its status is {row['status']!r} and its success {row['success']}"
+def mismatch(row: dict[str, Any], image: np.ndarray, label: int, clean: np.ndarray) -> str | None:
+    """Return what label, box and norms of a record say otherwise than its images, or None."""
     if row["label"] != label:
         return f"its label is {row['label']}, in the dataset {label}"
     if image.shape != clean.shape:
         return f"its image has shape {image.shape}, in the dataset {clean.shape}"
     if not np.all((image >= 0) & (image <= 1)):
         return "its image leaves the box [0, 1]"
-    linf, l2 = norms(image, clean)
-    for name, computed in (("linf", linf), ("l2", l2)):
+    for name, computed in zip(("linf", "l2"), norms(image, clean), strict=True):
         if not math.isclose(row[name], computed, rel_tol=1e-9, abs_tol=1e-12):
             return f"its {name} is {row[name]}, by its image {computed}"
+    return None
+
+
+def _problem(
+    row: dict[str, Any], image: np.ndarray, label: int, clean: np.ndarray, prediction: int
+) -> str | None:
+    """Return what is wrong with a record, or None."""
+    if row["status"] not in STATUSES or row["success"] != (row["status"] == "ok"):
+        return f"its status is {row['status']!r} and its success {row['success']}"
+    if wrong := mismatch(row, image, label, clean):
+        return wrong
+    linf, _ = norms(image, clean)
     if row["prediction_after"] != prediction:
         return f"its prediction_after is {row['prediction_after']}, by its image {prediction}"
     if row["success"]:

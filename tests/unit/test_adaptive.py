@@ -746,7 +746,7 @@ def test_recheck_names_the_first_record_that_does_not_hold(column, tmp_path):
 
 def test_recheck_refuses_another_table(tmp_path):
     store.write(tmp_path / "other.parquet", pa.table({"image_id": ["a"], "image": [1]}))
-    with pytest.raises(UserError, match="holds no records of an adaptive attack"):
+    with pytest.raises(UserError, match="holds no adversarial records of this kind"):
         adaptive.recheck_adaptive(tmp_path / "other.parquet", [])
 
 
