@@ -21,6 +21,8 @@ min_version("9.27")
 sys.path[:0] = [workflow.basedir, f"{workflow.basedir}/workflow"]
 import helpers
 
+from bandlimit import jobs
+
 
 configfile: "config.yaml"
 
@@ -29,6 +31,7 @@ report: "workflow/report/workflow.rst"
 
 
 study = helpers.load_settings(config, workflow.basedir)
+config["given"] = helpers.configuration(workflow)
 code = helpers.code_of(workflow.basedir)
 if workflow.is_main_process:
     alive = helpers.release_stale_lock()

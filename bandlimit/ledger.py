@@ -14,7 +14,7 @@ import jinja2
 import pandas as pd
 import pyarrow as pa
 
-from bandlimit import claims, lineage, store
+from bandlimit import claims, contents, store
 from bandlimit.verdicts import COLUMNS, VERDICTS, fields, number
 
 TITLE = "Ledger of claims"
@@ -64,8 +64,8 @@ def write(
     page = _page(frame, claims_files, figures)
     table = pa.Table.from_pandas(frame[list(COLUMNS)], schema=SCHEMA, preserve_index=False)
     store.write(parquet, table, certificate)
-    text = lineage.as_text(certificate)
-    _write(markdown, _markdown(page, Path(markdown).parent, text))
+    text = _markdown(page, Path(markdown).parent)
+    contents.write_text(markdown, text, certificate, "<!-- {} -->")
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("bandlimit"),
         autoescape=True,
@@ -75,7 +75,7 @@ def write(
     )
     environment.filters["data_uri"] = _data_uri
     template = environment.get_template("ledger.html.j2")
-    _write(html, template.render(page, proof=f"<!-- {lineage.MARK} {text} -->"))
+    contents.write_text(html, template.render(page), certificate, "<!-- {} -->")
 
 
 def summary(document: Mapping[str, Any], frame: pd.DataFrame) -> str:
@@ -161,7 +161,7 @@ def _data_uri(path: str | os.PathLike[str]) -> str:
     return f"data:image/png;base64,{base64.b64encode(Path(path).read_bytes()).decode('ascii')}"
 
 
-def _markdown(page: Mapping[str, Any], folder: Path, certificate: str) -> str:
+def _markdown(page: Mapping[str, Any], folder: Path) -> str:
     studies = page["studies"]
     parts = [
         f"# {page['title']}",
@@ -215,7 +215,7 @@ def _markdown(page: Mapping[str, Any], folder: Path, certificate: str) -> str:
         for path in dict.fromkeys(map(Path, pictures)):
             link = Path(os.path.relpath(path, folder)).as_posix().replace(" ", "%20")
             parts.append(f"![{path.stem}]({link})")
-    parts.append(f"<!-- {lineage.MARK} {certificate} -->")
+    parts.append("{proof}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -224,8 +224,3 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
         return f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in cells)} |"
 
     return "\n".join([line(head), line(["---"] * len(head)), *map(line, rows)])
-
-
-def _write(path: str | os.PathLike[str], text: str) -> None:
-    with store.atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")

@@ -23,7 +23,7 @@ from torch import fx, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from bandlimit import architectures, store
+from bandlimit import architectures, certificates, contents, store
 from bandlimit.downloads import is_html, verify
 from bandlimit.errors import UserError, suggest
 
@@ -149,7 +149,7 @@ def convert(
     std: Sequence[float],
     shape: Sequence[int],
     classes: int,
-    certificate: str | None = None,
+    certificate: Mapping[str, Any] | None = None,
 ) -> None:
     """Turn a weights file (see `read_weights`) into a model file; arguments as of `save`.
 
@@ -178,7 +178,7 @@ def save(
     std: Sequence[float],
     shape: Sequence[int],
     classes: int,
-    certificate: str | None = None,
+    certificate: Mapping[str, Any] | None = None,
     source: str | os.PathLike[str] | None = None,
 ) -> None:
     """Write a model file, atomically; equal arguments give equal bytes.
@@ -191,7 +191,7 @@ def save(
         std: of each channel, above 0.
         shape: channels, height, width of an image.
         classes: number of logits.
-        certificate: kept in the metadata as it is.
+        certificate: proof of origin, kept in the metadata.
         source: the file that errors name; `path` if not given.
 
     Raises:
@@ -214,10 +214,14 @@ def save(
         "classes": str(int(classes)),
     }
     if certificate is not None:
-        metadata["certificate"] = certificate
+        blank = certificates.blank(certificate, path)
+        metadata[certificates.KEY] = certificates.as_text(blank)
     with store.atomic(path) as temporary:
         safetensors.torch.save_file(tensors, temporary, metadata=metadata)
-        _sort_metadata(temporary)
+        if certificate is not None:
+            proof = certificates.sealed(certificate, path, contents.digest(temporary))
+            metadata[certificates.KEY] = certificates.as_text(proof)
+        _set_metadata(temporary, metadata)
 
 
 def _check_normalisation(mean: Sequence[float], std: Sequence[float], shape: Sequence[int]) -> None:
@@ -253,16 +257,16 @@ def _check_fit(
             )
 
 
-def _sort_metadata(path: Path) -> None:
-    """Give the metadata of a safetensors file a fixed order.
+def _set_metadata(path: Path, metadata: Mapping[str, str]) -> None:
+    """Give a safetensors file metadata as long as those it has, in a fixed order.
 
-    The library writes it in the order of a hash table, another one in each process. The header
+    The library writes them in the order of a hash table, another one in each process. The header
     keeps its length, so only its bytes are written anew.
     """
     with open(path, "rb+") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         header = json.loads(file.read(length))
-        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        header["__metadata__"] = dict(sorted(metadata.items()))
         text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
         if len(text) > length:
             raise ValueError(f"the header of {path} would grow from {length} to {len(text)} bytes")

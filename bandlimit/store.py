@@ -2,6 +2,8 @@
 
 A bit that flips in a Parquet file is read back silently unless checksums are both written and
 verified, so this module does both and the rest of the library reads and writes only through it.
+What a table holds, apart from how it is encoded, has a digest (`Content`), which each file carries
+in its certificate.
 """
 
 from __future__ import annotations
@@ -19,12 +21,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from bandlimit import certificates
 from bandlimit.errors import UserError
-
-CERTIFICATE = b"bandlimit.certificate"
-"""Key of the certificate in the metadata of a Parquet schema."""
 
 ROW_GROUP_BYTES = 8 << 20
 """Uncompressed size of a row group: small enough to stream, independent of the writer's batches."""
@@ -100,14 +101,12 @@ class TableWriter:
         schema: pa.Schema,
         certificate: Mapping[str, Any] | None = None,
     ) -> None:
-        if certificate is not None:
-            schema = schema.with_metadata(
-                {
-                    **(schema.metadata or {}),
-                    CERTIFICATE: json.dumps(certificate, sort_keys=True).encode(),
-                }
-            )
+        # A table that was read bears the certificate of its file.
+        kept = {k: v for k, v in (schema.metadata or {}).items() if k != certificates.KEY.encode()}
+        schema = schema.with_metadata(kept or None)
         self.schema = schema
+        self._certificate = certificate
+        self._content = Content(schema)
         self.rows_per_group = max(1, ROW_GROUP_BYTES // _row_bytes(schema))
         self._path = path
         self._pending: list[pa.Table] = []
@@ -137,6 +136,7 @@ class TableWriter:
             pyarrow.ArrowInvalid: a column has another type.
         """
         table = table.select(self.schema.names).cast(self.schema)
+        self._content.update(table)
         self._pending.append(table)
         self._waiting += len(table)
         if self._waiting >= self.rows_per_group:
@@ -163,6 +163,11 @@ class TableWriter:
         try:
             if kind is None and self._pending:
                 self._flush(whole_groups=False)
+            if kind is None and self._certificate is not None:
+                proof = certificates.sealed(
+                    self._certificate, self._path, self._content.hexdigest()
+                )
+                self._writer.add_key_value_metadata({certificates.KEY: certificates.as_text(proof)})
         finally:
             self._writer.close()
         return self._place.__exit__(kind, error, trace)
@@ -236,8 +241,103 @@ def batches(
 def certificate(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     """Return the certificate that a Parquet file carries, or None."""
     with _readable(path, None) as file:
-        text = (file.schema_arrow.metadata or {}).get(CERTIFICATE)
+        text = (file.metadata.metadata or {}).get(certificates.KEY.encode())
     return None if text is None else json.loads(text)
+
+
+def content(path: str | os.PathLike[str]) -> str:
+    """Return the digest of what a Parquet file holds (see `Content`), its checksums verified.
+
+    Raises:
+        UserError: the file is missing, no Parquet, or damaged.
+    """
+    with _readable(path, None) as file:
+        digest = Content(file.schema_arrow)
+        for batch in file.iter_batches(batch_size=4096):
+            digest.update(pa.Table.from_batches([batch]))
+    return digest.hexdigest()
+
+
+class Content:
+    """Digest of a table's columns: names, types, values and which of them are missing.
+
+    Equal tables have equal digests, however they are cut, compressed, encoded, or whether their
+    texts have long offsets. Metadata does not count. Rows come by and by, in order.
+    """
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._columns = [[field.name, _type_name(field.type)] for field in schema]
+        self._parts: dict[str, Any] = {}
+        self._rows = 0
+
+    def update(self, table: pa.Table) -> None:
+        """Take in more rows, with the columns of the schema."""
+        self._rows += len(table)
+        for number, (name, _) in enumerate(self._columns):
+            for chunk in table.column(name).chunks:
+                self._feed(f"{number:04}", chunk)
+
+    def hexdigest(self) -> str:
+        """Return the digest of all rows so far, as 64 hexadecimal digits."""
+        parts = {name: part.hexdigest() for name, part in sorted(self._parts.items())}
+        whole = json.dumps([self._columns, self._rows, parts])
+        return hashlib.sha256(whole.encode()).hexdigest()
+
+    def _add(self, name: str, values: Any) -> None:
+        self._parts.setdefault(name, hashlib.sha256()).update(memoryview(values).cast("B"))
+
+    def _feed(self, name: str, array: pa.Array) -> None:
+        """Take in an array: what is missing, then of the rest lengths and values apart."""
+        if isinstance(array, pa.ExtensionArray):
+            array = array.storage
+        if pa.types.is_dictionary(array.type):
+            array = array.dictionary_decode()
+        if not len(array):
+            return
+        self._add(f"{name} valid", array.is_valid().to_numpy(zero_copy_only=False).astype(np.uint8))
+        kind = array.type
+        array = array.drop_null()
+        if pa.types.is_struct(kind):
+            for i, part in enumerate(array.flatten()):
+                self._feed(f"{name}.{i}", part)
+        elif pa.types.is_fixed_size_list(kind):
+            self._feed(f"{name}.", array.flatten())
+        elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
+            lengths = pc.list_value_length(array).to_numpy(zero_copy_only=False)
+            self._add(f"{name} length", lengths.astype(np.int64))
+            self._feed(f"{name}.", array.flatten())
+        elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
+            self._text(name, array.cast(pa.large_string()))
+        elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+            self._text(name, array.cast(pa.large_binary()))
+        elif pa.types.is_boolean(kind):
+            self._add(name, array.to_numpy(zero_copy_only=False).astype(np.uint8))
+        elif pa.types.is_integer(kind) or pa.types.is_floating(kind):
+            self._add(name, np.ascontiguousarray(array.to_numpy(zero_copy_only=False)))
+        elif not pa.types.is_null(kind):
+            raise TypeError(f"no digest is defined for columns of {kind}")
+
+    def _text(self, name: str, array: pa.Array) -> None:
+        if not len(array):
+            return
+        _, ends, data = array.buffers()
+        places = np.frombuffer(ends, np.int64)[array.offset : array.offset + len(array) + 1]
+        self._add(f"{name} length", np.diff(places))
+        if places[-1] > places[0]:
+            self._add(name, memoryview(data)[places[0] : places[-1]])
+
+
+def _type_name(kind: pa.DataType) -> str:
+    """Return the name of a type in a digest, the same in all versions of pyarrow."""
+    if isinstance(kind, pa.FixedShapeTensorType):
+        return f"tensor {kind.value_type} {list(kind.shape)}"
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return f"list {_type_name(kind.value_type)}"
+    if pa.types.is_struct(kind):
+        return f"struct {[[field.name, _type_name(field.type)] for field in kind]}"
+    return str(kind).replace("large_", "")
 
 
 @contextmanager

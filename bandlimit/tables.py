@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from bandlimit import lineage, store
+from bandlimit import contents, store
 
 
 @dataclass(frozen=True)
@@ -88,22 +88,20 @@ def save(
         note: what a reader must know, below it.
         certificate: proof of origin.
     """
-    text = lineage.as_text(certificate)
     shown = show(frame, columns)
     store.write(parquet, pa.Table.from_pandas(frame, preserve_index=False), certificate)
     body = shown.to_markdown(index=False, disable_numparse=True)
-    _write(markdown, f"# {title}\n\n{body}\n\n{note}\n\n<!-- {lineage.MARK} {text} -->\n")
     tabular = shown.map(_escape).rename(columns=_escape).to_latex(index=False, escape=False)
-    _write(latex, f"% {lineage.MARK} {text}\n% {title}\n{tabular}% {note}\n")
-    _write(csv, f"# {lineage.MARK} {text}\n{frame.to_csv(index=False, lineterminator=chr(10))}")
+    values = frame.to_csv(index=False, lineterminator="\n")
+    for path, text, comment in (
+        (markdown, f"# {title}\n\n{body}\n\n{note}\n\n{{proof}}\n", "<!-- {} -->"),
+        (latex, f"{{proof}}\n% {title}\n{tabular}% {note}\n", "% {}"),
+        (csv, f"{{proof}}\n{values}", "# {}"),
+    ):
+        contents.write_text(path, text, certificate, comment)
 
 
 def _escape(text: str) -> str:
     for character in "&%$#_{}":
         text = text.replace(character, f"\\{character}")
     return text.replace("–", "--").replace("±", "$\\pm$").replace("ε", "$\\epsilon$")
-
-
-def _write(path: str | os.PathLike[str], text: str) -> None:
-    with store.atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")

@@ -57,7 +57,7 @@ def train(
     seed: int,
     model_name: str,
     threads: int = 2,
-    certificate: str | None = None,
+    certificate: Mapping[str, Any] | None = None,
 ) -> pa.Table:
     """Train a network on all rows of a dataset file, save it, and return its history.
 
@@ -91,7 +91,7 @@ def train(
         seed: of all draws.
         model_name: names the draws, and the model in messages.
         threads: shards computed at once, at least 1; of more than `SHARDS` the rest is idle.
-        certificate: kept in the file's metadata as it is.
+        certificate: proof of origin, kept in the file's metadata.
 
     Returns:
         One row per epoch: epoch (int64, from 1), learning_rate (float64, of the epoch's last step),

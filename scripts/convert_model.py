@@ -1,6 +1,6 @@
 """Turn a weights file into a model file, after its checksum has been verified."""
 
-from bandlimit import downloads, lineage, models
+from bandlimit import downloads, models
 from job import run
 
 
@@ -17,7 +17,7 @@ def main(job):
         std=p.std,
         shape=p.shape,
         classes=p.classes,
-        certificate=lineage.as_text(job.certificate()),
+        certificate=job.certificate(),
     )
 
 

@@ -7,7 +7,7 @@ import traceback
 from pathlib import Path
 from types import SimpleNamespace
 
-from bandlimit import lineage
+from bandlimit import origin
 from bandlimit.errors import UserError
 
 LOCK = "requirements.lock"
@@ -21,13 +21,11 @@ class Job:
         self.home = Path(snakemake.scriptdir).resolve().parent
         self.input = snakemake.input
         self.output = snakemake.output
-        params = dict(snakemake.params.items())
-        # Snakemake compares the values of params without their names; where a rule has several of
-        # one kind, it packs them into one mapping, so that names are part of what is compared.
-        self.params = SimpleNamespace(**params.pop("named", {}), **params)
+        self.params = SimpleNamespace(**snakemake.params.get("named", {}))
         self.wildcards = dict(snakemake.wildcards.items())
         self.threads = snakemake.threads
         self.log = str(snakemake.log[0])
+        self._configuration = snakemake.config.get("given")
         self._code = sorted(map(str, snakemake.input.get("code", [])))
 
     def table_files(self):
@@ -42,7 +40,7 @@ class Job:
             device = torch.cuda.get_device_name(device)
         code = [os.path.relpath(path, self.home) for path in self._code]
         inputs = [str(path) for path in self.input if str(path) not in self._code]
-        return lineage.certificate(
+        return origin.certificate(
             rule=self.rule,
             params={**vars(self.params), "wildcards": self.wildcards},
             inputs={self._place(path): path for path in inputs},
@@ -50,7 +48,14 @@ class Job:
             lock=LOCK,
             home=self.home,
             device=str(device),
+            reads={k: self._places(v) for k, v in self.input.items() if k != "code"},
+            writes={k: self._places(v) for k, v in self.output.items()},
+            configuration=self._configuration,
         )
+
+    def _places(self, value):
+        """Return the names of one file or of several."""
+        return self._place(value) if isinstance(value, str) else [self._place(v) for v in value]
 
     def _place(self, path):
         """Return a path as a certificate names it: relative to the project where it lies there."""

@@ -1,6 +1,6 @@
 """Train a model on a dataset of the workflow."""
 
-from bandlimit import lineage, store, training
+from bandlimit import store, training
 from job import run
 
 
@@ -16,7 +16,7 @@ def main(job):
         std=p.std,
         seed=p.seed,
         model_name=job.wildcards["model"],
-        certificate=lineage.as_text(certificate),
+        certificate=certificate,
         threads=job.threads,
         **p.recipe,
     )

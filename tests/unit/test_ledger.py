@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from bandlimit import ledger, lineage, store, verdicts
+from bandlimit import contents, ledger, store, verdicts
 
 CERTIFICATE = {"rule": "ledger", "inputs": {"a--b": "0" * 64}}
 PNG = b"\x89PNG\r\n\x1a\n not really"
@@ -202,9 +202,8 @@ def test_markdown_links_to_the_pictures(page):
 
 def test_each_file_carries_the_certificate(page):
     written = page.write()
-    assert lineage.read_text(written.paths["markdown"]) == CERTIFICATE
-    assert lineage.read_text(written.paths["html"]) == CERTIFICATE
-    assert store.certificate(written.paths["parquet"]) == CERTIFICATE
+    for path in written.paths.values():
+        assert contents.certificate(path).items() >= CERTIFICATE.items()
 
 
 def test_parquet_keeps_all_columns_and_types_even_of_nothing_measured(page):

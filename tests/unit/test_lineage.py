@@ -1,8 +1,5 @@
-import hashlib
 import inspect
-import json
 import shutil
-import subprocess
 import sys
 import types
 from pathlib import Path
@@ -10,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from bandlimit import lineage
-from bandlimit.errors import UserError
 
 HOME = Path(__file__).parents[2]
 SCRIPTS = sorted(path.stem for path in (HOME / "scripts").glob("*.py"))
@@ -140,115 +136,3 @@ def test_no_module_uses_another_that_it_does_not_reach():
         for used in used_by(module):
             file = Path(inspect.getfile(sys.modules[used])).resolve()
             assert file in {p.resolve() for p in reached}, f"{name} uses {used}"
-
-
-# Certificates -----------------------------------------------------------------------------------
-
-
-def proof(home, **changes):
-    arguments = {
-        "rule": "attack",
-        "params": {"seed": 1, "epsilons": [8 / 255], "wildcards": {"model": "a"}},
-        "inputs": {"results/a.parquet": str(home / "bandlimit/store.py"), "images": str(home)},
-        "code": ["scripts/draw.py", "bandlimit/plots.py"],
-        "lock": "requirements.lock",
-        "home": home,
-        "device": "cpu",
-    }
-    return lineage.certificate(**(arguments | changes))
-
-
-def digest(text):
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-@pytest.fixture
-def locked(home):
-    (home / "requirements.lock").write_text("torch==2", encoding="utf-8")
-    return home
-
-
-def test_a_certificate_names_all_that_made_a_file(locked):
-    found = proof(locked)
-    assert found["format"] == lineage.FORMAT
-    assert found["rule"] == "attack"
-    assert found["params"]["epsilons"] == [8 / 255]
-    assert found["inputs"]["results/a.parquet"] == digest(TREE["bandlimit/store.py"])
-    assert found["code"] == {
-        "scripts/draw.py": digest(TREE["scripts/draw.py"]),
-        "bandlimit/plots.py": digest(TREE["bandlimit/plots.py"]),
-    }
-    assert found["lock"] == digest("torch==2")
-    assert found["device"] == "cpu"
-    assert found["versions"]["python"].split(".")[0] == "3"
-    assert {"torch", "numpy", "pyarrow", "snakemake"} <= set(found["versions"])
-    # It names no place of the machine, and is the same each time.
-    assert str(locked) not in json.dumps(found)
-    assert proof(locked) == found
-
-
-def test_a_parameter_that_is_no_json_is_refused(locked):
-    with pytest.raises(TypeError):
-        proof(locked, params={"epsilon": {1, 2}})
-
-
-def git(home, *arguments):
-    name = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
-    subprocess.run(["git", "-C", str(home), *name, *arguments], check=True, capture_output=True)
-
-
-@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
-def test_commit_and_state_of_the_tree(locked, monkeypatch):
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(locked.parent))
-    assert proof(locked)["commit"] is None
-    git(locked, "init", "-q")
-    git(locked, "add", ".")
-    git(locked, "commit", "-q", "-m", "a")
-    found = proof(locked)
-    assert len(found["commit"]) == 40
-    assert found["clean"] is True
-    (locked / "notes.txt").write_text("not tracked")
-    assert proof(locked)["clean"] is True
-    (locked / "scripts/draw.py").write_text("import os\n")
-    changed = proof(locked)
-    assert changed["clean"] is False
-    assert changed["commit"] == found["commit"]
-    assert changed["code"]["scripts/draw.py"] == digest("import os\n")
-
-
-# In text files ----------------------------------------------------------------------------------
-
-TRICKY = {"note": 'a--b---c-->"}{\\ <!-- größer\n%', "n": -1e-9, "list": [None, True, {}]}
-
-
-@pytest.mark.parametrize(
-    "frame",
-    [
-        "# Title\n\n<!-- {} -->\n",
-        "% {}\n\\begin{{tabular}}\n",
-        "# {}\na,b\n1,2\n",
-        "{}",
-    ],
-    ids=["markdown", "latex", "csv", "bare"],
-)
-def test_a_certificate_comes_back_from_text(tmp_path, frame):
-    path = tmp_path / "a.md"
-    text = lineage.as_text(TRICKY)
-    path.write_text(frame.format(f"{lineage.MARK} {text}"), encoding="utf-8")
-    assert lineage.read_text(path) == TRICKY
-
-
-def test_a_certificate_is_one_ascii_line_that_ends_no_comment():
-    text = lineage.as_text(TRICKY)
-    assert text.isascii()
-    assert "\n" not in text
-    assert "--" not in text
-    assert json.loads(text) == TRICKY
-    assert lineage.as_text(dict(reversed(TRICKY.items()))) == text
-
-
-def test_a_text_without_certificate_is_refused(tmp_path):
-    path = tmp_path / "a.csv"
-    path.write_text("a,b\n1,2\n")
-    with pytest.raises(UserError, match=r"a\.csv' carries no certificate"):
-        lineage.read_text(path)

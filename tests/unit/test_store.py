@@ -37,7 +37,10 @@ def test_what_is_written_is_read(tmp_path):
     assert store.read(path).cast(table.schema).equals(table)
     assert store.columns(path) == ["image_id", "label", "image"]
     assert store.read(path, ["label"]).column_names == ["label"]
-    assert store.certificate(path) == {"rule": "x", "params": {"name": "läuft -- überall"}}
+    found = store.certificate(path)
+    assert found["params"] == {"name": "läuft -- überall"}
+    assert found["content"] == store.content(path)
+    assert found["file"] == "a.parquet"
     assert os.listdir(path.parent) == ["a.parquet"]
 
 
@@ -160,15 +163,15 @@ def test_bytes_do_not_depend_on_how_rows_arrive(tmp_path, monkeypatch, sizes):
     # Groups of 10 rows, so that batches end within, at and beyond the end of a group.
     monkeypatch.setattr(store, "ROW_GROUP_BYTES", 10 * (32 + 4 * 28 * 28))
     table = rows(50)
-    store.write(tmp_path / "whole.parquet", table, {"rule": "x"})
-    path = tmp_path / "parts.parquet"
+    whole, path = (tmp_path / name / "a.parquet" for name in ("whole", "parts"))
+    store.write(whole, table, {"rule": "x"})
     with store.TableWriter(path, table.schema, {"rule": "x"}) as writer:
         start = 0
         for size in sizes:
             writer.write(table.slice(start, size))
             start += size
     assert pq.ParquetFile(path).num_row_groups == 5
-    assert path.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+    assert path.read_bytes() == whole.read_bytes()
 
 
 def test_columns_may_come_in_any_order_but_not_be_missing(tmp_path):
@@ -193,7 +196,7 @@ def test_no_rows_are_a_file_too(tmp_path):
     with store.TableWriter(tmp_path / "a.parquet", schema, {"rule": "x"}):
         pass
     assert len(store.read(tmp_path / "a.parquet")) == 0
-    assert store.certificate(tmp_path / "a.parquet") == {"rule": "x"}
+    assert store.certificate(tmp_path / "a.parquet")["rule"] == "x"
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from bandlimit import lineage, store, tables
+from bandlimit import contents, store, tables
 from bandlimit.tables import Column
 
 CERTIFICATE = {
@@ -66,9 +66,8 @@ def test_show_scales_rounds_and_marks_what_is_missing():
 
 def test_all_forms_carry_the_certificate(tmp_path):
     paths = saved(tmp_path)
-    assert store.certificate(paths["parquet"]) == CERTIFICATE
-    for name in ("markdown", "latex", "csv"):
-        assert lineage.read_text(paths[name]) == CERTIFICATE
+    for path in paths.values():
+        assert contents.certificate(path).items() >= CERTIFICATE.items()
 
 
 def test_parquet_and_csv_keep_all_columns_and_digits(tmp_path):

@@ -6,32 +6,19 @@ import re
 from collections.abc import Iterator
 
 import pytest
-import safetensors
 
-from bandlimit import lineage, store
-from bandlimit.plots import files
+from bandlimit import contents, store
+from bandlimit.certificates import FORMAT
 
 MODELS = {f"results/models/model_{name}.safetensors" for name in "ab"}
 DATASET = "results/datasets/tiny.parquet"
-
-
-def read_certificate(path):
-    """Return the certificate of any kind of result."""
-    if path.suffix == ".parquet":
-        return store.certificate(path)
-    if path.suffix == ".safetensors":
-        with safetensors.safe_open(path, framework="numpy") as file:
-            return json.loads(file.metadata()["certificate"])
-    if path.suffix in (".png", ".pdf", ".svg"):
-        return files.read_certificate(path)
-    return lineage.read_text(path)
 
 
 @pytest.fixture(scope="module")
 def certificates(tiny_run):
     """Return the certificate of each result by its path, a file without one included."""
     return {
-        path.as_posix(): read_certificate(tiny_run.folder / path) for path in tiny_run.results()
+        path.as_posix(): contents.certificate(tiny_run.folder / path) for path in tiny_run.results()
     }
 
 
@@ -63,7 +50,7 @@ def test_every_kind_of_result_is_there(tiny_run):
 
 def test_every_result_carries_a_certificate(certificates):
     assert [path for path, found in certificates.items() if not found] == []
-    assert {found["format"] for found in certificates.values()} == {lineage.FORMAT}
+    assert {found["format"] for found in certificates.values()} == {FORMAT}
 
 
 def test_certificates_name_their_inputs_as_they_are(tiny_run, certificates):
@@ -77,12 +64,13 @@ def test_certificates_name_their_inputs_as_they_are(tiny_run, certificates):
         return digests[name]
 
     for path, found in certificates.items():
-        for name, given in {**found["inputs"], **found["code"]}.items():
+        inputs = {name: given["sha256"] for name, given in found["inputs"].items()}
+        for name, given in {**inputs, **found["code"]}.items():
             if (tiny_run.folder / name).is_file():
                 assert given == digest(name), f"{path}: {name}"
             else:
                 assert name == "own images", f"{path}: {name}"
-        assert found["lock"] == digest("requirements.lock"), path
+        assert found["lock"] == {"requirements.lock": digest("requirements.lock")}, path
         assert f"scripts/{found['rule']}.py" in found["code"], path
         assert "bandlimit/errors.py" in found["code"], path
 
@@ -166,7 +154,16 @@ def test_all_forms_of_an_artifact_carry_one_certificate(certificates):
             stems.setdefault(path.rpartition(".")[0], []).append(found)
     assert len(stems) > 24
     assert len(stems["results/claims/claims"]) == 3
-    assert all(found == forms[0] for forms in stems.values() for found in forms)
+    own = {"file", "content", "seal"}
+    for forms in stems.values():
+        shared = [{k: v for k, v in found.items() if k not in own} for found in forms]
+        assert all(found == shared[0] for found in shared)
+
+
+def test_every_result_agrees_with_its_certificate(tiny_run, certificates):
+    for path, found in certificates.items():
+        assert found["file"] == path
+        assert contents.fault(tiny_run.folder / path) is None, path
 
 
 def test_no_certificate_names_a_place_or_a_time(certificates):

@@ -3,7 +3,7 @@ rule attack:
     input:
         dataset="results/datasets/{dataset}.parquet",
         model="results/models/{model}.safetensors",
-        gates=lambda wildcards: helpers.gate_files(study, wildcards.model),
+        gates=lambda wildcards: jobs.gate_files(study, wildcards.model),
         code=code("attack"),
     output:
         adversarial="results/adversarial/{dataset}/{model}/{attack}/{shard}.parquet",
@@ -16,9 +16,7 @@ rule attack:
     resources:
         gpu=helpers.gpus(study),
     params:
-        named=lambda wildcards: helpers.named(
-            study, parameters=helpers.attack_parameters(study, wildcards)
-        ),
+        named=lambda wildcards: jobs.params(study, "attack", wildcards),
     message:
         "Attacking {wildcards.model} on {wildcards.dataset} by {wildcards.attack}, {wildcards.shard}"
     script:
@@ -27,4 +25,4 @@ rule attack:
 
 rule adversarial:
     input:
-        helpers.adversarial_files(study),
+        jobs.adversarial_files(study),

@@ -4,9 +4,9 @@ claims = helpers.own_file(workflow.basedir, "workflow/claims/bandlimiting.yaml")
 
 rule defense_rates:
     input:
-        undefended=helpers.evaluation_files(study, "undefended"),
-        adversarial=helpers.adversarial_files(study),
-        defended=helpers.evaluation_files(study, "post_averaging"),
+        undefended=jobs.evaluation_files(study, "undefended"),
+        adversarial=jobs.adversarial_files(study),
+        defended=jobs.evaluation_files(study, "post_averaging"),
         code=code("defense_rates"),
     output:
         parquet="results/tables/bandlimiting/defense_rates.parquet",
@@ -20,8 +20,7 @@ rule defense_rates:
     conda:
         "../../envs/bandlimit.yaml"
     params:
-        epsilons=sorted({study.epsilon, *study.epsilons}),
-        experiments=helpers.experiment_shards(study),
+        named=jobs.params(study, "defense_rates"),
     message:
         "Counting what the defence restores"
     script:
@@ -50,8 +49,7 @@ rule table_1:
     conda:
         "../../envs/bandlimit.yaml"
     params:
-        epsilon=study.epsilon,
-        experiments=helpers.experiment_main(study),
+        named=jobs.params(study, "table_1"),
     message:
         "Table 1: defence rate by attack"
     script:
@@ -80,8 +78,7 @@ rule table_2:
     conda:
         "../../envs/bandlimit.yaml"
     params:
-        epsilon=study.epsilon,
-        experiments=helpers.experiment_main(study),
+        named=jobs.params(study, "table_2"),
     message:
         "Table 2: defence rate by number of directions"
     script:
@@ -116,9 +113,7 @@ rule table_2_time:
     resources:
         gpu=helpers.gpus(study),
     params:
-        experiments=helpers.experiment_main(study),
-        device=study.device,
-        seed=study.seed,
+        named=jobs.params(study, "table_2_time"),
     message:
         "Table 2: timing inference"
     script:
@@ -127,8 +122,8 @@ rule table_2_time:
 
 rule table_samplers:
     input:
-        evaluations=helpers.sampler_files(study),
-        adversarial=helpers.sampler_adversarial_files(study),
+        evaluations=jobs.sampler_files(study),
+        adversarial=jobs.sampler_adversarial_files(study),
         code=code("table_samplers"),
     output:
         parquet="results/tables/bandlimiting/table_samplers.parquet",
@@ -150,8 +145,7 @@ rule table_samplers:
     conda:
         "../../envs/bandlimit.yaml"
     params:
-        epsilon=study.epsilon,
-        names=helpers.sampler_names(study),
+        named=jobs.params(study, "table_samplers"),
     message:
         "Comparing random and boundary-directed samplers"
     script:
@@ -175,7 +169,7 @@ rule count_crossings:
     resources:
         gpu=helpers.gpus(study),
     params:
-        named=helpers.named(study, segments=study.theory["segments"]),
+        named=lambda wildcards: jobs.params(study, "count_crossings", wildcards),
     message:
         "Counting hyperplanes crossed by {wildcards.attack} on {wildcards.dataset}"
     script:
@@ -184,7 +178,7 @@ rule count_crossings:
 
 rule table_crossings:
     input:
-        crossings=helpers.crossing_files(study),
+        crossings=jobs.crossing_files(study),
         claims=claims,
         code=code("table_crossings"),
     output:
@@ -205,9 +199,7 @@ rule table_crossings:
     conda:
         "../../envs/bandlimit.yaml"
     params:
-        names=helpers.crossing_names(study),
-        epsilon=study.epsilon,
-        segments=study.theory["segments"],
+        named=jobs.params(study, "table_crossings"),
     message:
         "Section 2.2: hyperplanes crossed"
     script:
@@ -220,21 +212,17 @@ rule theory:
         code=code("theory"),
     output:
         parquet=expand(
-            "results/tables/bandlimiting/{table}.parquet", table=helpers.THEORY_TABLES
+            "results/tables/bandlimiting/{table}.parquet", table=jobs.THEORY_TABLES
         ),
         markdown=report(
-            expand(
-                "results/tables/bandlimiting/{table}.md", table=helpers.THEORY_TABLES
-            ),
+            expand("results/tables/bandlimiting/{table}.md", table=jobs.THEORY_TABLES),
             category="Bandlimiting, theory",
             caption="../report/theory.rst",
         ),
         latex=expand(
-            "results/tables/bandlimiting/{table}.tex", table=helpers.THEORY_TABLES
+            "results/tables/bandlimiting/{table}.tex", table=jobs.THEORY_TABLES
         ),
-        csv=expand(
-            "results/tables/bandlimiting/{table}.csv", table=helpers.THEORY_TABLES
-        ),
+        csv=expand("results/tables/bandlimiting/{table}.csv", table=jobs.THEORY_TABLES),
     log:
         "logs/theory.log",
     benchmark:
@@ -242,8 +230,7 @@ rule theory:
     conda:
         "../../envs/bandlimit.yaml"
     params:
-        tables=helpers.THEORY_TABLES,
-        seed=study.seed,
+        named=jobs.params(study, "theory"),
     message:
         "Checking the theory by numbers"
     script:
@@ -254,8 +241,8 @@ rule linear_regions:
     input:
         code=code("linear_regions"),
     output:
-        expand(
-            "results/theory/linear_regions_{part}.parquet", part=helpers.REGION_PARTS
+        parts=expand(
+            "results/theory/linear_regions_{part}.parquet", part=jobs.REGION_PARTS
         ),
     log:
         "logs/linear_regions.log",
@@ -264,8 +251,7 @@ rule linear_regions:
     conda:
         "../../envs/bandlimit.yaml"
     params:
-        parts=helpers.REGION_PARTS,
-        seed=study.theory["figure_1_seed"],
+        named=jobs.params(study, "linear_regions"),
     message:
         "Cutting a plane by a trained network"
     script:
@@ -275,7 +261,7 @@ rule linear_regions:
 rule figure_1:
     input:
         tables=expand(
-            "results/theory/linear_regions_{part}.parquet", part=helpers.REGION_PARTS
+            "results/theory/linear_regions_{part}.parquet", part=jobs.REGION_PARTS
         ),
         code=code("figure_1"),
     output:
@@ -294,8 +280,7 @@ rule figure_1:
     conda:
         "../../envs/bandlimit.yaml"
     params:
-        parts=helpers.REGION_PARTS,
-        seed=study.theory["figure_1_seed"],
+        named=jobs.params(study, "figure_1"),
     message:
         "Figure 1: linear regions"
     script:
@@ -322,8 +307,7 @@ rule figure_2:
     conda:
         "../../envs/bandlimit.yaml"
     params:
-        epsilon=study.epsilon,
-        experiments=helpers.experiment_main(study),
+        named=jobs.params(study, "figure_2"),
     message:
         "Figure 2: defence rate against radius"
     script:
@@ -350,8 +334,7 @@ rule figure_3:
     conda:
         "../../envs/bandlimit.yaml"
     params:
-        epsilons=list(study.epsilons),
-        experiments=helpers.experiment_main(study),
+        named=jobs.params(study, "figure_3"),
     message:
         "Figure 3: defence rate against epsilon"
     script:
@@ -418,11 +401,11 @@ rule bandlimiting:
     input:
         expand(
             "results/tables/bandlimiting/{table}.{form}",
-            table=helpers.tables(study),
+            table=jobs.tables(study),
             form=["parquet", "md", "tex", "csv"],
         ),
         expand(
             "results/figures/bandlimiting/{figure}.{form}",
-            figure=helpers.figures(study),
+            figure=jobs.figures(study),
             form=["png", "pdf", "svg"],
         ),

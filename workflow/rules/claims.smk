@@ -1,8 +1,8 @@
 # Each claim beside what was measured: reproduced, not reproduced, contradicted, or not run.
 rule evaluate_claims:
     input:
-        tables=[f"results/{table}.parquet" for table in helpers.table_names(study)],
-        figures=[path for _, path in helpers.claim_figures(study)],
+        tables=[f"results/{table}.parquet" for table in jobs.table_names(study)],
+        figures=[path for _, path in jobs.claim_figures(study)],
         claims=helpers.claims_files(study, workflow.basedir),
         schema=helpers.own_file(workflow.basedir, "workflow/schemas/claims.schema.yaml"),
         page=helpers.own_file(workflow.basedir, "bandlimit/templates/ledger.html.j2"),
@@ -23,10 +23,7 @@ rule evaluate_claims:
     conda:
         "../../envs/bandlimit.yaml"
     params:
-        tables=helpers.table_names(study),
-        makeable=helpers.ALL_TABLES,
-        figures=helpers.claim_figures(study),
-        experiments=helpers.claim_experiments(study),
+        named=jobs.params(study, "evaluate_claims"),
     message:
         "Asking each claim of the tables"
     script:

@@ -5,11 +5,11 @@ rule download_dataset:
     log:
         "logs/download_dataset/{source}.log",
     wildcard_constraints:
-        source="|".join(helpers.downloaded_sources(study) or ["(?!)"]),
+        source="|".join(jobs.downloaded_sources(study) or ["(?!)"]),
     conda:
         "../../envs/bandlimit.yaml"
     params:
-        named=lambda wildcards: helpers.download_params(study, wildcards.source),
+        named=lambda wildcards: jobs.params(study, "download_dataset", wildcards),
     message:
         "Fetching {wildcards.source}"
     script:
@@ -18,9 +18,7 @@ rule download_dataset:
 
 rule make_dataset:
     input:
-        unpack(
-            lambda wildcards: helpers.dataset_files(study.datasets[wildcards.dataset])
-        ),
+        unpack(lambda wildcards: jobs.dataset_files(study.datasets[wildcards.dataset])),
         code=code("make_dataset"),
     output:
         dataset="results/datasets/{dataset}.parquet",
@@ -31,7 +29,7 @@ rule make_dataset:
     conda:
         "../../envs/bandlimit.yaml"
     params:
-        named=lambda wildcards: helpers.dataset_params(study, wildcards.dataset),
+        named=lambda wildcards: jobs.params(study, "make_dataset", wildcards),
     message:
         "Making the dataset {wildcards.dataset}"
     script:

@@ -15,9 +15,7 @@ rule evaluate_undefended:
     resources:
         gpu=helpers.gpus(study),
     params:
-        named=lambda wildcards: helpers.named(
-            study, gate=helpers.gate_of(study, wildcards)
-        ),
+        named=lambda wildcards: jobs.params(study, "evaluate_undefended", wildcards),
     message:
         "Evaluating {wildcards.model} on {wildcards.dataset}, {wildcards.shard}"
     script:
@@ -26,9 +24,9 @@ rule evaluate_undefended:
 
 rule evaluate_post_averaging:
     input:
-        images=lambda wildcards: helpers.images_of(wildcards),
+        images=lambda wildcards: jobs.images_of(wildcards),
         model="results/models/{model}.safetensors",
-        gates=lambda wildcards: helpers.gate_files(study, wildcards.model),
+        gates=lambda wildcards: jobs.gate_files(study, wildcards.model),
         code=code("evaluate_post_averaging"),
     output:
         evaluation="results/evaluations/{dataset}/{model}/{inputs}/post_averaging/{shard}.parquet",
@@ -41,11 +39,7 @@ rule evaluate_post_averaging:
     resources:
         gpu=helpers.gpus(study),
     params:
-        named=lambda wildcards: helpers.named(
-            study,
-            settings=helpers.defense_settings(study, wildcards),
-            bfloat16=study.bfloat16,
-        ),
+        named=lambda wildcards: jobs.params(study, "evaluate_post_averaging", wildcards),
     message:
         "Post-averaging {wildcards.model} on {wildcards.dataset}: {wildcards.inputs}, {wildcards.shard}"
     script:
@@ -54,9 +48,9 @@ rule evaluate_post_averaging:
 
 rule evaluate_samplers:
     input:
-        images=lambda wildcards: helpers.images_of(wildcards),
+        images=lambda wildcards: jobs.images_of(wildcards),
         model="results/models/{model}.safetensors",
-        gates=lambda wildcards: helpers.gate_files(study, wildcards.model),
+        gates=lambda wildcards: jobs.gate_files(study, wildcards.model),
         code=code("evaluate_samplers"),
     output:
         evaluation="results/evaluations/{dataset}/{model}/{inputs}/samplers/{shard}.parquet",
@@ -69,12 +63,7 @@ rule evaluate_samplers:
     resources:
         gpu=helpers.gpus(study),
     params:
-        named=lambda wildcards: helpers.named(
-            study,
-            samplers=list(helpers.experiment(study, wildcards).samplers),
-            radius=helpers.experiment(study, wildcards).radius,
-            directions=helpers.sampler_directions(study, wildcards),
-        ),
+        named=lambda wildcards: jobs.params(study, "evaluate_samplers", wildcards),
     message:
         "Comparing samplers for {wildcards.model} on {wildcards.dataset}: {wildcards.inputs}"
     script:

@@ -7,7 +7,7 @@ rule download_weights:
     conda:
         "../../envs/bandlimit.yaml"
     params:
-        sha256=lambda wildcards: study.models[wildcards.model].sha256,
+        named=lambda wildcards: jobs.params(study, "download_weights", wildcards),
     message:
         "Fetching the weights of {wildcards.model}"
     script:
@@ -16,7 +16,7 @@ rule download_weights:
 
 rule convert_model:
     input:
-        unpack(lambda wildcards: helpers.weights_file(study, wildcards.model)),
+        unpack(lambda wildcards: jobs.weights_file(study, wildcards.model)),
         code=code("convert_model"),
     output:
         model="results/models/{model}.safetensors",
@@ -26,12 +26,12 @@ rule convert_model:
         "results/benchmarks/convert_model/{model}.tsv"
     wildcard_constraints:
         model="|".join(
-            helpers.names(study.models, lambda model: model.source != "trained")
+            jobs.names(study.models, lambda model: model.source != "trained")
         ),
     conda:
         "../../envs/bandlimit.yaml"
     params:
-        named=lambda wildcards: helpers.model_params(study, wildcards.model),
+        named=lambda wildcards: jobs.params(study, "convert_model", wildcards),
     message:
         "Converting {wildcards.model}"
     script:
@@ -51,14 +51,14 @@ rule train_model:
         "results/benchmarks/train_model/{model}.tsv"
     wildcard_constraints:
         model="|".join(
-            helpers.names(study.models, lambda model: model.source == "trained")
+            jobs.names(study.models, lambda model: model.source == "trained")
         ),
     # All attacks on the model wait for it: it starts first, on one core, beside other jobs.
     priority: 10
     conda:
         "../../envs/bandlimit.yaml"
     params:
-        named=lambda wildcards: helpers.training_params(study, wildcards.model),
+        named=lambda wildcards: jobs.params(study, "train_model", wildcards),
     message:
         "Training {wildcards.model}"
     script:

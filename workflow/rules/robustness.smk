@@ -2,10 +2,10 @@
 # failure can be trusted.
 rule attack_defense:
     input:
-        unpack(lambda wildcards: helpers.other_models(study, [wildcards.examined])),
+        unpack(lambda wildcards: jobs.other_models(study, [wildcards.examined])),
         dataset="results/datasets/{dataset}.parquet",
         model="results/models/{model}.safetensors",
-        gates=lambda wildcards: helpers.gate_files(study, wildcards.model),
+        gates=lambda wildcards: jobs.gate_files(study, wildcards.model),
         code=code("attack_defense"),
     output:
         adversarial="results/adaptive/{dataset}/{model}/{examined}/{adaptive}/{shard}.parquet",
@@ -20,7 +20,7 @@ rule attack_defense:
     resources:
         gpu=helpers.gpus(study),
     params:
-        named=lambda wildcards: helpers.adaptive_params(study, wildcards),
+        named=lambda wildcards: jobs.params(study, "attack_defense", wildcards),
     message:
         "Attacking {wildcards.examined} of {wildcards.model} by {wildcards.adaptive}, {wildcards.shard}"
     script:
@@ -29,10 +29,10 @@ rule attack_defense:
 
 rule judge_defense:
     input:
-        unpack(lambda wildcards: helpers.other_models(study, [wildcards.examined])),
+        unpack(lambda wildcards: jobs.other_models(study, [wildcards.examined])),
         dataset="results/datasets/{dataset}.parquet",
         model="results/models/{model}.safetensors",
-        adversarial=lambda wildcards: helpers.judged_files(study, wildcards),
+        adversarial=lambda wildcards: jobs.judged_files(study, wildcards),
         code=code("judge_defense"),
     output:
         judged="results/judged/{dataset}/{model}/{examined}/{shard}.parquet",
@@ -47,7 +47,7 @@ rule judge_defense:
     resources:
         gpu=helpers.gpus(study),
     params:
-        named=lambda wildcards: helpers.judge_params(study, wildcards),
+        named=lambda wildcards: jobs.params(study, "judge_defense", wildcards),
     message:
         "Judging {wildcards.examined} of {wildcards.model} on fresh draws, {wildcards.shard}"
     script:
@@ -57,13 +57,13 @@ rule judge_defense:
 rule evaluate_controls:
     input:
         unpack(
-            lambda wildcards: helpers.other_models(
-                study, helpers.examination(study, wildcards).controls
+            lambda wildcards: jobs.other_models(
+                study, jobs.examination(study, wildcards).controls
             )
         ),
         dataset="results/datasets/{dataset}.parquet",
         model="results/models/{model}.safetensors",
-        adversarial=lambda wildcards: helpers.attacked_files(study, wildcards),
+        adversarial=lambda wildcards: jobs.attacked_files(study, wildcards),
         code=code("evaluate_controls"),
     output:
         controls="results/controls/{dataset}/{model}/{shard}.parquet",
@@ -76,7 +76,7 @@ rule evaluate_controls:
     resources:
         gpu=helpers.gpus(study),
     params:
-        named=lambda wildcards: helpers.control_params(study, wildcards),
+        named=lambda wildcards: jobs.params(study, "evaluate_controls", wildcards),
     message:
         "Comparing controls with the defence of {wildcards.model}, {wildcards.shard}"
     script:
@@ -86,13 +86,13 @@ rule evaluate_controls:
 rule scale_perturbations:
     input:
         unpack(
-            lambda wildcards: helpers.other_models(
-                study, helpers.scaled_defenses(study, wildcards)
+            lambda wildcards: jobs.other_models(
+                study, jobs.scaled_defenses(study, wildcards)
             )
         ),
         dataset="results/datasets/{dataset}.parquet",
         model="results/models/{model}.safetensors",
-        adversarial=lambda wildcards: helpers.scaled_files(study, wildcards),
+        adversarial=lambda wildcards: jobs.scaled_files(study, wildcards),
         code=code("scale_perturbations"),
     output:
         scaled="results/scaled/{dataset}/{model}/{shard}.parquet",
@@ -105,7 +105,7 @@ rule scale_perturbations:
     resources:
         gpu=helpers.gpus(study),
     params:
-        named=lambda wildcards: helpers.scale_params(study, wildcards),
+        named=lambda wildcards: jobs.params(study, "scale_perturbations", wildcards),
     message:
         "Stretching minimal perturbations of {wildcards.model}, {wildcards.shard}"
     script:
@@ -114,32 +114,32 @@ rule scale_perturbations:
 
 rule robustness_tables:
     input:
-        adaptive=helpers.adaptive_files(study),
-        judged=helpers.study_files(study, "judged"),
-        symptoms=helpers.study_files(study, "symptoms"),
-        controls=helpers.study_files(study, "controls"),
-        scaled=helpers.study_files(study, "scaled"),
+        adaptive=jobs.adaptive_files(study),
+        judged=jobs.study_files(study, "judged"),
+        symptoms=jobs.study_files(study, "symptoms"),
+        controls=jobs.study_files(study, "controls"),
+        scaled=jobs.study_files(study, "scaled"),
         code=code("robustness_tables"),
     output:
         parquet=expand(
             "results/tables/robustness/{table}.parquet",
-            table=helpers.robustness_table_names(study),
+            table=jobs.robustness_table_names(study),
         ),
         markdown=report(
             expand(
                 "results/tables/robustness/{table}.md",
-                table=helpers.robustness_table_names(study),
+                table=jobs.robustness_table_names(study),
             ),
             category="Robustness",
             caption="../report/robustness_tables.rst",
         ),
         latex=expand(
             "results/tables/robustness/{table}.tex",
-            table=helpers.robustness_table_names(study),
+            table=jobs.robustness_table_names(study),
         ),
         csv=expand(
             "results/tables/robustness/{table}.csv",
-            table=helpers.robustness_table_names(study),
+            table=jobs.robustness_table_names(study),
         ),
     log:
         "logs/robustness_tables.log",
@@ -148,10 +148,7 @@ rule robustness_tables:
     conda:
         "../../envs/bandlimit.yaml"
     params:
-        named=helpers.robustness_names(study),
-        tables=helpers.robustness_table_names(study),
-        draws=study.robustness.draws,
-        largest=max(study.robustness.epsilons),
+        named=jobs.params(study, "robustness_tables"),
     message:
         "Counting what is left of each defence"
     script:
@@ -178,11 +175,7 @@ rule figure_robust_accuracy:
     conda:
         "../../envs/bandlimit.yaml"
     params:
-        named=dict(
-            attacks=helpers.attack_kinds(study),
-            defenses=helpers.examined_defenses(study),
-        ),
-        draws=study.robustness.draws,
+        named=jobs.params(study, "figure_robust_accuracy"),
     message:
         "Robust accuracy against epsilon"
     script:
@@ -234,7 +227,7 @@ rule figure_controls:
     conda:
         "../../envs/bandlimit.yaml"
     params:
-        epsilon=study.epsilon,
+        named=jobs.params(study, "figure_controls"),
     message:
         "Post-averaging beside controls"
     script:
@@ -295,11 +288,11 @@ rule robustness:
     input:
         expand(
             "results/tables/robustness/{table}.{form}",
-            table=helpers.robustness_table_names(study),
+            table=jobs.robustness_table_names(study),
             form=["parquet", "md", "tex", "csv"],
         ),
         expand(
             "results/figures/robustness/{figure}.{form}",
-            figure=helpers.robustness_figures(study),
+            figure=jobs.robustness_figures(study),
             form=["png", "pdf", "svg"],
         ),

@@ -1,0 +1,127 @@
+"""What a job knows of the origin of its outputs: rule, parameters, inputs, code, environment."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bandlimit import certificates, contents, store
+
+PACKAGES = (
+    "foolbox",
+    "matplotlib",
+    "numpy",
+    "pandas",
+    "pillow",
+    "pyarrow",
+    "pyautoattack",
+    "scipy",
+    "seaborn",
+    "snakemake",
+    "statsmodels",
+    "torch",
+    "torchvision",
+)
+"""Packages whose versions a certificate names; the lock's hash stands for the rest."""
+
+
+def certificate(
+    *,
+    rule: str,
+    params: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    code: Sequence[str],
+    lock: str,
+    home: str | os.PathLike[str],
+    device: str,
+    reads: Mapping[str, Any] | None = None,
+    writes: Mapping[str, Any] | None = None,
+    configuration: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return what a job says of all its outputs. It holds no time and no place of a machine.
+
+    Args:
+        rule: name of the rule.
+        params: named parameters, wildcards and seed included; must be representable as JSON.
+        inputs: files that the job reads: the name in the certificate, and where the file lies.
+        code: files of code that it runs.
+        lock: the file that pins the environment.
+        home: folder of the code and the lock.
+        device: 'cpu', or the name of the card.
+        reads: names of inputs by the keywords of the rule, a name or a list of them each.
+        writes: names of outputs likewise.
+        configuration: the configuration files of the run as `config`, in the order in which they
+            are laid over another, and what the command line set as `overrides`.
+
+    Returns:
+        Mapping with the arguments and, of each input, `sha256`, `bytes` and, where it carries a
+        certificate, the digest `content` of what it holds; of each code file and the lock their
+        sha256; versions of packages; the commit, and whether the tree was as committed.
+    """
+    home = Path(home)
+    changes = _git(home, "status", "--porcelain", "--untracked-files=no")
+    return {
+        "format": certificates.FORMAT,
+        "rule": rule,
+        "params": json.loads(json.dumps(params, sort_keys=True)),
+        "reads": dict(reads or {}),
+        "writes": dict(writes or {}),
+        "config": list((configuration or {}).get("config", ["config.yaml"])),
+        "overrides": dict((configuration or {}).get("overrides", {})),
+        "inputs": {name: identity(path) for name, path in sorted(inputs.items())},
+        "code": {path: store.sha256(home / path) for path in code},
+        "lock": {lock: store.sha256(home / lock)},
+        "versions": {"python": platform.python_version()} | versions(),
+        "device": device,
+        "commit": _git(home, "rev-parse", "HEAD"),
+        "clean": None if changes is None else not changes,
+    }
+
+
+def identity(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return what tells a file or folder from others: `sha256`, `bytes`, perhaps `content`.
+
+    Of a folder it is the sha256 of a list of all its files with their sha256. The content is what
+    the file's own certificate says; whether that is so is the audit's question.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    path = Path(path)
+    if path.is_dir():
+        files = sorted(part for part in path.rglob("*") if part.is_file())
+        rows = [[part.relative_to(path).as_posix(), store.sha256(part)] for part in files]
+        size = sum(part.stat().st_size for part in files)
+        return {"sha256": hashlib.sha256(json.dumps(rows).encode()).hexdigest(), "bytes": size}
+    found = {"sha256": store.sha256(path), "bytes": path.stat().st_size}
+    proof = contents.certificate(path)
+    return found if proof is None else {**found, "content": proof["content"]}
+
+
+def versions() -> dict[str, str]:
+    """Return the installed versions of the packages that matter to results."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _git(home: Path, *arguments: str) -> str | None:
+    """Return what git says, or None where there is no git or no repository."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(home), *arguments], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
