@@ -1,5 +1,6 @@
 # make         set up .venv and make every result at the embedded scale
 # make test    set up the test tools too, then check format, lint, types and behaviour
+# make status  what is done, running, failed and to do, and how long the rest takes
 # make report  one page with every table and figure: results/report.html
 # make plan    what `make paper` would run, without running it
 # make paper   the documents' full scale: ImageNet, days of a GPU; see config/paper.yaml
@@ -10,7 +11,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := results
 .DELETE_ON_ERROR:
-.PHONY: results test report plan paper lock setup clean-results moved
+.PHONY: results test status report plan paper lock setup clean-results moved
 
 PYTHON ?= python3
 
@@ -35,6 +36,9 @@ test: setup .venv/.test
 	.venv/bin/mypy
 	@$(RUN) -m snakemake --lint
 	@$(RUN) -m pytest -q
+
+status: setup
+	@$(RUN) -m bandlimit status
 
 report: results
 	@$(RUN) -m snakemake --report results/report.html

@@ -10,6 +10,7 @@
 #   results/tables/{study}/{table}.parquet|.md|.tex|.csv                from records only
 #   results/figures/{study}/{figure}.png|.pdf|.svg                      from tables only
 #   results/claims/claims.parquet|.md|.html                             the verdicts, from tables
+#   results/provenance/manifest.json, ro-crate, ro-crate.zip            the proof, from all of these
 #
 # {inputs}: 'clean' or an attack; {examined}: a defence that {adaptive} knows; {shard}: '1of1', '2of8'.
 import sys
@@ -52,6 +53,7 @@ include: "workflow/rules/defenses.smk"
 include: "workflow/rules/bandlimiting.smk"
 include: "workflow/rules/robustness.smk"
 include: "workflow/rules/claims.smk"
+include: "workflow/rules/provenance.smk"
 
 
 rule all:
@@ -60,3 +62,4 @@ rule all:
         rules.bandlimiting.input,
         rules.robustness.input,
         rules.claims.input,
+        rules.provenance.input,

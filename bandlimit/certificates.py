@@ -87,8 +87,10 @@ def find_text(data: bytes) -> tuple[dict[str, Any], bytes] | None:
         return None
     start = data.index(MARK.encode()) + len(MARK)
     rest = data[start:].decode("utf-8")
-    padding = len(rest) - len(rest.lstrip())
-    found, end = json.JSONDecoder().raw_decode(rest.lstrip())
+    # In JSON the mark is a key.
+    body = rest.lstrip().removeprefix('":').lstrip()
+    padding = len(rest) - len(body)
+    found, end = json.JSONDecoder().raw_decode(body)
     taken = len(rest[: padding + end].encode())
     if not isinstance(found, dict):
         raise ValueError("a certificate is a mapping")

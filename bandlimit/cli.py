@@ -3,59 +3,218 @@
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-import yaml
+from collections.abc import Sequence
+from pathlib import Path
 
 from bandlimit import settings
 from bandlimit.errors import UserError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status: 0, or 1 after a user's mistake."""
+    """Run the command and return its exit status: that of the command, 1 after a user's mistake.
+
+    A file that is missing ends an audit with 2.
+    """
     parser = argparse.ArgumentParser(
         prog="bandlimit", description="The frequency view of adversarial examples, recomputed."
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    plan = commands.add_parser("plan", help="say what a run takes: images, forward passes, bytes")
-    plan.add_argument(
-        "--configfile", action="append", default=[], help="overlay on config.yaml, may be repeated"
-    )
+    for add in (_add_plan, _add_audit, _add_explain, _add_verify, _add_sign, _add_status):
+        add(commands)
     options = parser.parse_args(arguments)
     try:
-        print(_plan(["config.yaml", *options.configfile]))
+        return options.run(options)
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        # A reader that had enough, such as `head`; nothing more may be written to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _add_plan(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("plan", help="say what a run takes: images, forward passes, bytes")
+    _configfile(parser)
+    parser.set_defaults(run=_plan)
+
+
+def _plan(options: argparse.Namespace) -> int:
+    config = settings.read(["config.yaml", *options.configfile])
+    from bandlimit import cost  # imports torch, which an error above should not wait for
+
+    print(cost.report(settings.load(config, ".")))
     return 0
 
 
-def _plan(paths: Sequence[str]) -> str:
-    config: dict[str, Any] = {}
-    for path in paths:
-        try:
-            with open(path, encoding="utf-8") as file:
-                _merge(config, yaml.safe_load(file) or {})
-        except yaml.YAMLError as error:
-            raise UserError(
-                f"The configuration {path!r} is not YAML: {' '.join(str(error).split())}."
-            ) from error
-        except OSError as error:
-            raise UserError(
-                f"The configuration {path!r} can't be read: {error.strerror}; the command runs "
-                "in the folder of the workflow."
-            ) from error
-    from bandlimit import cost  # imports torch, which an error above should not wait for
-
-    return cost.report(settings.load(config, "."))
+def _configfile(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--configfile",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="overlay on config.yaml, may be repeated",
+    )
 
 
-def _merge(config: dict[str, Any], overlay: Mapping[str, Any]) -> None:
-    """Lay an overlay on a configuration: mappings merge, everything else is replaced."""
-    for key, value in overlay.items():
-        if isinstance(value, Mapping) and isinstance(config.get(key), dict):
-            _merge(config[key], value)
-        else:
-            config[key] = dict(value) if isinstance(value, Mapping) else value
+def _places(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--results", metavar="DIR", help="the results tree (default: where the file lies, or here)"
+    )
+    parser.add_argument(
+        "--home", metavar="DIR", help="the project: code, lock, configuration (default: beside it)"
+    )
+
+
+def _add_audit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "audit",
+        help="walk a result back to images, weights, code and settings, and check each step",
+        description="Exit status: 0 all is as the certificates say, 1 something differs, "
+        "2 something is missing.",
+    )
+    parser.add_argument("files", nargs="+", metavar="FILE", help="any file of the results")
+    _places(parser)
+    parser.add_argument(
+        "--level",
+        default="hash",
+        help="meta (certificates link up), hash (every file hashed; the default), redraw (the file "
+        "made again from its inputs), sample (some images attacked and judged again)",
+    )
+    parser.add_argument(
+        "--images", type=int, default=2, metavar="K", help="images of each set at level sample"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="which images at level sample")
+    parser.add_argument(
+        "--tolerance", type=float, metavar="T", help="how far numbers may be off at level sample"
+    )
+    _configfile(parser)
+    parser.add_argument("--json", action="store_true", help="write JSON, for programs")
+    parser.set_defaults(run=_audit)
+
+
+def _audit(options: argparse.Namespace) -> int:
+    from bandlimit import audit
+
+    if options.images < 1:
+        raise UserError(f"--images must be at least 1, got {options.images}.")
+    auditor = audit.Auditor(
+        options.results,
+        options.home,
+        level=options.level,
+        configfiles=["config.yaml", *options.configfile] if options.configfile else None,
+        images=options.images,
+        seed=options.seed,
+        tolerance=options.tolerance,
+    )
+    statuses, found = [], []
+    for path in options.files:
+        if not os.path.exists(path):
+            print(f"MISSING: the file {path!r} does not exist.", file=sys.stderr)
+            statuses.append(2)
+            continue
+        done = auditor.audit(path)
+        statuses.append(done.status)
+        found.append(done.as_dict())
+        if not options.json:
+            print(audit.text(done))
+    if options.json:
+        print(json.dumps(found, indent=1))
+    return 1 if 1 in statuses else max(statuses)
+
+
+def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("explain", help="say in words where a result comes from")
+    parser.add_argument("file", metavar="FILE", help="any file of the results, or a copy of one")
+    parser.add_argument(
+        "--results", metavar="DIR", help="the results tree, for a copy that lies elsewhere"
+    )
+    parser.set_defaults(run=_explain)
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from bandlimit import explain
+
+    print(explain.text(explain.lineage(options.file, options.results)), end="")
+    return 0
+
+
+def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "verify",
+        help="hash all results again, and hold them against the manifest and its signature",
+        description="Exit status: 0 all is as the manifest says, 1 otherwise.",
+    )
+    _places(parser)
+    parser.add_argument("--key", metavar="FILE", help="public key: the signature is checked too")
+    parser.add_argument(
+        "--signature", metavar="FILE", help=f"default: {SIGNATURE} beside the manifest"
+    )
+    parser.set_defaults(run=_verify)
+
+
+MANIFEST = "provenance/manifest.json"
+SIGNATURE = "manifest.dsse.json"
+"""Name of the signed envelope, beside the manifest."""
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from bandlimit import crate, manifest, signing
+
+    results = Path(options.results or "results")
+    home = options.home or (results.resolve().parent if options.results is None else None)
+    listed = results / MANIFEST
+    found = manifest.check(results, home)
+    folder = listed.with_name("ro-crate")
+    if folder.exists():
+        found += crate.check(folder, listed.with_name("ro-crate.zip"), manifest.read(listed))
+    print("\n".join(manifest.lines(found)))
+    if options.key is not None:
+        signature = options.signature or listed.with_name(SIGNATURE)
+        signing.verify(listed, signature, options.key)
+        print(f"The manifest is signed by the owner of {options.key}.")
+    return 0 if manifest.is_sound(found) else 1
+
+
+def _add_sign(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("sign", help="sign the manifest of a run by an Ed25519 key")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--generate", metavar="FILE", help="make a key pair: FILE and FILE.pub")
+    what.add_argument("--key", metavar="FILE", help="private key (PEM) to sign with")
+    parser.add_argument("--results", metavar="DIR", default="results", help="the results tree")
+    parser.set_defaults(run=_sign)
+
+
+def _sign(options: argparse.Namespace) -> int:
+    from bandlimit import signing
+
+    if options.generate is not None:
+        signing.generate(options.generate, f"{options.generate}.pub")
+        print(f"Made {options.generate} (keep it secret) and {options.generate}.pub (hand it out).")
+        return 0
+    listed = Path(options.results) / MANIFEST
+    out = listed.with_name(SIGNATURE)
+    signing.sign(listed, options.key, out)
+    print(f"Wrote {out}.")
+    return 0
+
+
+def _add_status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "status", help="say what is done, running, failed and to do, and how long the rest takes"
+    )
+    _configfile(parser)
+    parser.add_argument(
+        "--cores", type=int, help="jobs at a time where nothing was measured yet (default: all)"
+    )
+    parser.set_defaults(run=_status)
+
+
+def _status(options: argparse.Namespace) -> int:
+    from bandlimit import status
+
+    print(status.report(configfiles=options.configfile, cores=options.cores), end="")
+    return 0

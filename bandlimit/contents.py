@@ -60,12 +60,20 @@ def fault(path: str | os.PathLike[str]) -> str | None:
 
     A file without a certificate has nothing to differ from.
     """
+    return examine(path)[0]
+
+
+def examine(path: str | os.PathLike[str]) -> tuple[str | None, str | None]:
+    """Return what `fault` does, and the digest of what the file holds, None where it is damaged."""
     try:
         found, content = read(path)
     except UserError as error:
-        return str(error)
-    if found is None:
-        return None
+        return str(error), None
+    return (None if found is None else disagreement(found, content)), content
+
+
+def disagreement(found: Mapping[str, Any], content: str | None) -> str | None:
+    """Return how a certificate disagrees with itself, or with content of a digest, or None."""
     if found.get("format") != certificates.FORMAT:
         return f"its certificate has format {found.get('format')!r}, not {certificates.FORMAT}"
     if found.get("seal") != certificates.seal(found):

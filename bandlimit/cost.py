@@ -29,7 +29,7 @@ from bandlimit.attacks.adaptive import (
     create_adaptive,
 )
 from bandlimit.defenses.sweep import Setting, forwards
-from bandlimit.examinations import AttackEntry, Examination
+from bandlimit.examinations import AttackEntry, DefenseEntry, Examination
 from bandlimit.settings import Experiment, Settings
 
 GRADIENT = 3
@@ -109,23 +109,41 @@ def _pixels(settings: Settings, model: str) -> int:
 def _passes(settings: Settings, examination: Examination, name: str) -> int:
     """Return the forward passes of one output of a defence."""
     entry = settings.robustness.defenses[name]
+    if entry.kind != "post_averaging":
+        return 1
     directions = int(entry.parameters.get("directions", examination.directions))
-    return 6 * directions + 1 if entry.kind == "post_averaging" else 1
+    steps = 6 if entry.parameters.get("sign", "both") == "both" else 3
+    return steps * directions + int(entry.parameters.get("center", True))
 
 
-def adaptive_per_image(attack: AttackEntry, passes: int) -> tuple[int, int]:
+def _differentiated(defense: DefenseEntry, passes: int, samples: int | None) -> int:
+    """Return the forward passes of one output of what an attack differentiates.
+
+    A few fresh samples stand for a defence that draws; one that does not draw is differentiated as
+    it stands, with all its samples.
+    """
+    if samples is None or not defense.random:
+        return passes
+    switches = (defense.parameters.get("sampler", "random"), defense.parameters.get("sign", "both"))
+    if defense.kind == "post_averaging" and switches == ("random", "both"):
+        return samples
+    return samples * passes
+
+
+def adaptive_per_image(attack: AttackEntry, defense: DefenseEntry, passes: int) -> tuple[int, int]:
     """Return about how many forward passes an attack on a defence spends, and its sets, per image.
 
     Args:
         attack: as configured.
+        defense: the attacked one, as configured.
         passes: forward passes of one output of the defence.
     """
     made = create_adaptive(attack.kind, **attack.parameters)
     sets = len(attack.epsilons) or 1
     match made:
         case EOTPGD():
-            samples = passes if made.samples is None else min(passes, made.samples)
-            return GRADIENT * made.steps * samples * made.restarts * sets, made.restarts * sets
+            each = _differentiated(defense, passes, made.samples)
+            return GRADIENT * made.steps * each * made.restarts * sets, made.restarts * sets
         case RandomNoise():
             return 0, made.draws * sets
         case Square():
@@ -133,8 +151,8 @@ def adaptive_per_image(attack: AttackEntry, passes: int) -> tuple[int, int]:
         case AutoAttack():
             runs = made.restarts * (2 if made.version == "rand" else 1 + 2 * made.targets)
             eot = made.eot or autoattack.EOT.get(made.version, 1)
-            each = passes if made.samples is None else min(passes, made.samples)
-            blind = 0 if made.version == "rand" else made.queries * passes
+            each = _differentiated(defense, passes, made.samples)
+            blind = 0 if made.version == "rand" else made.queries * each
             return (GRADIENT * made.steps * runs * eot * each + blind) * sets, sets
         case ConfidentCarliniWagnerL2():
             found = len(made.confidences)
@@ -152,12 +170,14 @@ def _adaptive_cost(settings: Settings, examination: Examination, against: str, n
     counts = [_images(settings, examination.dataset), examination.images, attack.images]
     known = [count for count in counts if count is not None]
     count = min(known, default=0)
-    spent, sets = adaptive_per_image(attack, _passes(settings, examination, against))
+    spent, sets = adaptive_per_image(
+        attack, study.defenses[against], _passes(settings, examination, against)
+    )
     judged = 0
     for judge in study.judges(examination):
         if (against, name) in study.judged_sets(examination, judge):
             passes = _passes(settings, examination, judge)
-            judged += passes * (study.draws if passes > 1 else 1)
+            judged += passes * (study.draws if study.defenses[judge].random else 1)
     return Cost(
         dataset=examination.dataset,
         model=examination.model,

@@ -5,13 +5,13 @@ Imports nothing heavy, since every start of the workflow pays for it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bandlimit.defenses.kinds import PARAMETERS, REQUIRED
 from bandlimit.errors import UserError, suggest
-from bandlimit.validation import epsilon, member
+from bandlimit.validation import epsilon, member, not_reserved
 
 ATTACK_PARAMETERS: dict[str, frozenset[str]] = {
     "eot_pgd": frozenset(
@@ -36,6 +36,15 @@ MINIMAL_KINDS = ("carlini_wagner_l2",)
 SOURCES = ("undefended", "other_model")
 """Kinds of defence whose adversarial images are also tried on every other: transfer."""
 
+TRANSFORMS = ("low_pass", "rounding", "flip", "shift", "jpeg", "noise")
+"""Kinds of defence that transform the input, for which a gradient may take the identity."""
+
+FILTERS = ("low_pass",)
+"""Kinds of defence that let a band of frequencies pass, to which an attack may keep."""
+
+RESERVED = ("clean", "strongest", "none", "any")
+"""Names that the records and tables give to what is no attack and no defence of its own."""
+
 
 @dataclass(frozen=True)
 class DefenseEntry:
@@ -44,6 +53,13 @@ class DefenseEntry:
     name: str
     kind: str
     parameters: Mapping[str, Any]
+
+    @property
+    def random(self) -> bool:
+        """Whether it says another thing in each call."""
+        if self.kind == "post_averaging":
+            return bool(self.parameters.get("draws") != "fixed")
+        return self.kind == "noise"
 
 
 @dataclass(frozen=True)
@@ -191,8 +207,11 @@ def load(
         sizes: number of images of each dataset, None where it is not known.
 
     Raises:
-        UserError: a name or a parameter is not among the allowed ones, or a number too large.
+        UserError: a name or a parameter is not among the allowed ones, a number too large, an
+            attack does not suit the defence that it names, or it suits none of an experiment.
     """
+    not_reserved(config["defenses"], RESERVED, "defenses")
+    not_reserved(config["robustness"]["attacks"], RESERVED, "robustness.attacks")
     defenses = {name: _defense(name, entry, models) for name, entry in config["defenses"].items()}
     study = config["robustness"]
     bounds = tuple(epsilon(value, "robustness.epsilons") for value in study["epsilons"])
@@ -208,21 +227,21 @@ def load(
         experiment = experiments[outer["dataset"], outer["model"]]
         for name in (*entry["defenses"], *entry["controls"]):
             member(name, defenses, "defenses", place)
+        size = sizes[experiment.dataset]
         for name in entry["attacks"]:
             member(name, attacks, "attacks of robustness", place)
+            _check_attacked(attacks[name], entry["defenses"], defenses, place)
+            _check_images(
+                f"robustness.attacks.{name}", attacks[name].images, size, experiment.dataset
+            )
         for name in entry["scaled"]:
             member(name, experiment.attacks, "attacks of its experiment", f"{place}.scaled")
-        images, size = entry.get("images"), sizes[experiment.dataset]
-        if images is not None and size is not None and images > size:
-            raise UserError(
-                f"{place}.images must be from 1 to {size}, the images of {experiment.dataset!r}, "
-                f"got {images}."
-            )
+        _check_images(place, entry.get("images"), size, experiment.dataset)
         examinations.append(
             Examination(
                 dataset=experiment.dataset,
                 model=experiment.model,
-                images=images,
+                images=entry.get("images"),
                 defenses=tuple(entry["defenses"]),
                 attacks=tuple(entry["attacks"]),
                 controls=tuple(entry["controls"]),
@@ -246,9 +265,59 @@ def load(
     )
 
 
+def _check_images(place: str, images: int | None, size: int | None, dataset: str) -> None:
+    if images is not None and size is not None and images > size:
+        raise UserError(
+            f"{place}.images must be from 1 to {size}, the images of {dataset!r}, got {images}."
+        )
+
+
+def _check_attacked(
+    attack: AttackEntry,
+    listed: Sequence[str],
+    defenses: Mapping[str, DefenseEntry],
+    place: str,
+) -> None:
+    """Refuse an attack that an experiment lists but whose defences it does not."""
+    fits = (name in listed or defenses[name].kind in SOURCES for name in attack.against)
+    if not any(fits):
+        raise UserError(
+            f"{place} lists the attack {attack.name!r}, which would never run: it is against "
+            f"{', '.join(map(repr, attack.against))}, and {place}.defenses lists "
+            f"{', '.join(map(repr, listed)) or 'none'}; list one of the former there, or leave the "
+            "attack out."
+        )
+
+
+def _check_suits(place: str, kind: str, parameters: Mapping[str, Any], entry: DefenseEntry) -> None:
+    """Refuse an attack that can't be run on a defence that it names."""
+    named = f"{place}.against names {entry.name!r}"
+    if parameters.get("gradient") == "identity" and entry.kind not in TRANSFORMS:
+        raise UserError(
+            f"{named}, of the kind {entry.kind!r}, but its gradient 'identity' is for defences "
+            f"that transform their input, of the kinds {', '.join(map(repr, TRANSFORMS))}."
+        )
+    if parameters.get("band") and entry.kind not in FILTERS:
+        raise UserError(
+            f"{named}, of the kind {entry.kind!r}, but its 'band' is for defences that filter "
+            f"frequencies, of the kind {', '.join(map(repr, FILTERS))}."
+        )
+    standard = kind == "autoattack" and parameters.get("version", "standard") == "standard"
+    if standard and entry.random:
+        raise UserError(
+            f"{named}, whose output is another one in each call, but its version 'standard' is for "
+            "defences that say the same in each; 'rand' is the version for this one."
+        )
+
+
 def _defense(name: str, entry: Mapping[str, Any], models: Mapping[str, Any]) -> DefenseEntry:
     parameters = {key: value for key, value in entry.items() if key != "kind"}
     _check_parameters(f"defenses.{name}", entry["kind"], parameters, PARAMETERS)
+    if name == "undefended" and entry["kind"] != "undefended":
+        raise UserError(
+            f"defenses.{name} is of the kind {entry['kind']!r}; this name is for the network "
+            "without a defence, of the kind 'undefended'."
+        )
     for key in sorted(REQUIRED.get(entry["kind"], frozenset()) - set(parameters)):
         raise UserError(f"defenses.{name} is of the kind {entry['kind']!r}, which needs {key!r}.")
     if "model" in parameters:
@@ -278,6 +347,7 @@ def _attack(
                 f"{place}.against names {defense!r}, another model; an attack that minimises the "
                 "perturbation is allowed against defences of the model under examination."
             )
+        _check_suits(place, entry["kind"], parameters, defenses[defense])
     given = tuple(epsilon(value, f"{place}.epsilons") for value in entry.get("epsilons", ()))
     return AttackEntry(
         name=name,

@@ -85,11 +85,12 @@ def certificate(
     }
 
 
-def identity(path: str | os.PathLike[str]) -> dict[str, Any]:
+def identity(path: str | os.PathLike[str], *, content: bool = True) -> dict[str, Any]:
     """Return what tells a file or folder from others: `sha256`, `bytes`, perhaps `content`.
 
     Of a folder it is the sha256 of a list of all its files with their sha256. The content is what
-    the file's own certificate says; whether that is so is the audit's question.
+    the file's own certificate says, and is left out on wish; whether that is so is the audit's
+    question.
 
     Raises:
         UserError: the file is missing or damaged.
@@ -101,7 +102,7 @@ def identity(path: str | os.PathLike[str]) -> dict[str, Any]:
         size = sum(part.stat().st_size for part in files)
         return {"sha256": hashlib.sha256(json.dumps(rows).encode()).hexdigest(), "bytes": size}
     found = {"sha256": store.sha256(path), "bytes": path.stat().st_size}
-    proof = contents.certificate(path)
+    proof = contents.certificate(path) if content else None
     return found if proof is None else {**found, "content": proof["content"]}
 
 

@@ -244,11 +244,13 @@ CONFIDENCE = {
     "confidence": "float64",
     **dict.fromkeys(("images", "adversarial", "draws"), "int64"),
     **dict.fromkeys(("defense_rate", "low", "high", "deviation", "ceiling"), "float64"),
-    "median_linf": "float64",
+    **dict.fromkeys(("median_linf", "epsilon"), "float64"),
+    "adversarial_within": "int64",
+    **dict.fromkeys(("rate_within", "low_within", "high_within"), "float64"),
 }
 
 
-def confidence_rates(judged: pd.DataFrame, epsilon: float | None = None) -> pd.DataFrame:
+def confidence_rates(judged: pd.DataFrame, epsilon: float) -> pd.DataFrame:
     """Return the defence rate of each defence over the confidence that an attack asks for.
 
     An image is adversarial if the attacked defence labels it rightly when clean and wrongly when
@@ -256,13 +258,15 @@ def confidence_rates(judged: pd.DataFrame, epsilon: float | None = None) -> pd.D
 
     Args:
         judged: as of `robust_accuracy`, with confidence (null elsewhere) and linf ([0, 1] pixels).
-        epsilon: the l_inf bound that an adversarial image must keep; None bounds nothing.
+        epsilon: l_inf bound of the document, which the attack does not know.
 
     Columns: dataset, model, defense, against, attack, confidence, images, adversarial, draws,
     defense_rate (mean over draws and restarts; null without adversarial images) with its Wilson 95%
     interval low and high, deviation (over draws, null for one), ceiling (share of the adversarial
     images whose clean image the defence labels rightly; null without clean records), median_linf of
-    the adversarial images.
+    the adversarial images; epsilon, adversarial_within (how many of them keep it, as the document
+    counts), and the defence rate of these, rate_within, with its interval low_within and
+    high_within (null without any).
 
     Raises:
         ValueError: the attacked defence has no rows on clean or on these attacked images, or
@@ -279,12 +283,11 @@ def confidence_rates(judged: pd.DataFrame, epsilon: float | None = None) -> pd.D
             & judged["image_id"].isin(own["image_id"])
         ]
         members, images = _fooled(own, clean, names[0])
-        if epsilon is not None:
-            # Single precision may round a norm up past the bound that it kept.
-            near = own.loc[own["linf"] <= epsilon + 1e-7, "image_id"]
-            members = members[members.isin(near)]
+        # Single precision may round a norm up past the bound that it kept.
+        near = members[members.isin(own.loc[own["linf"] <= epsilon + 1e-7, "image_id"])]
         for defense, of_defense in own.groupby("defense", sort=True):
             rate = _restored(of_defense[of_defense["image_id"].isin(members)])
+            within = _restored(of_defense[of_defense["image_id"].isin(near)])
             before = clean[(clean["defense"] == defense) & clean["image_id"].isin(members)]
             linf = of_defense.loc[of_defense["image_id"].isin(members)].groupby("image_id")["linf"]
             rows.append({"dataset": dataset, "model": model, "defense": defense})
@@ -297,6 +300,11 @@ def confidence_rates(judged: pd.DataFrame, epsilon: float | None = None) -> pd.D
                 **{name: rate[name] for name in ("low", "high", "deviation")},
                 "ceiling": _restored(before)["restored"],
                 "median_linf": float(linf.max().median()) if len(members) else np.nan,
+                "epsilon": epsilon,
+                "adversarial_within": within["images"],
+                "rate_within": within["restored"],
+                "low_within": within["low"],
+                "high_within": within["high"],
             }
     return typed(rows, CONFIDENCE)
 
@@ -405,7 +413,8 @@ COMPARISONS = {
     **dict.fromkeys(("dataset", "model", "attack"), "str"),
     "epsilon": "float64",
     **dict.fromkeys(("reference", "control"), "str"),
-    **dict.fromkeys(("images", "only_reference", "only_control"), "int64"),
+    **dict.fromkeys(("images", "draws", "control_draws"), "int64"),
+    **dict.fromkeys(("only_reference", "only_control"), "int64"),
     **dict.fromkeys(("difference", "p_value", "p_holm"), "float64"),
     "different": "bool",
 }
@@ -414,35 +423,41 @@ COMPARISONS = {
 def comparisons(controls: pd.DataFrame, reference: str = "post_averaging") -> pd.DataFrame:
     """Return exact McNemar tests of one defence against each control, on equal images.
 
-    A defence that draws is tested as it would be used, by its first draw. P-values are corrected
-    after Holm over all controls (and epsilons) of one dataset, model and attack.
+    The test needs one answer to each image. Of a defence that draws it is right or wrong by the
+    majority of its draws, a tie being wrong, since a first draw may be a lucky one, and draws of
+    one image are no cases of their own. So the test is of what the defence mostly says; the mean
+    over draws stands in `control_rates`. P-values are corrected after Holm over all controls (and
+    epsilons) of one dataset, model and attack.
 
     Args:
         controls: as of `control_rates`; clean images are compared too.
         reference: the defence that the others are compared with.
 
     Columns: dataset, model, attack ('clean' for clean images), epsilon, reference, control, images,
-    only_reference and only_control (images that only the one labels rightly), difference (of the
-    shares labelled rightly, in [-1, 1]; positive where the reference is better), p_value, p_holm,
-    different (p_holm below 0.05).
+    draws and control_draws (of the reference and the control), only_reference and only_control
+    (images that only the one labels rightly), difference (of the shares labelled rightly, in
+    [-1, 1]; positive where the reference is better), p_value, p_holm, different (p_holm below
+    0.05).
 
     Where the reference is not among the controls, nothing is compared.
 
     Raises:
-        ValueError: a control saw other images than the reference.
+        ValueError: a control saw other images than the reference, or records are missing or there
+            twice.
     """
     rows: list[dict[str, Any]] = []
     for (dataset, model, attack), family in groups(controls, [*MODEL, "inputs"]):
         tests: list[dict[str, Any]] = []
         for epsilon, own in groups(family, ["epsilon"]):
-            right = {name: _first_draw(part) for name, part in own.groupby("control", sort=True)}
+            right = {name: cube_of(part) for name, part in own.groupby("control", sort=True)}
             if reference not in right:
                 continue
-            first = right.pop(reference)
-            for control, other in right.items():
-                if not other.index.equals(first.index):
+            ids, cube = right.pop(reference)
+            ours = majority_of(cube)
+            for control, (others, other) in right.items():
+                if not others.equals(ids):
                     raise ValueError(f"{control!r} and {reference!r} judged other images")
-                ours, theirs = first.to_numpy(), other.to_numpy()
+                theirs = majority_of(other)
                 tests.append(
                     {
                         "dataset": dataset,
@@ -451,7 +466,9 @@ def comparisons(controls: pd.DataFrame, reference: str = "post_averaging") -> pd
                         "epsilon": epsilon[0],
                         "reference": reference,
                         "control": control,
-                        "images": len(first),
+                        "images": len(ids),
+                        "draws": cube.shape[2],
+                        "control_draws": other.shape[2],
                         "only_reference": int((ours & ~theirs).sum()),
                         "only_control": int((theirs & ~ours).sum()),
                         "difference": float(ours.mean() - theirs.mean()),
@@ -463,14 +480,6 @@ def comparisons(controls: pd.DataFrame, reference: str = "post_averaging") -> pd
             different = p_value is not None and p_value < 0.05
             rows.append(test | {"p_holm": p_value, "different": different})
     return typed(rows, COMPARISONS)
-
-
-def _first_draw(rows: pd.DataFrame) -> pd.Series:
-    """Return whether the defence is right at its first draw, by image."""
-    first = rows[rows["draw"] == rows["draw"].min()].set_index("image_id")["correct"]
-    if not first.index.is_unique:
-        raise ValueError("an image was judged twice by one draw")
-    return first.astype(bool).sort_index()
 
 
 # What the figure of robust accuracy draws -------------------------------------------------------

@@ -55,9 +55,13 @@ CHECKS: Mapping[str, Check] = {
     "nan_gradients": Check("Is the gradient finite at every image?", "adaptive"),
     "attacked_by_gradient": Check("Was the defence itself attacked by its gradient?", "strongest"),
     "undefended_falls": Check(
-        "Does the network without a defence fall to 0 by the same attack code?", "network"
+        "Does the network without a defence fall to 0 by the same attack code, at the document's "
+        "epsilon?",
+        "network",
     ),
-    "falls_to_zero": Check("Does accuracy fall to 0 where epsilon is large?", "adaptive"),
+    "falls_to_zero": Check(
+        "Does the best gradient attack bring accuracy to 0 at the largest epsilon?", "adaptive"
+    ),
     "non_increasing": Check(
         "Does accuracy under an attack on the defence never rise with epsilon?", "adaptive"
     ),
@@ -72,7 +76,8 @@ CHECKS: Mapping[str, Check] = {
         "Is attacking the defence at least as strong as attacking other networks?", "adaptive"
     ),
     "fixed_randomness": Check(
-        "Does the attack bring accuracy to 0 once randomness is fixed?", "adaptive"
+        "Does the attack bring accuracy to 0 once randomness is fixed, at the document's epsilon?",
+        "adaptive",
     ),
     "adversarial_inputs": Check(
         "Does the network without a defence mislabel every image counted as adversarial?", "sets"
@@ -92,6 +97,19 @@ GRADIENT = ("eot_pgd", "pgd", "autoattack")
 
 BUDGET = ("steps", "samples", "eot", "queries", "targets")
 """Parameters of an attack of which more is stronger, in a single restart."""
+
+SWITCHES: Mapping[str, Any] = {
+    "radius": None,
+    "directions": None,
+    "vote": "softmax",
+    "sampler": "random",
+    "sign": "both",
+    "space": "standardised",
+    "center": True,
+    "clip": False,
+}
+"""What makes post-averaging the same but for its draws, with the defaults; r and K are those of
+the experiment."""
 
 SYMPTOMS = {
     "images": "sum",
@@ -123,9 +141,11 @@ def sanity(
     *,
     attacks: Attacks,
     defenses: Mapping[str, Mapping[str, Any]],
+    experiments: Sequence[Mapping[str, Any]] = (),
     judged: pd.DataFrame | None = None,
     losses: pd.DataFrame | None = None,
     controls: pd.DataFrame | None = None,
+    epsilon: float = 8 / 255,
     large: float = 8 / 255,
     zero: float = 0.02,
     slack: float = 0.01,
@@ -146,12 +166,17 @@ def sanity(
         attacks: by name: kind ('eot_pgd', 'pgd', 'fgsm', 'autoattack', 'square', 'noise', ...)
             and parameters, as configured.
         defenses: by name: kind and parameters, as configured; of two of one kind, that with draws
-            'fixed' is the other with its randomness fixed.
+            'fixed' is the other with its randomness fixed, if all else is equal.
+        experiments: dataset, model, and the radius and directions of defences that say none.
         judged: what `robust` was made of; without it attacks of unequal numbers of images are not
             compared.
         losses: as `loss_curves` gives it.
         controls: as `control_rates` gives it, with the control 'undefended'.
-        large: the least epsilon at which accuracy must be 0 (l_inf, [0, 1] pixels).
+        epsilon: that of the document (l_inf, [0, 1] pixels), at which a network without a defence,
+            and a defence whose randomness is known, have nothing to withstand with: each attack is
+            asked at its least bound from there on.
+        large: the least epsilon at which accuracy must be 0 under a gradient attack, whatever the
+            defence.
         zero: greatest accuracy that counts as 0.
         slack: greatest difference of accuracies that counts as none.
         least_draws: number of draws that a random defence must be judged on.
@@ -162,11 +187,13 @@ def sanity(
     """
     rows: list[dict[str, Any]] = []
     known = pd.concat([robust[[*MODEL, "defense"]], symptoms[[*MODEL, "defense"]]])
+    mains = {(each["dataset"], each["model"]): each for each in experiments}
     for (dataset, model), own in groups(known, MODEL):
         of_model = _of_model(robust, dataset, model)
-        limits = {"large": large, "zero": zero, "slack": slack}
+        limits = {"epsilon": epsilon, "large": large, "zero": zero, "slack": slack}
         by_image = {} if judged is None else _by_image(_of_model(judged, dataset, model))
-        examiner = _Examiner(of_model, by_image, attacks, defenses, **limits)
+        main = mains.get((dataset, model), {})
+        examiner = _Examiner(of_model, by_image, attacks, defenses, main, **limits)
         flags = _of_model(symptoms, dataset, model).groupby("defense").agg(SYMPTOMS)
         for defense in sorted({UNDEFENDED, *own["defense"]}):
             flag = flags.loc[defense] if defense in flags.index else None
@@ -280,7 +307,9 @@ class _Examiner:
         by_image: Mapping[Any, pd.DataFrame],
         attacks: Attacks,
         defenses: Mapping[str, Mapping[str, Any]],
+        main: Mapping[str, Any],
         *,
+        epsilon: float,
         large: float,
         zero: float,
         slack: float,
@@ -289,13 +318,14 @@ class _Examiner:
         self.by_image = by_image
         self.attacks = attacks
         self.defenses = defenses
-        self.large, self.zero, self.slack = large, zero, slack
+        self.main = main
+        self.epsilon, self.large, self.zero, self.slack = epsilon, large, zero, slack
 
     def answers(self, defense: str) -> dict[str, Answer]:
         """Return the answers of one defence."""
         own = self.robust[self.robust["defense"] == defense]
         named = own[~own["attack"].isin([CLEAN, STRONGEST])]
-        itself = [defense, *self._twins(defense)]
+        itself = [defense, *self._twins(defense)[0]]
         # An attack that sees the randomness, or that sees it fixed, knows the defence as well.
         gradient = self._where(named[named["against"].isin(itself)], self._is_gradient)
         own_attacks = named[named["against"] == defense]
@@ -306,11 +336,7 @@ class _Examiner:
             attacked = Answer(number > 0, number, 1, "attacks of many steps, on itself")
         return {
             "attacked_by_gradient": attacked,
-            "falls_to_zero": (
-                _not_run("no gradient attack on it")
-                if gradient.empty
-                else self._falls(own[own["attack"] == STRONGEST])
-            ),
+            "falls_to_zero": self._falls(gradient),
             "non_increasing": self._non_increasing(
                 own[own["attack"] == CLEAN],
                 self._where(own_attacks, lambda name: not self._is_noise(name)),
@@ -338,26 +364,39 @@ class _Examiner:
 
     def fixed_randomness(self, defense: str) -> Answer:
         """Return whether a random defence falls once its randomness is fixed."""
-        twins = self._twins(defense)
+        twins, unlike = self._twins(defense)
         if not twins:
-            return _not_run("no defence has this one's draws fixed")
-        own = self.robust[self.robust["defense"].isin(twins)]
-        if self._where(own[own["against"] == own["defense"]], self._is_gradient).empty:
-            return _not_run("no gradient attack on this one with its draws fixed")
-        return self._falls(own[own["attack"] == STRONGEST])
+            return _not_run("; ".join(unlike) or "no defence has this one's draws fixed")
+        own = self._near(self._on_itself(twins))
+        if own.empty:
+            return _not_run(
+                f"no gradient attack on this one with its draws fixed at {_text(self.epsilon)} or "
+                "more"
+            )
+        # The best attack at the least bound: one that falls short may have less budget.
+        own = own[own["epsilon"] <= own["epsilon"].min() + 1e-9]
+        return self._is_zero(own.loc[own["majority"].idxmin()])
 
     def undefended_falls(self) -> Answer:
-        """Return whether each attack of many steps brings the bare network to 0."""
-        own = self.robust[
-            (self.robust["defense"] == UNDEFENDED)
-            & (self.robust["against"] == UNDEFENDED)
-            & (self.robust["epsilon"] >= self.large - 1e-9)
-        ]
-        own = self._where(own, self._is_gradient)
+        """Return whether each attack of many steps brings the bare network to 0.
+
+        Each at its least bound from the document's epsilon on: what falls at a large one only says
+        little of the code.
+        """
+        own = self._near(self._on_itself([UNDEFENDED]))
         if own.empty:
-            return _not_run(f"no such attack on {UNDEFENDED!r} at {_text(self.large)} or more")
-        worst = own.loc[own["majority"].idxmax()]
-        return self._is_zero(worst, f"{worst['attack']} at {_text(worst['epsilon'])}")
+            return _not_run(f"no such attack on {UNDEFENDED!r} at {_text(self.epsilon)} or more")
+        return self._is_zero(own.loc[own["majority"].idxmax()])
+
+    def _on_itself(self, defenses: Sequence[str]) -> pd.DataFrame:
+        """Return the rows of gradient attacks on the defences that they were judged by."""
+        rows = self.robust[self.robust["defense"].isin(defenses)]
+        return self._where(rows[rows["against"] == rows["defense"]], self._is_gradient)
+
+    def _near(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the row of each attack on each defence at its least bound from epsilon on."""
+        rows = rows[rows["epsilon"] >= self.epsilon - 1e-9].sort_values("epsilon", kind="stable")
+        return rows.drop_duplicates(["defense", "attack"])
 
     def _kind(self, attack: str) -> str:
         return str(self.attacks.get(attack, {}).get("kind", attack))
@@ -379,27 +418,54 @@ class _Examiner:
         """Return the rows whose attack belongs to a class."""
         return rows[np.array([belongs(name) for name in rows["attack"]], bool)]
 
-    def _twins(self, defense: str) -> list[str]:
-        """Return the names under which a defence's randomness is fixed."""
+    def _twins(self, defense: str) -> tuple[list[str], list[str]]:
+        """Return under which names a defence's randomness is fixed, and why others are unlike it.
+
+        What has another radius or fewer directions is another defence: that it falls says nothing.
+        """
         own = self.defenses.get(defense, {})
         if own.get("draws") == "fixed":
-            return []
-        return sorted(
-            name
-            for name, other in self.defenses.items()
-            if other.get("kind") == own.get("kind") and other.get("draws") == "fixed"
-        )
+            return [], []
+        twins, unlike = [], []
+        for name, other in sorted(self.defenses.items()):
+            if other.get("kind") != own.get("kind") or other.get("draws") != "fixed":
+                continue
+            ours, theirs = self._switches(own), self._switches(other)
+            differing = [key for key in SWITCHES if ours[key] != theirs[key]]
+            if differing:
+                parts = [f"{key} {theirs[key]} for {ours[key]}" for key in differing]
+                unlike.append(f"not comparable, since {name} has {', '.join(parts)}")
+            else:
+                twins.append(name)
+        return twins, unlike
 
-    def _is_zero(self, row: pd.Series, note: str) -> Answer:
+    def _switches(self, entry: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what a defence is but for its draws, what it does not say being filled in."""
+        defaults = {**SWITCHES, **{key: self.main.get(key) for key in ("radius", "directions")}}
+        return {key: entry.get(key, default) for key, default in defaults.items()}
+
+    def _is_zero(self, row: pd.Series, more: str = "") -> Answer:
         value, limit = float(row["majority"]), max(self.zero, 1 / float(row["images"]))
+        note = f"{row['attack']} on {row['against']} at {_text(row['epsilon'])}{more}"
         return Answer(value <= limit, value, limit, note)
 
-    def _falls(self, rows: pd.DataFrame) -> Answer:
-        far = rows[rows["epsilon"] >= self.large - 1e-9]
+    def _falls(self, gradient: pd.DataFrame) -> Answer:
+        """Return whether the best gradient attack brings accuracy to 0 at the largest bound."""
+        if gradient.empty:
+            return _not_run("no gradient attack on it")
+        far = gradient[gradient["epsilon"] >= self.large - 1e-9]
         if far.empty:
-            return _not_run(f"no attack at {_text(self.large)} or more")
-        row = far.loc[far["epsilon"].idxmax()]
-        return self._is_zero(row, f"at {_text(row['epsilon'])}")
+            return _not_run(f"no gradient attack on it at {_text(self.large)} or more")
+        # A large bound alone tells little: the text names the least one that does.
+        fallen = None
+        for bound, rows in sorted(groups(gradient, ["epsilon"]), reverse=True):
+            best = rows.loc[rows["majority"].idxmin()]
+            if not self._is_zero(best).passed:
+                break
+            fallen = bound[0]
+        more = "" if fallen is None else f"; 0 from {_text(fallen)} on"
+        far = far[far["epsilon"] == far["epsilon"].max()]
+        return self._is_zero(far.loc[far["majority"].idxmin()], more)
 
     def _difference(
         self, one: pd.Series, other: pd.Series, column: str = "majority"
@@ -476,7 +542,7 @@ class _Examiner:
         )
         note = f"{ours['attack']} and {theirs['attack']} at {_text(far)}, {images} images"
         # Strictly: a gradient that shows nowhere does as much as noise. At 0 nothing is below.
-        fallen = self._is_zero(ours, "").passed
+        fallen = self._is_zero(ours).passed
         return Answer(value < 0 or bool(fallen), value, 0.0, note)
 
     def _more_budget(self, own: pd.DataFrame) -> Answer:
@@ -531,8 +597,9 @@ def mark(frame: pd.DataFrame, checks: pd.DataFrame) -> pd.DataFrame:
     """Return a table with a column checks_failed: the failed checks that each row depends on.
 
     Args:
-        frame: dataset and model; the judge as defense or control; attack and against where the
-            rows are of attacks on a defence.
+        frame: dataset and model; who judges as defense, or as control, beside a reference where
+            two are compared; attack; against where the rows are of attacks on a defence. Rows that
+            nobody judges, such as those of losses, depend on what is said of the attacked one.
         checks: as `sanity` gives it.
 
     The new column holds names joined by ', ', and null where no check failed.
@@ -551,14 +618,16 @@ def _depends(frame: pd.DataFrame, row: Any) -> NDArray[np.bool_]:
     """Return which rows of a table depend on a check."""
     marks = CHECKS[row.check].marks
     own = (frame["dataset"] == row.dataset) & (frame["model"] == row.model)
-    judge = frame["defense"] if "defense" in frame else frame["control"]
+    judges = [name for name in ("defense", "control", "reference") if name in frame] or ["against"]
     if marks not in ("network", "sets"):
-        own &= judge == row.defense
+        own &= (frame[judges] == row.defense).any(axis=1)
+    attacked = frame["attack"] != CLEAN
     if "against" not in frame:
         # Sets that were attacked once, without knowing the defence.
+        if marks == "sets":
+            own &= attacked
         return (own & (marks in ("all", "sets"))).to_numpy(bool)
     strongest = frame["attack"] == STRONGEST
-    attacked = frame["attack"] != CLEAN
     scopes: Mapping[str, Callable[[], Any]] = {
         "all": lambda: True,
         "network": lambda: attacked,

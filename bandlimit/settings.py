@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from bandlimit import examinations
 from bandlimit.errors import UserError, suggest
@@ -168,12 +170,16 @@ class Settings:
         return entry.gate_accuracy, entry.gate_tolerance
 
 
-def load(config: Mapping[str, Any], home: str | os.PathLike[str]) -> Settings:
+def load(
+    config: Mapping[str, Any], home: str | os.PathLike[str], *, files: bool = True
+) -> Settings:
     """Check a configuration and resolve it against the registries.
 
     Args:
         config: the merged configuration, as read from YAML.
         home: the folder that holds `workflow/schemas` and `workflow/registry`.
+        files: whether the weights files that it names must be there; not needed to tell what it
+            means.
 
     Raises:
         UserError: anything in it is wrong; one sentence says what, where, and what is allowed.
@@ -194,6 +200,12 @@ def load(config: Mapping[str, Any], home: str | os.PathLike[str]) -> Settings:
         name: _model(name, config["models"], known_models)
         for name in sorted(needed | set(config["models"]))
     }
+    for name, model in models.items():
+        if files and model.path is not None and not os.path.isfile(model.path):
+            raise UserError(
+                f"models.{name}.path must be an existing file, got {model.path!r}, "
+                "which does not exist."
+            )
     for name, recipe in config["training"].items():
         member(name, {**known_models, **config["models"]}, "models", f"training.{name}")
         member(recipe["dataset"], datasets, "datasets", f"training.{name}.dataset")
@@ -244,6 +256,46 @@ def load(config: Mapping[str, Any], home: str | os.PathLike[str]) -> Settings:
         robustness=robustness,
         by_name=by_name,
     )
+
+
+def read(
+    paths: Sequence[str | os.PathLike[str]], overrides: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the configuration of several files, each laid over those before it.
+
+    Args:
+        paths: YAML files.
+        overrides: what was set besides, laid over them all.
+
+    Raises:
+        UserError: a file can't be read, or is not YAML.
+    """
+    config: dict[str, Any] = {}
+    for path in paths:
+        try:
+            with open(path, encoding="utf-8") as file:
+                _lay_over(config, yaml.safe_load(file) or {})
+        except yaml.YAMLError as error:
+            raise UserError(
+                f"The configuration {os.fspath(path)!r} is not YAML: "
+                f"{' '.join(str(error).split())}."
+            ) from error
+        except OSError as error:
+            raise UserError(
+                f"The configuration {os.fspath(path)!r} can't be read: {error.strerror}; the "
+                "command runs in the folder of the workflow."
+            ) from error
+    _lay_over(config, overrides or {})
+    return config
+
+
+def _lay_over(config: dict[str, Any], overlay: Mapping[str, Any]) -> None:
+    """Lay an overlay on a configuration: mappings merge, everything else is replaced."""
+    for key, value in overlay.items():
+        if isinstance(value, Mapping) and isinstance(config.get(key), dict):
+            _lay_over(config[key], value)
+        else:
+            config[key] = dict(value) if isinstance(value, Mapping) else value
 
 
 def check_paths(settings: Settings) -> None:
@@ -328,11 +380,6 @@ def _pairs(text: str) -> Iterator[list[str]]:
 def _model(name: str, own: Mapping[str, Any], known: Mapping[str, Any]) -> Model:
     if name in own:
         entry = own[name]
-        if not os.path.isfile(entry["path"]):
-            raise UserError(
-                f"models.{name}.path must be an existing file, got {entry['path']!r}, "
-                "which does not exist."
-            )
         if not len(entry["mean"]) == len(entry["std"]) == entry["shape"][0]:
             raise UserError(
                 f"models.{name}.mean and .std need one number for each of the {entry['shape'][0]} "

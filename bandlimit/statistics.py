@@ -9,11 +9,13 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 Interval = tuple[float, float]
+Answers = Sequence[bool] | NDArray[np.bool_]
 
 
 def wilson(
@@ -46,10 +48,11 @@ def clopper_pearson(
     return (0.0 if successes == 0 else float(low)), (1.0 if successes == total else float(high))
 
 
-def mcnemar(correct_a: Sequence[bool], correct_b: Sequence[bool]) -> float:
+def mcnemar(correct_a: Answers, correct_b: Answers) -> float:
     """Return the two-sided p-value of McNemar's exact test of two methods on the same cases.
 
-    It is 1 where the methods never differ.
+    It is 1 where the methods never differ. Cases are independent, so that a method that answers a
+    case several times, as a defence that draws, needs one answer of it first.
 
     Args:
         correct_a: whether the first method is right on each case.

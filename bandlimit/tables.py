@@ -5,12 +5,37 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
 from bandlimit import contents, store
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{title}</title>
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff; margin: 1.5rem; }}
+h1 {{ font-size: 1.25rem; }}
+p {{ max-width: 50rem; }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
+th, td {{ padding: .25rem .6rem; text-align: left; border-bottom: 1px solid #ddd; }}
+th {{ position: sticky; top: 0; background: #fff; vertical-align: bottom; }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+<p>{note}</p>
+{table}
+{{proof}}
+</body>
+</html>
+"""
+"""A table as a page of HTML, its certificate last."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +96,12 @@ def save(
     markdown: str | os.PathLike[str],
     latex: str | os.PathLike[str],
     csv: str | os.PathLike[str],
+    html: str | os.PathLike[str],
     title: str,
     note: str,
     certificate: Mapping[str, Any],
 ) -> None:
-    """Write a table in its four forms, each with the certificate.
+    """Write a table in its five forms, each with the certificate.
 
     Args:
         frame: all columns and digits, written to Parquet and CSV.
@@ -84,6 +110,7 @@ def save(
         markdown: file to write.
         latex: file to write; needs the package booktabs.
         csv: file to write; its first line is a comment that begins with '#'.
+        html: file to write; a page that needs nothing beside it, for the report.
         title: a line above the table.
         note: what a reader must know, below it.
         certificate: proof of origin.
@@ -92,9 +119,14 @@ def save(
     store.write(parquet, pa.Table.from_pandas(frame, preserve_index=False), certificate)
     body = shown.to_markdown(index=False, disable_numparse=True)
     tabular = shown.map(_escape).rename(columns=_escape).to_latex(index=False, escape=False)
+    # Cells are cut to a width of the screen otherwise.
+    with pd.option_context("display.max_colwidth", None):
+        rows = shown.to_html(index=False, border=0)
+    page = PAGE.format(title=escape(title), note=escape(note), table=rows)
     values = frame.to_csv(index=False, lineterminator="\n")
     for path, text, comment in (
         (markdown, f"# {title}\n\n{body}\n\n{note}\n\n{{proof}}\n", "<!-- {} -->"),
+        (html, page, "<!-- {} -->"),
         (latex, f"{{proof}}\n% {title}\n{tabular}% {note}\n", "% {}"),
         (csv, f"{{proof}}\n{values}", "# {}"),
     ):

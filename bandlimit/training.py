@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bandlimit import architectures, keys, models, store
+from bandlimit import architectures, keys, models, progress, store
 from bandlimit.errors import UserError, suggest
 
 logger = logging.getLogger(__name__)
@@ -228,7 +228,8 @@ def _fit(
     with ThreadPoolExecutor(
         min(threads, SHARDS), initializer=torch.set_num_threads, initargs=(1,)
     ) as pool:
-        for epoch in range(epochs):
+        title = f"training {model_name}"
+        for epoch in progress.bar(range(epochs), epochs, "epochs", title=title):
             # Drawn for all images at once, so that an image's draw does not hang on the batches.
             draws = keys.generator(seed, "training", model_name, epoch)
             order = torch.randperm(count, generator=draws)

@@ -6,7 +6,7 @@ Imports nothing heavy, since every start of the workflow pays for it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -138,3 +138,17 @@ def member(name: str, allowed: Mapping[str, Any], kind: str, place: str) -> None
         raise UserError(
             f"{place} names {name!r}, which is not among the {kind}; {suggest(name, allowed)}."
         )
+
+
+def not_reserved(names: Iterable[str], reserved: Collection[str], place: str) -> None:
+    """Check that names given by a user are none of those with a meaning of their own.
+
+    Raises:
+        UserError: one is.
+    """
+    for name in names:
+        if name in reserved:
+            raise UserError(
+                f"{place} has the name {name!r}, which the tables use for something else; any name "
+                f"but {', '.join(map(repr, reserved))} is allowed."
+            )

@@ -28,8 +28,9 @@ CONTRADICTED = "contradicted"
 NOT_RUN = "not run at this scale"
 
 VERDICTS = (REPRODUCED, NOT_REPRODUCED, CONTRADICTED, NOT_RUN)
-"""reproduced: all tests hold; contradicted: one fails by more than its 95% interval; not
-reproduced: one fails, but the interval leaves it open; not run at this scale: nothing decides."""
+"""reproduced: all tests hold; contradicted: one fails by more than its 95% interval, or as far as
+it says itself; not reproduced: one fails, but not so far; not run at this scale: nothing
+decides."""
 
 SEVERITY = {NOT_RUN: 0, REPRODUCED: 1, NOT_REPRODUCED: 2, CONTRADICTED: 3}
 
@@ -107,6 +108,8 @@ def _check_test(test: Mapping[str, Any], claim: str) -> None:
         )
     if "minus" in test and "n" not in test:
         raise UserError(f"{name} has 'minus', which needs the number of cases as 'n'.")
+    if "contradicts" in test:
+        _check_contradicts(test, kinds, name)
     single = kinds == ["within"] and test["aggregate"] == "only"
     if "low" in test and not single:
         raise UserError(
@@ -131,6 +134,23 @@ def _check_test(test: Mapping[str, Any], claim: str) -> None:
         members = [value for group in test["order"]["groups"] for value in group]
         if len(set(members)) < len(members):
             raise UserError(f"{name} has a value in its groups twice; an order has each once.")
+
+
+def _check_contradicts(test: Mapping[str, Any], kinds: Sequence[str], name: str) -> None:
+    """Refuse values that contradict where there is no 'within' in numbers, or that it allows."""
+    if kinds != ["within"] or any(isinstance(bound, str) for bound in test["within"]):
+        raise UserError(f"{name} has 'contradicts', which needs 'within' with numbers.")
+    (least, greatest), (low, high) = map(_open_ended, (test["within"], test["contradicts"]))
+    if low > high or (low <= greatest and high >= least):
+        raise UserError(
+            f"{name} has 'contradicts' from {low:g} to {high:g}, which must be a range apart from "
+            f"'within', {least:g} to {greatest:g}."
+        )
+    if high < RANGES[test["range"]][0] or low > RANGES[test["range"]][1]:
+        raise UserError(
+            f"{name} can't contradict: no value of the kind {test['range']!r} lies within "
+            f"[{low:g}, {high:g}]."
+        )
 
 
 def _open_ended(bounds: Sequence[float | None]) -> Interval:
@@ -559,8 +579,17 @@ def _within(
         _check_bounds(test, least, greatest, f"{name[0].upper()}{name[1:]}")
     holds = least <= value <= greatest
     text = f"{_named(test)}: {_interval(value, low, high)}, {_place(holds, least, greatest)}"
-    excluded = high < least or low > greatest
-    return Outcome(_verdict(holds, excluded, test), text, value, low, high, counted)
+    if "contradicts" not in test:
+        excluded = high < least or low > greatest
+        return Outcome(_verdict(holds, excluded, test), text, value, low, high, counted)
+    worst, best = _open_ended(test["contradicts"])
+    verdict = CONTRADICTED if worst <= low and high <= best else NOT_REPRODUCED
+    if not holds:
+        limit = f"{number(worst)} to {number(best)}"
+        if math.isinf(worst) or math.isinf(best):
+            limit = f"at least {number(worst)}" if math.isinf(best) else f"at most {number(best)}"
+        text += f" ({limit} contradicts)"
+    return Outcome(REPRODUCED if holds else verdict, text, value, low, high, counted)
 
 
 def _place(holds: bool, least: float, greatest: float) -> str:

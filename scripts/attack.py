@@ -1,6 +1,6 @@
 """Attack one shard of a dataset, and check what was stored by reading it again."""
 
-from bandlimit import attacks, datasets, models, store
+from bandlimit import attacks, datasets, models, progress, store
 from job import run
 
 BATCH = {True: 256, False: 8}
@@ -15,7 +15,11 @@ def main(job):
     parameters = dict(p.parameters)
     epsilons = parameters.pop("epsilons", ())
     size = BATCH[max(model.shape[1:]) <= 64]
-    images = datasets.stream(job.input.dataset, size, job.wildcards["shard"])
+    images = progress.images(
+        datasets.stream(job.input.dataset, size, job.wildcards["shard"]),
+        progress.count(job.input.dataset, job.wildcards["shard"]),
+        f"{job.wildcards['attack']} on {job.wildcards['model']}",
+    )
     with store.TableWriter(
         job.output.adversarial, attacks.schema(model.shape), job.certificate(device)
     ) as writer:

@@ -1,6 +1,6 @@
 """Attack one shard of a dataset through a defence that the attack knows, and read it again."""
 
-from bandlimit import datasets, models, store
+from bandlimit import datasets, models, progress, store
 from bandlimit.attacks import adaptive
 from bandlimit.defenses.post_averaging import PostAveraging
 from examined import defenses
@@ -37,7 +37,11 @@ def main(job):
         for table in adaptive.generate_adaptive(
             defense,
             adaptive.create_adaptive(p.kind, **p.parameters),
-            images(),
+            progress.images(
+                images(),
+                progress.count(job.input.dataset, w["shard"], keep),
+                f"{w['adaptive']} on {w['examined']}",
+            ),
             seed=p.seed,
             dataset=w["dataset"],
             model_name=w["model"],

@@ -1,6 +1,6 @@
 """Count the hyperplanes that adversarial images, and random controls, lie beyond."""
 
-from bandlimit import crossings, models, store
+from bandlimit import crossings, models, progress, store
 from job import run
 
 BATCH = {True: 64, False: 4}
@@ -14,7 +14,7 @@ def main(job):
     with store.TableWriter(
         job.output.crossings, crossings.SCHEMA, job.certificate(device)
     ) as writer:
-        for table in crossings.count(
+        tables = crossings.count(
             model,
             job.input.adversarial,
             job.input.dataset,
@@ -25,6 +25,14 @@ def main(job):
             seed=p.seed,
             dataset_name=w["dataset"],
             model_name=w["model"],
+        )
+        for table in progress.bar(
+            tables,
+            progress.count(job.input.adversarial, success=True) * len(crossings.KINDS),
+            "paths",
+            # A path has a row for each layer.
+            size=lambda table: len(table) // len(table["layer"].unique()),
+            title=f"crossings of {w['attack']}",
         ):
             writer.write(table)
 

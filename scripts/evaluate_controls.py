@@ -4,7 +4,7 @@ import logging
 
 import pyarrow as pa
 
-from bandlimit import attacks, datasets, judging, models, store
+from bandlimit import attacks, datasets, judging, models, progress, store
 from examined import defenses
 from job import run
 
@@ -35,7 +35,11 @@ def main(job):
                 )
             )
 
-    for ids, labels, images in datasets.stream(job.input.dataset, BATCH, w["shard"]):
+    for ids, labels, images in progress.images(
+        datasets.stream(job.input.dataset, BATCH, w["shard"]),
+        progress.count(job.input.dataset, w["shard"]),
+        "controls on clean",
+    ):
         judge("clean", None, ids, labels, images)
     for inputs, path in zip(p.inputs[1:], job.input.adversarial, strict=True):
         records = store.read(path, [name for name in store.columns(path) if name != "image"])
@@ -52,7 +56,11 @@ def main(job):
             )
             if in_a
         )
-        for columns, labels, images in judging.batches(path, BATCH, keep, ["epsilon"]):
+        for columns, labels, images in progress.images(
+            judging.batches(path, BATCH, keep, ["epsilon"]),
+            progress.count(path, keep=keep),
+            f"controls on {inputs}",
+        ):
             here = [
                 row
                 for row, epsilon in enumerate(columns["epsilon"])

@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from bandlimit import datasets, evaluation, models
+from bandlimit import datasets, evaluation, models, progress
 from bandlimit.defenses.inference import evaluator
 from bandlimit.defenses.post_averaging import DrawName
 from bandlimit.defenses.sweep import Setting, sweep
@@ -21,8 +21,13 @@ def main(job):
     # Clean and attacked images see different draws, as in the document's experiments.
     name = DrawName(p.seed, f"post_averaging of {w['inputs']}", w["dataset"], w["model"])
     tables = [evaluation.COLUMNS.empty_table()]
-    for ids, epsilons, labels, images in evaluation.inputs(
-        job.input.images, BATCH, w["shard"], w["inputs"] == "clean"
+    clean = w["inputs"] == "clean"
+    for ids, epsilons, labels, images in progress.images(
+        evaluation.inputs(job.input.images, BATCH, w["shard"], clean),
+        progress.count(job.input.images, w["shard"])
+        if clean
+        else progress.count(job.input.images, success=True),
+        f"post-averaging on {w['inputs']}",
     ):
         for judgement in sweep(model, network, images, ids, labels, settings, name=name):
             tables.append(evaluation.defended(ids, epsilons, labels, judgement))

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import torch
 
-from bandlimit import evaluation, models
+from bandlimit import evaluation, models, progress
 from bandlimit.defenses.post_averaging import DrawName, post_averaging
 from bandlimit.defenses.sweep import Judgement, Setting, judge
 from job import run
@@ -18,8 +18,10 @@ def main(job):
     name = DrawName(p.seed, f"samplers on {w['inputs']}", w["dataset"], w["model"])
     setting = Setting(p.radius, p.directions)
     tables = []
-    for ids, epsilons, labels, images in evaluation.inputs(
-        job.input.images, BATCH, w["shard"], clean=False
+    for ids, epsilons, labels, images in progress.images(
+        evaluation.inputs(job.input.images, BATCH, w["shard"], clean=False),
+        progress.count(job.input.images, success=True),
+        f"samplers on {w['inputs']}",
     ):
         for sampler in p.samplers:
             defense = post_averaging(

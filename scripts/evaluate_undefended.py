@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from bandlimit import datasets, evaluation, models
+from bandlimit import datasets, evaluation, models, progress
 from bandlimit.errors import UserError
 from job import run
 
@@ -18,8 +18,10 @@ def main(job):
     datasets.check_shape(job.input.dataset, model.shape)
     ids, labels, outputs = [], [], []
     with torch.no_grad():
-        for names, truth, images in datasets.stream(
-            job.input.dataset, BATCH, job.wildcards["shard"]
+        for names, truth, images in progress.images(
+            datasets.stream(job.input.dataset, BATCH, job.wildcards["shard"]),
+            progress.count(job.input.dataset, job.wildcards["shard"]),
+            f"{job.wildcards['model']} on {job.wildcards['dataset']}",
         ):
             ids += names
             labels.append(truth)

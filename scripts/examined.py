@@ -1,5 +1,7 @@
 """What the scripts of the robustness study share: the defences that a job examines."""
 
+from pathlib import Path
+
 from bandlimit import models
 from bandlimit.defenses import catalogue
 from bandlimit.defenses.base import DrawName
@@ -9,9 +11,7 @@ def defenses(job, purpose):
     """Return the classifier of a job and its defences by name, their draws named by a purpose."""
     p, w = job.params, job.wildcards
     model = models.load(job.input.model, p.device)
-    names = dict.fromkeys(entry["model"] for entry in p.defenses.values() if "model" in entry)
-    paths = job.input.get("others", [])
-    others = {name: models.load(path, p.device) for name, path in zip(names, paths, strict=True)}
+    others = {Path(q).stem: models.load(q, p.device) for q in job.input.get("others", [])}
     # What kinds that have no radius and no directions are given in their place, and ignore.
     ignored = {"radius": 0.0, "directions": 0}
     made = {}

@@ -25,15 +25,19 @@ class Job:
         self.wildcards = dict(snakemake.wildcards.items())
         self.threads = snakemake.threads
         self.log = str(snakemake.log[0])
+        # A replay bears the certificate of what it makes again.
+        self._replayed = getattr(snakemake, "certificate", None)
         self._configuration = snakemake.config.get("given")
         self._code = sorted(map(str, snakemake.input.get("code", [])))
 
     def table_files(self):
         """Return the files of a table by the names that `tables.save` gives them."""
-        return {name: self.output[name] for name in ("parquet", "markdown", "latex", "csv")}
+        return {name: self.output[name] for name in ("parquet", "markdown", "html", "latex", "csv")}
 
     def certificate(self, device="cpu"):
         """Return the certificate for this job's outputs; `device` is a torch device or 'cpu'."""
+        if self._replayed is not None:
+            return self._replayed
         if str(device).startswith("cuda"):
             import torch
 

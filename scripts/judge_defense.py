@@ -5,7 +5,7 @@ import dataclasses
 import pyarrow as pa
 import torch
 
-from bandlimit import datasets, judging, masking, models, store
+from bandlimit import datasets, judging, masking, models, progress, store
 from examined import defenses
 from job import run
 
@@ -24,7 +24,11 @@ def main(job):
     judge = {"draws": draws, "stop": p.stop, "error": p.error}
     tables = [judging.JUDGED.empty_table()]
     pictures = []
-    for ids, labels, images in datasets.stream(job.input.dataset, BATCH, w["shard"], keep):
+    for ids, labels, images in progress.images(
+        datasets.stream(job.input.dataset, BATCH, w["shard"], keep),
+        progress.count(job.input.dataset, w["shard"], keep),
+        f"{w['examined']}, clean",
+    ):
         pictures.append((ids, labels, images))
         tables.append(
             judging.rows(
@@ -43,7 +47,11 @@ def main(job):
         )
     names = ("epsilon", "confidence", "restart", "status", "linf")
     for (against, attack), path in zip(p.sets, job.input.adversarial, strict=True):
-        for columns, labels, images in judging.batches(path, BATCH, names=names):
+        for columns, labels, images in progress.images(
+            judging.batches(path, BATCH, names=names),
+            progress.count(path),
+            f"{w['examined']} against {attack} on {against}",
+        ):
             tables.append(
                 judging.rows(
                     judging.JUDGED,

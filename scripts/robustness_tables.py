@@ -65,16 +65,20 @@ TABLES = {
             "attack": Column("Attack"),
             "control": Column("Control"),
             "images": Column("N"),
+            "draws": Column("Draws"),
+            "control_draws": Column("Draws of the control"),
             "only_reference": Column("Only the defence right"),
             "only_control": Column("Only the control right"),
             "difference": Column("Difference", 3),
             "p_value": Column("p", 4),
             "p_holm": Column("p (Holm)", 4),
             "different": Column("Different"),
+            "checks_failed": Column("Checks failed"),
         },
         "Post-averaging beside each control on equal images",
-        "Exact McNemar tests of the first draws, corrected after Holm over the controls of one "
-        "attack; different where that is below 0.05.",
+        "Exact McNemar tests of what most draws say of each image, a tie being wrong, corrected "
+        "after Holm over the controls of one attack; different where that is below 0.05. The mean "
+        "over draws stands in the table of controls.",
     ),
     "scaling": (
         NAMES
@@ -113,11 +117,17 @@ TABLES = {
             "deviation": Column("sd over draws", 3),
             "ceiling": Column("Ceiling", 3),
             "median_linf": Column("median l_inf · 255", 2, 255),
+            "epsilon": Column("ε · 255", 1, 255),
+            "adversarial_within": Column("#Adv within ε"),
+            "rate_within": Column("Rate within ε", 3),
+            "low_within": Column("95% low within ε", 3),
+            "high_within": Column("95% high within ε", 3),
             "checks_failed": Column("Checks failed"),
         },
         "Defence rate against the attack's confidence",
         "Carlini-Wagner on the undefended network, which asks for a logit margin; the share of its "
-        "successes that the defence labels rightly, with Wilson 95% intervals.",
+        "successes that the defence labels rightly, with Wilson 95% intervals. It knows no "
+        "epsilon: the last columns are of those successes alone that lie within the document's.",
     ),
     "loss_curves": (
         NAMES
@@ -129,6 +139,7 @@ TABLES = {
             "images": Column("N"),
             "mean": Column("Mean loss", 4),
             "median": Column("Median", 4),
+            "checks_failed": Column("Checks failed"),
         },
         "Loss of the adaptive attacks, step by step",
         "The loss that the attack raises, over images and restarts.",
@@ -182,15 +193,17 @@ def main(job):
     if p.judged:
         judged = read(job.input.judged, p.judged)
         frames["robust_accuracy"] = robustness.robust_accuracy(judged)
-        frames["confidence"] = robustness.confidence_rates(judged)
+        frames["confidence"] = robustness.confidence_rates(judged, p.epsilon)
         frames["sanity"] = sanity.sanity(
             frames["robust_accuracy"],
             sanity.with_statuses(read(job.input.symptoms, p.judged), judged),
             attacks=p.attacks,
             defenses=p.defenses,
+            experiments=p.experiments,
             judged=judged,
             losses=frames.get("loss_curves"),
             controls=frames.get("controls"),
+            epsilon=p.epsilon,
             large=p.largest,
         )
     for i, name in enumerate(p.tables):
@@ -201,7 +214,10 @@ def main(job):
         tables.save(
             frame,
             columns,
-            **{form: job.output[form][i] for form in ("parquet", "markdown", "latex", "csv")},
+            **{
+                form: job.output[form][i]
+                for form in ("parquet", "markdown", "html", "latex", "csv")
+            },
             title=title,
             note=note,
             certificate=job.certificate(),

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import torch
 
-from bandlimit import datasets, judging, models, store
+from bandlimit import datasets, judging, models, progress, store
 from examined import defenses
 from job import run
 
@@ -21,7 +21,11 @@ def main(job):
         clean.update(zip(ids, images, strict=True))
     tables = [judging.SCALED.empty_table()]
     for attack, path in zip(p.attacks, job.input.adversarial, strict=True):
-        for columns, labels, images in judging.batches(path, BATCH, frozenset(clean), ["success"]):
+        for columns, labels, images in progress.images(
+            judging.batches(path, BATCH, frozenset(clean), ["success"]),
+            progress.count(path, keep=frozenset(clean)),
+            f"stretching {attack}",
+        ):
             won = torch.tensor(columns["success"])
             if not won.any():
                 continue

@@ -147,6 +147,7 @@ def main(job):
             columns,
             parquet=job.output.parquet[i],
             markdown=job.output.markdown[i],
+            html=job.output.html[i],
             latex=job.output.latex[i],
             csv=job.output.csv[i],
             title=title,

@@ -18,6 +18,9 @@ import yaml
 
 HOME = Path(__file__).parents[1]
 CODE = (
+    "CITATION.cff",
+    "LICENSE",
+    "README.md",
     "Snakefile",
     "bandlimit",
     "config.yaml",

@@ -9,6 +9,7 @@ from pathlib import Path
 from bandlimit import lineage, settings
 from bandlimit.errors import UserError
 from bandlimit.settings import ATTACKS
+from bandlimit.status import LOOKING
 
 
 def closed_sets(study):
@@ -89,8 +90,11 @@ def release_stale_lock():
     """Remove the lock that a killed run left behind, so that the same command goes on.
 
     A run holds a file lock, which ends with its process however that ends; where it can be taken,
-    no other run is alive.
+    no other run is alive. A look at the run (`bandlimit status`) takes no lock: a run that begins
+    beside it would find it taken, and not be known to be alive.
     """
+    if os.environ.get(LOOKING):
+        return None
     os.makedirs(".snakemake/locks", exist_ok=True)
     alive = open(".snakemake/alive", "w")  # noqa: SIM115 (open as long as the process lives)
     try:
@@ -118,3 +122,18 @@ def claims_files(study, home):
     """Return the claims files of the studies that run."""
     names = ["bandlimiting"] + ["robustness"] * bool(study.robustness.examinations)
     return [own_file(home, f"workflow/claims/{name}.yaml") for name in names]
+
+
+def research_object(home):
+    """Return the files of the project that belong to the research object of a run."""
+    names = [
+        "Snakefile",
+        "config.yaml",
+        "LICENSE",
+        "CITATION.cff",
+        "README.md",
+        "requirements.lock",
+    ]
+    parts = sorted(Path(home, "workflow").rglob("*"))
+    names += [str(p.relative_to(home)) for p in parts if p.is_file() and p.suffix != ".pyc"]
+    return [own_file(home, name) for name in names]

@@ -98,6 +98,31 @@ def low_pass_without_cutoff(config):
     config["defenses"]["soft"] = {"kind": "low_pass"}
 
 
+def attack_on_no_listed_defence(config):
+    experiment(config)["robustness"]["defenses"].remove("post_averaging")
+
+
+def band_of_no_filter(config):
+    config["robustness"]["attacks"]["in_band"]["against"] = ["post_averaging"]
+
+
+def identity_of_no_transform(config):
+    config["robustness"]["attacks"]["averaged"]["gradient"] = "identity"
+
+
+def deterministic_suite_on_fresh_draws(config):
+    config["robustness"]["attacks"]["suite"]["against"] = ["post_averaging"]
+
+
+def reserved_name(config):
+    config["robustness"]["attacks"]["strongest"] = {"kind": "fgsm", "against": ["undefended"]}
+
+
+def more_images_of_an_attack(config):
+    config["robustness"]["attacks"]["black_box"]["images"] = 11
+    config["datasets"]["tiny"]["images"] = 10
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -117,6 +142,15 @@ def low_pass_without_cutoff(config):
         (unknown_other_model, ["defenses.other_model.model", "'modelb'", "mean 'model_b'?"]),
         (epsilon_8_on_defences, ["attacks.black_box.epsilons", "[0, 1]", "did you mean '8/255'?"]),
         (low_pass_without_cutoff, ["defenses.soft", "'low_pass'", "needs 'cutoff'"]),
+        (
+            attack_on_no_listed_defence,
+            ["experiments[0].robustness", "'averaged'", "'post_averaging'", "'low_pass'"],
+        ),
+        (band_of_no_filter, ["attacks.in_band.against", "'post_averaging'", "'low_pass'"]),
+        (identity_of_no_transform, ["attacks.averaged.against", "'post_averaging'", "'identity'"]),
+        (deterministic_suite_on_fresh_draws, ["attacks.suite.against", "'standard'", "'rand'"]),
+        (reserved_name, ["robustness.attacks", "'strongest'", "'clean'"]),
+        (more_images_of_an_attack, ["attacks.black_box.images", "1 to 10", "'tiny'", "got 11"]),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

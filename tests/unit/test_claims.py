@@ -166,6 +166,38 @@ def test_the_interval_decides_between_contradicted_and_open(run, rate, images, v
     assert (row["measured"], row["images"]) == (rate, images)
 
 
+@pytest.mark.parametrize(
+    ("rate", "images", "verdict"),
+    [
+        (0.85, 100, verdicts.REPRODUCED),
+        (0.50, 10000, verdicts.NOT_REPRODUCED),  # surely outside, and surely not at most 0.1
+        (0.11, 10000, verdicts.NOT_REPRODUCED),
+        (0.05, 100, verdicts.NOT_REPRODUCED),  # interval 0.022 to 0.112
+        (0.05, 1000, verdicts.CONTRADICTED),  # interval 0.038 to 0.065
+        (0.00, 100, verdicts.CONTRADICTED),
+    ],
+)
+def test_a_test_may_say_what_contradicts(run, rate, images, verdict):
+    run.test["contradicts"] = [None, 0.1]
+    run.record(rows_of(REAL, rate=[rate], images=images))
+    row = run.row()
+    assert row["verdict"] == verdict
+    said = "outside 0.8 to 0.9 (at most 0.1 contradicts)"
+    assert (said in row["reading"]) == (verdict != verdicts.REPRODUCED)
+
+
+@pytest.mark.parametrize(
+    ("value", "verdict"), [(0.05, verdicts.CONTRADICTED), (0.5, verdicts.NOT_REPRODUCED)]
+)
+def test_what_contradicts_an_exact_value(run, value, verdict):
+    del run.test["n"]
+    run.test.update({"exact": True, "contradicts": [0, 0.1]})
+    run.record(rows_of(REAL, rate=[value]))
+    row = run.row()
+    assert row["verdict"] == verdict
+    assert "(0 to 0.1 contradicts)" in row["reading"]
+
+
 def test_a_row_of_the_ledger_says_all_of_a_claim(run):
     run.claim["reported"] = 0.86
     run.record(
@@ -584,6 +616,18 @@ GONE = object()
             {"within": GONE, "order": {"by": "attack", "groups": [["a"], ["a"]]}},
             "has a value in its groups twice",
         ),
+        ({"contradicts": [0, 0.8]}, "must be a range apart from 'within', 0.8 to 0.9"),
+        ({"contradicts": [0.1, 0]}, "must be a range apart"),
+        ({"contradicts": [-2, -1]}, "can't contradict: no value of the kind 'rate'"),
+        ({"contradicts": [0, 0.1], "within": ["rate", 1]}, "needs 'within' with numbers"),
+        (
+            {
+                "contradicts": [0, 0.1],
+                "within": GONE,
+                "trend": {"over": "r", "direction": "increasing"},
+            },
+            "needs 'within' with numbers",
+        ),
         ({"witin": [0, 0.5]}, r"Unknown key 'witin' .*mean 'within'"),
         ({"range": "rates"}, r"no choice 'rates'; .*mean 'rate'"),
     ],
@@ -774,6 +818,29 @@ def test_what_the_document_reports_reproduces_its_claims(tmp_path):
     exact = reported.index.difference(["bandlimiting.C14", "bandlimiting.C18"])
     assert frame["measured"][exact].tolist() == pytest.approx(reported[exact].tolist(), abs=1e-4)
     assert (frame["decided_by"] != "").all()
+
+
+@pytest.mark.parametrize(
+    ("mean", "verdict"),
+    [
+        (0.8022, verdicts.REPRODUCED),
+        (0.5, verdicts.NOT_REPRODUCED),
+        (0.15, verdicts.NOT_REPRODUCED),
+        (0.05, verdicts.CONTRADICTED),
+        (0.0, verdicts.CONTRADICTED),
+    ],
+)
+def test_robustness_is_contradicted_by_an_attack_that_leaves_less_than_a_tenth(
+    tmp_path, mean, verdict
+):
+    tables, experiments = document_run(tmp_path)
+    path = tables["tables/robustness/robust_accuracy"]
+    frame = store.read(path).to_pandas()
+    frame.loc[(frame["attack"] == "eot_pgd") & (frame["epsilon"] == 8 / 255), "mean"] = mean
+    store.write(path, pa.Table.from_pandas(frame, preserve_index=False))
+    rows = verdicts.evaluate(OWN, tables, experiments, schema=SCHEMA).set_index("id")
+    row = rows.loc["bandlimiting.C18"]
+    assert (row["verdict"], row["measured"]) == (verdict, mean)
 
 
 def test_our_own_claims_find_their_rows(tmp_path):

@@ -34,12 +34,13 @@ CIFAR = {
 def results(tmp_path_factory):
     """Return a folder with one file of each kind, all with the same certificate."""
     folder = tmp_path_factory.mktemp("all kinds")
-    paths = {name: folder / f"table.{name}" for name in ("parquet", "md", "tex", "csv")}
+    paths = {name: folder / f"table.{name}" for name in ("parquet", "md", "html", "tex", "csv")}
     tables.save(
         FRAME,
         {"attack": tables.Column("Attack"), "rate": tables.Column("Rate", 1, 100)},
         parquet=paths["parquet"],
         markdown=paths["md"],
+        html=paths["html"],
         latex=paths["tex"],
         csv=paths["csv"],
         title="Title",
@@ -58,6 +59,7 @@ def results(tmp_path_factory):
 KINDS = (
     "table.parquet",
     "table.md",
+    "table.html",
     "table.tex",
     "table.csv",
     "figure.png",

@@ -7,10 +7,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
+import yaml
 
-from bandlimit import examinations
-from bandlimit.attacks.adaptive import KINDS, create_adaptive
-from bandlimit.defenses import kinds
+from bandlimit import cost, examinations, models, robustness, settings
+from bandlimit.attacks.adaptive import KINDS, Target, create_adaptive
+from bandlimit.defenses import catalogue, kinds
+from bandlimit.defenses.base import DrawName
 from bandlimit.errors import UserError
 from bandlimit.validation import read_schema
 
@@ -36,7 +39,7 @@ CONFIG = {
                 "robustness": {
                     "images": 5,
                     "defenses": ["average", "filter"],
-                    "attacks": ["on_average", "on_all", "long", "elsewhere"],
+                    "attacks": ["on_average", "on_all", "long"],
                     "controls": ["mirror", "another"],
                     "scaled": ["pgd_minimal"],
                 },
@@ -254,6 +257,46 @@ WRONG = {
         at(*ATTACKS, "long", "epsilons", value=["8/255"]),
         r"^robustness.attacks.long minimises the perturbation; it takes no 'epsilons'\.",
     ),
+    "too many images of an attack": (
+        at(*ATTACKS, "on_all", "images", value=21),
+        r"^robustness.attacks.on_all.images must be from 1 to 20, the images of 'images', got 21\.",
+    ),
+    "an attack on a defence that is not listed": (
+        at(*ENTRY, "attacks", value=["on_all", "elsewhere"]),
+        rf"{PLACE} lists the attack 'elsewhere', which would never run: it is against 'mirror', "
+        r"and bandlimiting.experiments\[1\].robustness.defenses lists 'average', 'filter'; list",
+    ),
+    "an attack where no defence is listed": (
+        at(*ENTRY, "defenses", value=[]),
+        rf"{PLACE} lists the attack 'on_average', .* against 'average', .*defenses lists none;",
+    ),
+    "the identity for no transform": (
+        at(*ATTACKS, "on_average", "gradient", value="identity"),
+        r"^robustness.attacks.on_average.against names 'average', of the kind 'post_averaging', "
+        r"but its gradient 'identity' is for defences that transform .* of the kinds 'low_pass'",
+    ),
+    "a band of no filter": (
+        at(*ATTACKS, "on_average", "band", value=True),
+        r"^robustness.attacks.on_average.against names 'average', of the kind 'post_averaging', "
+        r"but its 'band' is for defences that filter frequencies, of the kind 'low_pass'\.",
+    ),
+    "standard AutoAttack on a defence that draws": (
+        at(*ATTACKS, "elsewhere", value={"kind": "autoattack", "against": ["filter", "average"]}),
+        r"^robustness.attacks.elsewhere.against names 'average', whose output is another one in "
+        r"each call, but its version 'standard' is .*; 'rand' is the version for this one\.",
+    ),
+    "a reserved name of a defence": (
+        at("defenses", "any", value={"kind": "flip"}),
+        r"^defenses has the name 'any', which the tables use .* but 'clean', 'strongest', 'none', ",
+    ),
+    "a reserved name of an attack": (
+        at(*ATTACKS, "strongest", value={"kind": "fgsm", "against": ["bare"]}),
+        r"^robustness.attacks has the name 'strongest', which the tables use for something else;",
+    ),
+    "another kind under the name of the bare network": (
+        at("defenses", "undefended", value={"kind": "flip"}),
+        r"^defenses.undefended is of the kind 'flip'; this name is for the network without a def",
+    ),
     "a minimal attack on another network": (
         at(*ATTACKS, "long", "against", value=["bare", "another"]),
         r"^robustness.attacks.long.against names 'another', another model; an attack that minimis",
@@ -291,6 +334,156 @@ def test_a_mistake_is_told_in_one_sentence(change, message):
 def test_a_number_of_images_that_is_not_known_is_not_refused():
     assert load(at(*ENTRY, "images", value=21), size=None).examinations[0].images == 21
     assert load(at(*ENTRY, "images", value=20)).examinations[0].images == 20
+    own = at(*ATTACKS, "on_all", "images", value=21)
+    assert load(own, size=None).attacks["on_all"].images == 21
+    assert load(at(*ATTACKS, "on_all", "images", value=20)).attacks["on_all"].images == 20
+
+
+@pytest.mark.parametrize("name", examinations.RESERVED)
+def test_names_of_the_tables_are_reserved(name):
+    for path, entry in (
+        (("defenses", name), {"kind": "flip"}),
+        ((*ATTACKS, name), {"kind": "fgsm", "against": ["bare"]}),
+    ):
+        with pytest.raises(UserError, match=f"has the name '{name}'"):
+            load(at(*path, value=entry))
+
+
+def test_reserved_names_are_those_of_the_tables():
+    assert {robustness.CLEAN, robustness.STRONGEST, robustness.ANY} < set(examinations.RESERVED)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        at(*ATTACKS, "on_average", "samples", value=2),
+        at(*ATTACKS, "fits", value={"kind": "eot_pgd", "against": ["filter"], "band": True}),
+        at(
+            *ATTACKS,
+            "fits",
+            value={"kind": "eot_pgd", "against": ["filter", "mirror"], "gradient": "identity"},
+        ),
+        at(*ATTACKS, "fits", value={"kind": "autoattack", "against": ["filter", "bare"]}),
+        at(
+            *ATTACKS,
+            "fits",
+            value={"kind": "autoattack", "against": ["average"], "version": "rand"},
+        ),
+    ],
+)
+def test_an_attack_that_suits_its_defence_is_not_refused(change):
+    load(change)
+
+
+class Counting(torch.nn.Module):
+    """A linear network that counts the images it sees."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(64, 3)
+        self.rows = 0
+
+    def forward(self, u):
+        self.rows += len(u)
+        return self.linear(u.flatten(1))
+
+
+def made(kind, **parameters):
+    """Return a defence of a counting network."""
+    classifier = models.Classifier(
+        Counting(), mean=[0.5], std=[0.25], shape=(1, 8, 8), classes=3
+    ).requires_grad_(False)
+    return catalogue.create(
+        kind,
+        classifier,
+        name=DrawName(1, "test", "images", "net"),
+        radius=1.0,
+        directions=3,
+        other=classifier,
+        **parameters,
+    )
+
+
+def entry_of(kind, **parameters):
+    return examinations.DefenseEntry(name="d", kind=kind, parameters=parameters)
+
+
+NEEDED = {"low_pass": {"cutoff": 2}, "other_model": {"model": "net_b"}}
+
+
+@pytest.mark.parametrize("kind", kinds.PARAMETERS)
+def test_what_suits_a_kind_is_what_its_class_can_do(kind):
+    defense = made(kind, **NEEDED.get(kind, {}))
+    assert defense.random == entry_of(kind).random
+    try:
+        defense.gradient_through_identity()
+    except UserError:
+        assert kind not in examinations.TRANSFORMS
+    else:
+        assert kind in examinations.TRANSFORMS
+    unit = torch.rand((1, 1, 8, 8), generator=torch.Generator().manual_seed(0))
+    filtered = not torch.equal(defense.project(unit), unit)
+    assert filtered == (kind in examinations.FILTERS)
+
+
+def test_fixed_directions_are_not_random():
+    assert not entry_of("post_averaging", draws="fixed").random
+    assert entry_of("post_averaging", draws="fresh").random
+
+
+# What it costs ----------------------------------------------------------------------------------
+
+FIXED, FRESH = ("post_averaging", {"draws": "fixed"}), ("post_averaging", {})
+
+
+@pytest.mark.parametrize(
+    ("defense", "passes", "parameters", "expected"),
+    [
+        # All 6K+1 samples of fixed directions are differentiated, whatever `samples` says.
+        (FIXED, 19, {"samples": 2}, 19),
+        (FIXED, 19, {}, 19),
+        (FIXED, 19, {"samples": None}, 19),
+        (FRESH, 19, {"samples": 2}, 2),
+        (FRESH, 19, {"samples": None}, 19),
+        (FRESH, 19, {"samples": 30}, 30),
+        # A few samples of one-sided steps are as many outputs of the whole defence.
+        (("post_averaging", {"sign": "increase"}), 10, {"samples": 2}, 20),
+        (("noise", {"radius": 1}), 1, {"samples": 4}, 4),
+        (("low_pass", {"cutoff": 2}), 1, {"samples": 4}, 1),
+    ],
+)
+def test_the_passes_of_a_gradient_are_counted_as_they_are_made(
+    defense, passes, parameters, expected
+):
+    kind, own = defense
+    attack = examinations.AttackEntry("a", "eot_pgd", ("d",), (0.1, 0.2), None, parameters)
+    spent, sets = cost.adaptive_per_image(attack, entry_of(kind, **own), passes)
+    steps = create_adaptive("eot_pgd").steps
+    assert (spent, sets) == (cost.GRADIENT * steps * expected * 2, 2)
+
+    # The same, counted.
+    own = {key: value for key, value in own.items() if key != "radius"}
+    target = made(kind, **own) if kind != "noise" else made(kind)
+    images = torch.full((1, 1, 8, 8), 0.5)
+    goal = Target(target, ("i",), images, torch.tensor([0]), 1, ("a", "d", "images", "net"))
+    list(create_adaptive("eot_pgd", **parameters).spend(goal, 0.1))
+    assert target.classifier.network.rows == steps * expected
+
+
+def test_all_samples_of_fixed_directions_are_counted_in_the_plan():
+    """Also by AutoAttack, and judges that do not draw judge once."""
+    config = yaml.safe_load((HOME / "config.yaml").read_text(encoding="utf-8"))
+    study = settings.load(config, HOME)
+    rows = {(row.inputs, row.dataset): row for row in cost.costs(study)}
+    passes, images = 6 * 3 + 1, 16
+    one_step = rows["eot_one_step on post_averaging_fixed", "fashion_mnist"]
+    assert one_step.attack_forwards == images * cost.GRADIENT * passes
+    assert one_step.defense_forwards == images * passes
+    exact = rows["exact_pgd on post_averaging_fixed", "fashion_mnist"]
+    assert exact.attack_forwards == images * cost.GRADIENT * 10 * passes * 4
+    averaged = rows["eot_one_step on post_averaging", "fashion_mnist"]
+    assert averaged.attack_forwards == images * cost.GRADIENT * 2
+    assert averaged.defense_forwards == images * (6 * 15 + 1) * study.robustness.draws
 
 
 def test_numbers_are_numbers():

@@ -1,3 +1,5 @@
+import dataclasses
+import inspect
 import itertools
 
 import numpy as np
@@ -5,6 +7,8 @@ import pandas as pd
 import pytest
 
 from bandlimit import robustness, sanity
+from bandlimit.defenses.kinds import PARAMETERS
+from bandlimit.defenses.post_averaging import PostAveraging, Squad
 from bandlimit.statistics import wilson
 
 E1, E2, E8 = 1 / 255, 2 / 255, 8 / 255
@@ -143,7 +147,7 @@ def test_empty_tables_keep_their_columns_and_types():
     table = robustness.robust_accuracy(empty)
     assert list(table.columns) == list(robustness.ACCURACY) and table.empty
     assert table["draws"].dtype == "int64"
-    confidence = robustness.confidence_rates(empty)
+    confidence = robustness.confidence_rates(empty, E8)
     assert list(confidence.columns) == list(robustness.CONFIDENCE) and confidence.empty
 
 
@@ -200,7 +204,7 @@ def confidence_frame():
 
 
 def test_confidence_counts_what_fools_the_attacked_network():
-    table = robustness.confidence_rates(confidence_frame())
+    table = robustness.confidence_rates(confidence_frame(), E8)
     row = only(table, defense="g", confidence=0.0)
     assert (row["images"], row["adversarial"], row["draws"]) == (4, 2, 2)
     assert row["defense_rate"] == 0.75
@@ -212,12 +216,19 @@ def test_confidence_counts_what_fools_the_attacked_network():
     assert (row["adversarial"], row["defense_rate"]) == (3, 0)
 
 
-def test_images_beyond_the_bound_do_not_count():
-    table = robustness.confidence_rates(confidence_frame(), epsilon=E8)
-    assert only(table, defense="g", confidence=0.0)["adversarial"] == 2
+def test_what_lies_within_the_bound_is_counted_beside_all():
+    frame = confidence_frame()
+    # Of the two that count at confidence 0, the one that the defence always rights lies beyond.
+    frame.loc[(frame["confidence"] == 0) & (frame["image_id"] == "i0"), "linf"] = 2 * E8
+    table = robustness.confidence_rates(frame, E8)
+    row = only(table, defense="g", confidence=0.0)
+    assert (row["adversarial"], row["defense_rate"]) == (2, 0.75)
+    assert (row["adversarial_within"], row["rate_within"]) == (1, 0.5)
+    assert (row["low_within"], row["high_within"]) == pytest.approx(wilson(0.5, 1))
+    assert row["epsilon"] == E8
     row = only(table, defense="g", confidence=9.0)
-    assert row["adversarial"] == 0
-    assert row[["defense_rate", "low", "high", "ceiling", "median_linf"]].isna().all()
+    assert (row["adversarial"], row["adversarial_within"]) == (3, 0)
+    assert row[["rate_within", "low_within", "high_within"]].isna().all()
 
 
 @pytest.mark.parametrize("attack", ["clean", "cw"])
@@ -225,7 +236,7 @@ def test_confidence_needs_what_the_attacked_network_says(attack):
     frame = confidence_frame()
     frame = frame[(frame["defense"] != "f") | (frame["attack"] != attack)]
     with pytest.raises(ValueError, match="'f' itself"):
-        robustness.confidence_rates(frame)
+        robustness.confidence_rates(frame, E8)
 
 
 def test_scaling_by_hand():
@@ -292,23 +303,28 @@ def test_controls_by_hand():
     assert tuple(table.loc["flip", ["clean_low", "clean_high"]]) == pytest.approx(wilson(2, 4))
 
 
-def test_controls_are_compared_on_equal_images_by_first_draws():
-    ours = [1] * 12
+def test_controls_are_compared_on_equal_images_by_most_draws():
     frame = pd.concat(
         [
-            controls("a", "post_averaging", [[right, 0] for right in ours]),
-            controls("a", "same", ours),
+            # Wrong at the first draw.
+            controls("a", "post_averaging", [[0, 1, 1]] * 12),
+            # Right at the first draw alone, or at half of them, is wrong.
+            controls("a", "lucky", [[1, 0, 0, 0]] * 6 + [[1, 1, 0, 0]] * 6),
+            controls("a", "same", [1] * 12),
             controls("a", "worse", [0] * 8 + [1] * 4),
             controls("a", "little_worse", [0] * 6 + [1] * 6),
         ]
     )
     table = robustness.comparisons(frame).set_index("control")
     assert table.loc["worse", ["only_reference", "only_control"]].tolist() == [8, 0]
-    assert table["difference"].tolist() == pytest.approx([0.5, 0, 8 / 12])
-    # Exact: 2 / 2^6, 1, 2 / 2^8; Holm multiplies the least by 3, the next by 2.
-    assert table["p_value"].tolist() == pytest.approx([2 / 64, 1, 2 / 256])
-    assert table["p_holm"].tolist() == pytest.approx([4 / 64, 1, 6 / 256])
-    assert table["different"].tolist() == [False, False, True]
+    assert table.loc["lucky", ["only_reference", "only_control"]].tolist() == [12, 0]
+    assert table["draws"].tolist() == [3] * 4
+    assert table["control_draws"].tolist() == [1, 4, 1, 1]
+    assert table["difference"].tolist() == pytest.approx([0.5, 1, 0, 8 / 12])
+    # Exact: 2 / 2^6, 2 / 2^12, 1, 2 / 2^8; Holm multiplies the least by 4, the next by 3.
+    assert table["p_value"].tolist() == pytest.approx([2 / 64, 2 / 4096, 1, 2 / 256])
+    assert table["p_holm"].tolist() == pytest.approx([4 / 64, 8 / 4096, 1, 6 / 256])
+    assert table["different"].tolist() == [False, True, False, True]
 
 
 def test_holm_goes_over_the_bounds_of_one_attack_and_not_over_attacks():
@@ -342,9 +358,10 @@ ATTACKS = {
 DEFENSES = {
     "undefended": {"kind": "undefended"},
     "g": {"kind": "post_averaging"},
-    "g_fixed": {"kind": "post_averaging", "draws": "fixed"},
+    "g_fixed": {"kind": "post_averaging", "draws": "fixed", "directions": 15},
     "low_pass": {"kind": "low_pass"},
 }
+EXPERIMENTS = [{**PLACE, "radius": 6.0, "directions": 15}]
 # Accuracies at 1/255 and 8/255 of an evaluation without fault.
 SOUND = {
     ("g", "none", "clean"): None,
@@ -419,6 +436,7 @@ def check(cells=None, flags=None, last=5.0, restored=0, draws=10, images=100):
         symptoms(**(flags or {})),
         attacks=ATTACKS,
         defenses=DEFENSES,
+        experiments=EXPERIMENTS,
         losses=rising(last),
         controls=robustness.control_rates(inputs(restored)),
     )
@@ -483,6 +501,128 @@ def test_fixed_randomness_and_the_bare_network_can_fail():
     assert failed(check(restored=1)) == {("undefended", "adversarial_inputs")}
 
 
+E4, E64 = 4 / 255, 64 / 255
+
+
+def swept(cells):
+    """Return accuracies of attacks at the epsilons of `cells`, (defense, against, attack) each."""
+    rows = [
+        {
+            **PLACE,
+            **dict(zip(("defense", "against", "attack"), names, strict=True)),
+            "epsilon": epsilon,
+            "images": 100,
+            "draws": 10,
+            "majority": share,
+            "mean": share,
+        }
+        for names, shares in cells.items()
+        for epsilon, share in shares.items()
+    ]
+    frame = pd.DataFrame(rows)
+    least = frame.groupby([*PLACE, "defense", "epsilon"], as_index=False).agg(
+        {"majority": "min", "mean": "min", "images": "first", "draws": "first"}
+    )
+    return pd.concat([frame, least.assign(attack="strongest", against="any")], ignore_index=True)
+
+
+def of_sweep(cells, name, defense, **options):
+    table = sanity.sanity(
+        swept(cells),
+        symptoms(),
+        attacks=ATTACKS,
+        **{"defenses": DEFENSES, "experiments": EXPERIMENTS, "large": E64} | options,
+    )
+    return only(table, defense=defense, check=name)
+
+
+def test_the_bare_network_is_asked_at_the_documents_epsilon_not_at_the_largest():
+    own = ("undefended", "undefended")
+    falls = {E4: 0.5, E8: 0.0, E64: 0.0}
+    row = of_sweep({(*own, "pgd"): falls}, "undefended_falls", "undefended")
+    assert row["passed"] and row["note"] == "pgd on undefended at 8/255"
+    # A code that brings it to 0 at 64/255 alone is too weak.
+    weak = {E4: 0.6, E8: 0.3, E64: 0.0}
+    row = of_sweep({(*own, "pgd"): weak}, "undefended_falls", "undefended")
+    assert not row["passed"]
+    assert (row["value"], row["note"]) == (0.3, "pgd on undefended at 8/255")
+    # Each attack, at the least bound of its own from there on.
+    cells = {(*own, "pgd"): falls, (*own, "eot"): {E64: 0.1}}
+    row = of_sweep(cells, "undefended_falls", "undefended")
+    assert not row["passed"] and row["note"] == "eot on undefended at 64/255"
+    row = of_sweep({(*own, "pgd"): {E4: 0.0}}, "undefended_falls", "undefended")
+    assert row["passed"] is pd.NA and "at 8/255 or more" in row["note"]
+
+
+def test_accuracy_must_fall_to_a_gradient_attack_on_the_defence_itself():
+    """What transfer or noise bring to 0 says nothing of the attack that is checked."""
+    cells = {
+        ("g", "g", "eot"): {E4: 0.4, E8: 0.3, E64: 0.2},
+        ("g", "g", "noise"): {E64: 0.0},
+        ("g", "undefended", "pgd"): {E64: 0.0},
+    }
+    row = of_sweep(cells, "falls_to_zero", "g")
+    assert not row["passed"]
+    assert (row["value"], row["note"]) == (0.2, "eot on g at 64/255")
+    cells["g", "g", "eot_long"] = {E4: 0.4, E8: 0.0, E64: 0.0}
+    row = of_sweep(cells, "falls_to_zero", "g")
+    assert row["passed"] and row["note"] == "eot_long on g at 64/255; 0 from 8/255 on"
+    # A defence may withstand the document's epsilon.
+    row = of_sweep({("g", "g", "eot"): {E8: 0.5, E64: 0.0}}, "falls_to_zero", "g")
+    assert row["passed"] and row["note"] == "eot on g at 64/255; 0 from 64/255 on"
+
+
+def test_fixed_randomness_is_asked_at_the_documents_epsilon():
+    cells = {
+        ("g", "g", "eot"): {E8: 0.0, E64: 0.0},
+        ("g_fixed", "g_fixed", "pgd"): {E4: 0.6, E8: 0.4, E64: 0.0},
+        ("g_fixed", "g_fixed", "eot"): {E64: 0.0},
+        ("g_fixed", "undefended", "pgd"): {E8: 0.0},
+    }
+    row = of_sweep(cells, "fixed_randomness", "g")
+    assert not row["passed"]
+    assert (row["value"], row["note"]) == (0.4, "pgd on g_fixed at 8/255")
+    cells["g_fixed", "g_fixed", "pgd"] = {E8: 0.01, E64: 0.0}
+    assert of_sweep(cells, "fixed_randomness", "g")["passed"]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"directions": 3}, "not comparable, since g_fixed has directions 3 for 15"),
+        ({"radius": 2}, "not comparable, since g_fixed has radius 2 for 6.0"),
+        ({"radius": 2, "directions": 3}, "has radius 2 for 6.0, directions 3 for 15"),
+        ({"vote": "logits"}, "has vote logits for softmax"),
+        ({"radius": 6, "vote": "softmax", "directions": 15}, None),
+    ],
+)
+def test_randomness_is_fixed_in_the_same_defence_alone(change, reason):
+    cells = {
+        ("g", "g", "eot"): {E8: 0.0, E64: 0.0},
+        ("g_fixed", "g_fixed", "pgd"): {E8: 0.0, E64: 0.0},
+        # Stronger than the attack on the defence: a transfer, unless it is the same defence.
+        ("g", "g_fixed", "pgd"): {E8: 0.0},
+    }
+    defenses = DEFENSES | {"g_fixed": {"kind": "post_averaging", "draws": "fixed", **change}}
+    row = of_sweep(cells, "fixed_randomness", "g", defenses=defenses)
+    own = of_sweep(cells, "attacked_by_gradient", "g", defenses=defenses)
+    if reason is None:
+        assert row["passed"] and own["value"] == 2
+    else:
+        assert row["passed"] is pd.NA
+        assert row["note"].startswith("not run: ") and reason in row["note"]
+        assert own["value"] == 1
+
+
+def test_the_defaults_of_post_averaging_are_the_librarys():
+    known = inspect.signature(PostAveraging.__init__).parameters
+    known = {name: each.default for name, each in known.items()}
+    known |= {field.name: field.default for field in dataclasses.fields(Squad)}
+    said = {name: value for name, value in sanity.SWITCHES.items() if value is not None}
+    assert {name: known[name] for name in said} == said
+    assert set(sanity.SWITCHES) | {"draws"} == PARAMETERS["post_averaging"]
+
+
 def test_a_defence_that_only_others_were_attacked_for_is_named():
     table = check(cells={("low_pass", "undefended", "pgd"): (0.9, 0.5)})
     assert failed(table) == {("low_pass", "attacked_by_gradient")}
@@ -529,7 +669,7 @@ def test_a_budget_is_larger_if_no_part_is_smaller_whatever_the_restarts():
         "own": {"kind": "eot_pgd", "steps": 40, "samples": None, "restarts": 1},
     }
     examiner = sanity._Examiner(
-        pd.DataFrame(), {}, attacks, DEFENSES, large=E8, zero=0.02, slack=0.01
+        pd.DataFrame(), {}, attacks, DEFENSES, {}, epsilon=E8, large=E8, zero=0.02, slack=0.01
     )
     larger = {(a, b) for a, b in itertools.permutations(attacks, 2) if examiner._spends_more(a, b)}
     assert larger == {("two", "one")}
@@ -636,6 +776,41 @@ def test_what_a_failed_check_puts_in_doubt_is_marked():
     assert list(marked(rates, check(restored=1), ["control"]).values()) == ["adversarial_inputs"]
     elsewhere = rates.assign(model="another")
     assert marked(elsewhere, check(restored=1), ["control"]) == {}
+
+
+def test_comparisons_are_marked_by_the_checks_of_both_sides():
+    parts = [controls("a", name, [1, 1]) for name in ("post_averaging", "g", "flip")]
+    parts += [controls("clean", name, [1, 1]) for name in ("post_averaging", "g")]
+    table = robustness.comparisons(pd.concat(parts))
+
+    def marked(defense, name):
+        failed = {**PLACE, "defense": defense, "check": name, "passed": False}
+        rows = sanity.mark(table, pd.DataFrame([failed]).astype({"passed": "boolean"}))
+        rows = rows[rows["checks_failed"].notna()]
+        assert set(rows["checks_failed"]) <= {name}
+        return set(zip(rows["attack"], rows["control"], strict=True))
+
+    everything = {("a", "g"), ("a", "flip"), ("clean", "g")}
+    assert marked("g", "random_output") == {("a", "g"), ("clean", "g")}
+    assert marked("post_averaging", "random_output") == everything
+    assert marked("undefended", "adversarial_inputs") == {("a", "g"), ("a", "flip")}
+    # Sets attacked once know nothing of a gradient through the defence.
+    assert marked("g", "zero_gradients") == set()
+
+
+def test_losses_are_marked_by_the_checks_of_the_attacked_defence():
+    table = pd.concat([rising(against="g"), rising(against="g_fixed")])
+
+    def marked(checks):
+        rows = sanity.mark(table, checks)
+        return rows[rows["checks_failed"].notna()].groupby("against")["checks_failed"].first()
+
+    assert marked(check()).empty
+    assert marked(check(last=0.5)).to_dict() == {"g": "loss_rises"}
+    assert marked(check(flags={"zero_gradients": 1})).to_dict() == {"g": "zero_gradients"}
+    # A code that does not bring the bare network to 0 attacks all.
+    found = marked(check(cells={("undefended", "undefended", "pgd"): (0.3, 0.2)}))
+    assert found.to_dict() == dict.fromkeys(("g", "g_fixed"), "undefended_falls")
 
 
 def test_a_strongest_that_no_gradient_backs_is_marked():

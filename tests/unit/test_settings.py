@@ -284,6 +284,22 @@ WRONG = {
         {"datasets.fashion_mnist.images": 100, f"{E0}.robustness.images": 101},
         r"robustness.images must be from 1 to 100, the images of 'fashion_mnist', got 101",
     ),
+    "images of an attack on defences": (
+        {"datasets.fashion_mnist.images": 16, "robustness.attacks.square.images": 17},
+        r"attacks.square.images must be from 1 to 16, the images of 'fashion_mnist', got 17",
+    ),
+    "an attack on no listed defence": (
+        {f"{E0}.robustness.defenses": ["post_averaging_fixed", "low_pass"]},
+        r"robustness lists the attack 'eot_pgd', .*against 'post_averaging', and .*; list",
+    ),
+    "a name of the tables": (
+        {"defenses.clean": {"kind": "flip"}},
+        r"defenses has the name 'clean', which the tables use for something else",
+    ),
+    "standard AutoAttack on fresh draws": (
+        {"defenses.post_averaging_fixed.draws": "fresh"},
+        r"autoattack.against names 'post_averaging_fixed', .*version 'standard'",
+    ),
     # What is missing, or does not go together.
     "a fixed attack without epsilons": ({"attacks.pgd": None}, r"pgd.*epsilons"),
     "no attacks": ({f"{E0}.attacks": {}, f"{E0}.crossings": []}, r"attacks"),
@@ -482,6 +498,10 @@ def test_own_data_needs_no_registry():
             f"{E0}.dataset": "own",
             f"{E0}.model": "own",
             f"{E0}.robustness.images": 4,
+            **{
+                f"robustness.attacks.{name}.images": 4
+                for name in ("square", "autoattack", "autoattack_rand")
+            },
         }
     )
     dataset, model = study.datasets["own"], study.models["own"]

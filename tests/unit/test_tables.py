@@ -42,6 +42,7 @@ def saved(folder):
         for name, suffix in {
             "parquet": "parquet",
             "markdown": "md",
+            "html": "html",
             "latex": "tex",
             "csv": "csv",
         }.items()
@@ -127,6 +128,7 @@ def test_a_table_without_rows_is_a_table(tmp_path):
         COLUMNS,
         parquet=tmp_path / "a.parquet",
         markdown=tmp_path / "a.md",
+        html=tmp_path / "a.html",
         latex=tmp_path / "a.tex",
         csv=tmp_path / "a.csv",
         title="Empty",

@@ -11,6 +11,7 @@ rule defense_rates:
     output:
         parquet="results/tables/bandlimiting/defense_rates.parquet",
         markdown="results/tables/bandlimiting/defense_rates.md",
+        html="results/tables/bandlimiting/defense_rates.html",
         latex="results/tables/bandlimiting/defense_rates.tex",
         csv="results/tables/bandlimiting/defense_rates.csv",
     log:
@@ -34,9 +35,10 @@ rule table_1:
         code=code("table_1"),
     output:
         parquet="results/tables/bandlimiting/table_1.parquet",
-        markdown=report(
-            "results/tables/bandlimiting/table_1.md",
-            category="Bandlimiting",
+        markdown="results/tables/bandlimiting/table_1.md",
+        html=report(
+            "results/tables/bandlimiting/table_1.html",
+            category="2. Bandlimiting",
             labels={"artifact": "Table 1", "shows": "defence rate by attack"},
             caption="../report/table_1.rst",
         ),
@@ -63,9 +65,10 @@ rule table_2:
         code=code("table_2"),
     output:
         parquet="results/tables/bandlimiting/table_2.parquet",
-        markdown=report(
-            "results/tables/bandlimiting/table_2.md",
-            category="Bandlimiting",
+        markdown="results/tables/bandlimiting/table_2.md",
+        html=report(
+            "results/tables/bandlimiting/table_2.html",
+            category="2. Bandlimiting",
             labels={"artifact": "Table 2", "shows": "defence rate by directions K"},
             caption="../report/table_2.rst",
         ),
@@ -93,9 +96,10 @@ rule table_2_time:
         code=code("table_2_time"),
     output:
         parquet="results/tables/bandlimiting/table_2_time.parquet",
-        markdown=report(
-            "results/tables/bandlimiting/table_2_time.md",
-            category="Bandlimiting",
+        markdown="results/tables/bandlimiting/table_2_time.md",
+        html=report(
+            "results/tables/bandlimiting/table_2_time.html",
+            category="2. Bandlimiting",
             labels={
                 "artifact": "Table 2, time",
                 "shows": "inference time by directions K",
@@ -127,9 +131,10 @@ rule table_samplers:
         code=code("table_samplers"),
     output:
         parquet="results/tables/bandlimiting/table_samplers.parquet",
-        markdown=report(
-            "results/tables/bandlimiting/table_samplers.md",
-            category="Bandlimiting",
+        markdown="results/tables/bandlimiting/table_samplers.md",
+        html=report(
+            "results/tables/bandlimiting/table_samplers.html",
+            category="2. Bandlimiting",
             labels={
                 "artifact": "Samplers",
                 "shows": "random and boundary-directed directions",
@@ -183,9 +188,10 @@ rule table_crossings:
         code=code("table_crossings"),
     output:
         parquet="results/tables/bandlimiting/table_crossings.parquet",
-        markdown=report(
-            "results/tables/bandlimiting/table_crossings.md",
-            category="Bandlimiting",
+        markdown="results/tables/bandlimiting/table_crossings.md",
+        html=report(
+            "results/tables/bandlimiting/table_crossings.html",
+            category="2. Bandlimiting",
             labels={"artifact": "Section 2.2", "shows": "hyperplanes crossed"},
             caption="../report/table_crossings.rst",
         ),
@@ -214,11 +220,18 @@ rule theory:
         parquet=expand(
             "results/tables/bandlimiting/{table}.parquet", table=jobs.THEORY_TABLES
         ),
-        markdown=report(
-            expand("results/tables/bandlimiting/{table}.md", table=jobs.THEORY_TABLES),
-            category="Bandlimiting, theory",
-            caption="../report/theory.rst",
+        markdown=expand(
+            "results/tables/bandlimiting/{table}.md", table=jobs.THEORY_TABLES
         ),
+        html=[
+            report(
+                f"results/tables/bandlimiting/{table}.html",
+                category="3. Bandlimiting, theory",
+                labels=jobs.TABLE_LABELS[table],
+                caption=f"../report/{table}.rst",
+            )
+            for table in jobs.THEORY_TABLES
+        ],
         latex=expand(
             "results/tables/bandlimiting/{table}.tex", table=jobs.THEORY_TABLES
         ),
@@ -267,7 +280,7 @@ rule figure_1:
     output:
         png=report(
             "results/figures/bandlimiting/figure_1.png",
-            category="Bandlimiting",
+            category="2. Bandlimiting",
             labels={"artifact": "Figure 1", "shows": "linear regions of a network"},
             caption="../report/figure_1.rst",
         ),
@@ -294,7 +307,7 @@ rule figure_2:
     output:
         png=report(
             "results/figures/bandlimiting/figure_2.png",
-            category="Bandlimiting",
+            category="2. Bandlimiting",
             labels={"artifact": "Figure 2", "shows": "defence rate against radius"},
             caption="../report/figure_2.rst",
         ),
@@ -321,7 +334,7 @@ rule figure_3:
     output:
         png=report(
             "results/figures/bandlimiting/figure_3.png",
-            category="Bandlimiting",
+            category="2. Bandlimiting",
             labels={"artifact": "Figure 3", "shows": "defence rate against epsilon"},
             caption="../report/figure_3.rst",
         ),
@@ -348,7 +361,7 @@ rule figure_response:
     output:
         png=report(
             "results/figures/bandlimiting/figure_response.png",
-            category="Bandlimiting, theory",
+            category="3. Bandlimiting, theory",
             labels={
                 "artifact": "Eq. 6",
                 "shows": "response of the ball and of the sampler",
@@ -376,7 +389,7 @@ rule figure_crossings:
     output:
         png=report(
             "results/figures/bandlimiting/figure_crossings.png",
-            category="Bandlimiting",
+            category="2. Bandlimiting",
             labels={
                 "artifact": "Section 2.2",
                 "shows": "hyperplanes crossed, layer by layer",
@@ -402,7 +415,7 @@ rule bandlimiting:
         expand(
             "results/tables/bandlimiting/{table}.{form}",
             table=jobs.tables(study),
-            form=["parquet", "md", "tex", "csv"],
+            form=["parquet", "md", "html", "tex", "csv"],
         ),
         expand(
             "results/figures/bandlimiting/{figure}.{form}",

@@ -12,7 +12,7 @@ rule evaluate_claims:
         markdown="results/claims/claims.md",
         html=report(
             "results/claims/claims.html",
-            category="Claims",
+            category="1. Ledger of claims",
             labels={"artifact": "Ledger", "shows": "the verdict on each claim"},
             caption="../report/evaluate_claims.rst",
         ),

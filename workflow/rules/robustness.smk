@@ -125,14 +125,19 @@ rule robustness_tables:
             "results/tables/robustness/{table}.parquet",
             table=jobs.robustness_table_names(study),
         ),
-        markdown=report(
-            expand(
-                "results/tables/robustness/{table}.md",
-                table=jobs.robustness_table_names(study),
-            ),
-            category="Robustness",
-            caption="../report/robustness_tables.rst",
+        markdown=expand(
+            "results/tables/robustness/{table}.md",
+            table=jobs.robustness_table_names(study),
         ),
+        html=[
+            report(
+                f"results/tables/robustness/{table}.html",
+                category="4. Robustness",
+                labels=jobs.TABLE_LABELS[table],
+                caption=f"../report/{table}.rst",
+            )
+            for table in jobs.robustness_table_names(study)
+        ],
         latex=expand(
             "results/tables/robustness/{table}.tex",
             table=jobs.robustness_table_names(study),
@@ -162,7 +167,7 @@ rule figure_robust_accuracy:
     output:
         png=report(
             "results/figures/robustness/figure_robust_accuracy.png",
-            category="Robustness",
+            category="4. Robustness",
             labels={"artifact": "Figure", "shows": "robust accuracy against epsilon"},
             caption="../report/figure_robust_accuracy.rst",
         ),
@@ -189,7 +194,7 @@ rule figure_scaling:
     output:
         png=report(
             "results/figures/robustness/figure_scaling.png",
-            category="Robustness",
+            category="4. Robustness",
             labels={"artifact": "Figure", "shows": "stretched perturbations"},
             caption="../report/figure_scaling.rst",
         ),
@@ -214,7 +219,7 @@ rule figure_controls:
     output:
         png=report(
             "results/figures/robustness/figure_controls.png",
-            category="Robustness",
+            category="4. Robustness",
             labels={"artifact": "Figure", "shows": "post-averaging beside controls"},
             caption="../report/figure_controls.rst",
         ),
@@ -241,7 +246,7 @@ rule figure_confidence:
     output:
         png=report(
             "results/figures/robustness/figure_confidence.png",
-            category="Robustness",
+            category="4. Robustness",
             labels={"artifact": "Figure", "shows": "defence rate against confidence"},
             caption="../report/figure_confidence.rst",
         ),
@@ -266,7 +271,7 @@ rule figure_losses:
     output:
         png=report(
             "results/figures/robustness/figure_losses.png",
-            category="Robustness",
+            category="4. Robustness",
             labels={"artifact": "Figure", "shows": "loss of the adaptive attacks"},
             caption="../report/figure_losses.rst",
         ),
@@ -289,7 +294,7 @@ rule robustness:
         expand(
             "results/tables/robustness/{table}.{form}",
             table=jobs.robustness_table_names(study),
-            form=["parquet", "md", "tex", "csv"],
+            form=["parquet", "md", "html", "tex", "csv"],
         ),
         expand(
             "results/figures/robustness/{figure}.{form}",

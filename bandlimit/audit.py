@@ -1,0 +1,488 @@
+"""Is a file what its certificate says, and so on back to images, weights, code and settings?
+
+An audit starts at a file of the results, or at a copy of one that came by mail, and walks from
+certificate to certificate to the leaves. Each step is an edge with a verdict. It reads files and
+nothing else: no workflow system, no repository, no card, nothing written.
+
+| verdict | meaning |
+|---|---|
+| OK | the file is the one that the certificate names |
+| STALE | it is sound, but not the one that was used: it was changed or made again since |
+| MISSING | it is not there |
+| TAMPERED | it contradicts its own certificate, or has none and is not the file that was used |
+| NOT COMPARED | nothing could be made again to compare with, such as measured times |
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from bandlimit import contents, jobs, origin, replay, settings, store
+from bandlimit.errors import UserError, suggest
+
+LEVELS = ("meta", "hash", "redraw", "sample")
+"""How deep an audit looks; each does what the one before does.
+
+`meta` reads certificates and sizes only; `hash` hashes every file on the way, and what it holds;
+`redraw` makes the audited file again from its inputs; `sample` attacks and judges a few images.
+"""
+
+VERDICTS = ("TAMPERED", "STALE", "MISSING", "NOT COMPARED", "OK")
+"""The worst first."""
+
+PROJECT = ("bandlimit", "scripts", "workflow")
+"""Folders of the project whose files change by honest work: another content there is STALE."""
+
+
+@dataclass(frozen=True)
+class Edge:
+    """One step from a file to something it rests on.
+
+    Attributes:
+        kind: 'content' (the file against its own certificate), 'copy' (a lone file against the
+            results), 'input', 'code', 'lock', 'settings', 'redraw' or 'sample'.
+        name: what the step leads to.
+        verdict: one of `VERDICTS`.
+        detail: why, where there is more to say.
+    """
+
+    kind: str
+    name: str
+    verdict: str
+    detail: str = ""
+
+
+@dataclass
+class Node:
+    """A file on the way.
+
+    Attributes:
+        name: as certificates name it.
+        path: where it lies, or would.
+        rule: what made it; None of leaves.
+        edges: what it rests on.
+    """
+
+    name: str
+    path: str
+    rule: str | None
+    edges: list[Edge] = field(default_factory=list)
+
+
+@dataclass
+class Audit:
+    """What an audit of one file found; `nodes` holds the file itself first, by name."""
+
+    file: str
+    level: str
+    nodes: dict[str, Node]
+
+    def findings(self) -> Iterator[tuple[Node, Edge]]:
+        """Yield what is not OK."""
+        for node in self.nodes.values():
+            yield from ((node, edge) for edge in node.edges if edge.verdict != "OK")
+
+    def counts(self) -> dict[str, int]:
+        """Return how many edges have each verdict, those that occur."""
+        count = Counter(edge.verdict for node in self.nodes.values() for edge in node.edges)
+        return {verdict: count[verdict] for verdict in reversed(VERDICTS) if count[verdict]}
+
+    @property
+    def verdict(self) -> str:
+        """The worst verdict of all edges, those that could not be compared left out."""
+        found = {edge.verdict for node in self.nodes.values() for edge in node.edges}
+        return next((v for v in VERDICTS if v in found and v != "NOT COMPARED"), "OK")
+
+    @property
+    def status(self) -> int:
+        """Exit status: 0 all OK, 1 something differs, 2 nothing differs but files are missing."""
+        return {"OK": 0, "MISSING": 2}.get(self.verdict, 1)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the audit for JSON."""
+        return {
+            "file": self.file,
+            "level": self.level,
+            "verdict": self.verdict,
+            "status": self.status,
+            "counts": self.counts(),
+            "nodes": [asdict(node) for node in self.nodes.values()],
+        }
+
+
+_REDRAWN = (*replay.REDRAWN, *replay.SOURCES, *replay.MEASURED)
+
+
+class Auditor:
+    """Audits files of one results tree; what it learns of a file serves all audits.
+
+    Args:
+        results: folder of the results; by default found from the file, else `results` here.
+        home: folder of the project, with code, lock and configuration; by default the folder that
+            holds the results, or this one.
+        level: one of `LEVELS`.
+        configfiles: configuration files to hold params against, instead of those that certificates
+            name.
+        images: how many images of each set `sample` attacks and judges again.
+        seed: which ones.
+        tolerance: how far a number may be off at level `sample`; None takes that of `replay`.
+
+    Raises:
+        UserError: the level is none, or a folder does not exist.
+    """
+
+    def __init__(
+        self,
+        results: str | os.PathLike[str] | None = None,
+        home: str | os.PathLike[str] | None = None,
+        *,
+        level: str = "hash",
+        configfiles: Sequence[str] | None = None,
+        images: int = 2,
+        seed: int = 0,
+        tolerance: float | None = None,
+    ) -> None:
+        if level not in LEVELS:
+            raise UserError(f"There is no audit level {level!r}; {suggest(level, LEVELS)}.")
+        for name, folder in (("results", results), ("home", home)):
+            if folder is not None and not os.path.isdir(folder):
+                raise UserError(f"--{name} must be an existing folder, got {os.fspath(folder)!r}.")
+        self.level = level
+        self._results = None if results is None else Path(results)
+        self._home = None if home is None else Path(home)
+        self._configfiles = configfiles
+        self._replay = {"images": images, "seed": seed, "tolerance": tolerance}
+        self._facts: dict[Path, _Facts] = {}
+        self._hashes: dict[Path, str | None] = {}
+        self._studies: dict[str, settings.Settings | UserError] = {}
+        self._replayed: dict[str, list[Edge]] = {}
+
+    def audit(self, path: str | os.PathLike[str]) -> Audit:
+        """Audit one file.
+
+        Raises:
+            UserError: the file is missing, damaged, or carries no certificate; or its results are
+                nowhere to be found.
+        """
+        first = contents.certificate(path)
+        if first is None:
+            raise UserError(
+                f"The file {os.fspath(path)!r} carries no certificate of this workflow: it is none "
+                "of its results, or was saved anew by a program that dropped it."
+            )
+        target = first.get("file", Path(path).name)
+        places = self._places(Path(path), target)
+        nodes: dict[str, Node] = {}
+        certificates = {target: first}
+        waiting = [target]
+        while waiting:
+            name = waiting.pop()
+            if name in nodes:
+                continue
+            place = Path(path) if name == target else places(name)
+            proof = certificates.get(name) or self._at(place).certificate
+            nodes[name] = Node(name, os.fspath(place), None if proof is None else proof["rule"])
+            if proof is not None:
+                certificates[name] = proof
+                waiting += sorted(proof["inputs"], reverse=True)
+        self._look({Path(node.path) for node in nodes.values()})
+        for name, node in nodes.items():
+            if name in certificates:
+                node.edges = [*self._own(node, certificates[name], places)]
+        if places(target).resolve() != Path(path).resolve():
+            nodes[target].edges.insert(0, self._copy(first, places(target)))
+        if self.level in ("redraw", "sample"):
+            self._run_again(nodes, certificates, target, places)
+        return Audit(target, self.level, nodes)
+
+    def _places(self, path: Path, target: str) -> Any:
+        """Return a function from names to places."""
+        results = self._results
+        parts = Path(target).parts[1:]
+        whole = path.resolve()
+        if results is None and parts and whole.parts[-len(parts) :] == parts:
+            results = whole.parents[len(parts) - 1]
+        if results is None:
+            results = Path("results")
+            if not results.is_dir():
+                raise UserError(
+                    f"The results that {os.fspath(path)!r} belongs to are not here: name their "
+                    "folder by --results."
+                )
+        home = self._home
+        if home is None:
+            candidates = (results.resolve().parent, Path.cwd())
+            home = next((c for c in candidates if (c / "bandlimit").is_dir()), candidates[0])
+        self._project = home
+
+        def place(name: str) -> Path:
+            if name.startswith("results/"):
+                return results / name.removeprefix("results/")
+            return home / name
+
+        self._tree = results
+        return place
+
+    # Facts of files
+
+    def _at(self, path: Path) -> _Facts:
+        if path not in self._facts:
+            self._facts[path] = _Facts.of(path)
+        return self._facts[path]
+
+    def _look(self, paths: set[Path]) -> None:
+        """Learn of files what the level asks for, several at once."""
+        if self.level == "meta":
+            return
+        new = [p for p in sorted(paths) if not self._at(p).hashed]
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda path: self._at(path).hash(), new))
+
+    def _sha256(self, path: Path) -> str | None:
+        """Return the sha256 of a file of code, or None where there is none."""
+        if path not in self._hashes:
+            self._hashes[path] = store.sha256(path) if path.is_file() else None
+        return self._hashes[path]
+
+    # Edges
+
+    def _own(self, node: Node, proof: Mapping[str, Any], places: Any) -> Iterator[Edge]:
+        path = Path(node.path)
+        fault = self._at(path).fault if self.level != "meta" else _seal_fault(proof)
+        yield Edge("content", node.name, "TAMPERED" if fault else "OK", fault or "")
+        yield self._settings(proof)
+        for kind in ("code", "lock"):
+            for name, recorded in proof[kind].items():
+                found = self._sha256(places(name))
+                verdict = {recorded: "OK", None: "MISSING"}.get(found, "STALE")
+                detail = {"STALE": "it was changed since", "MISSING": "it is not there"}
+                yield Edge(kind, name, verdict, detail.get(verdict, ""))
+        for name, recorded in proof["inputs"].items():
+            yield self._input(name, recorded, places(name))
+
+    def _input(self, name: str, recorded: Mapping[str, Any], path: Path) -> Edge:
+        facts = self._at(path)
+        if not facts.exists:
+            return Edge("input", name, "MISSING", "it is not there")
+        own = facts.certificate
+        content = recorded.get("content")
+        if self.level == "meta":
+            if content is None or own is None:
+                same = facts.size is None or facts.size == recorded["bytes"]
+            else:
+                same = own["content"] == content
+        else:
+            if facts.sha256 == recorded["sha256"]:
+                return Edge("input", name, "OK")
+            same = content is not None and facts.content == content
+            if same and not facts.fault:
+                return Edge("input", name, "OK", "other bytes, but the same content")
+        if same and self.level == "meta":
+            return Edge("input", name, "OK")
+        if facts.fault:
+            return Edge("input", name, "TAMPERED", facts.fault)
+        if own is not None:
+            return Edge("input", name, "STALE", "it was made again since, with other content")
+        if Path(name).parts[0] in PROJECT:
+            return Edge("input", name, "STALE", "it was changed since")
+        return Edge("input", name, "TAMPERED", "it is not the file that was used")
+
+    def _settings(self, proof: Mapping[str, Any]) -> Edge:
+        """Hold the params of a job against what the configuration would give it today."""
+        files = list(self._configfiles or proof.get("config", ["config.yaml"]))
+        name = " + ".join(files)
+        lacking = [file for file in files if not (self._project / file).is_file()]
+        if lacking:
+            return Edge("settings", name, "MISSING", f"{lacking[0]} is not there")
+        study = self._study(files, proof.get("overrides", {}))
+        if isinstance(study, UserError):
+            return Edge("settings", name, "STALE", f"the configuration is refused: {study}")
+        recorded = dict(proof["params"])
+        wildcards = SimpleNamespace(**recorded.pop("wildcards", {}))
+        try:
+            given = json.loads(json.dumps(jobs.params(study, proof["rule"], wildcards)))
+        except (KeyError, AttributeError, IndexError, StopIteration):
+            return Edge("settings", name, "STALE", "the configuration has no such job any more")
+        if given.get("files", "") is None:
+            # The listing of a folder that is elsewhere; what it held is an input of its own.
+            given["files"] = recorded.get("files")
+        differences = list(_differences(recorded, given))
+        if not differences:
+            return Edge("settings", name, "OK")
+        more = f", and {len(differences) - 1} more" if len(differences) > 1 else ""
+        return Edge("settings", name, "STALE", f"{differences[0]}{more}")
+
+    def _study(
+        self, files: Sequence[str], overrides: Mapping[str, Any]
+    ) -> settings.Settings | UserError:
+        key = json.dumps([files, overrides, os.fspath(self._project)])
+        if key not in self._studies:
+            try:
+                config = settings.read([self._project / file for file in files], overrides)
+                self._studies[key] = settings.load(config, self._project, files=False)
+            except UserError as error:
+                self._studies[key] = error
+        return self._studies[key]
+
+    def _copy(self, proof: Mapping[str, Any], path: Path) -> Edge:
+        """Hold a lone file against the one of its name in the results."""
+        facts = self._at(path)
+        if not facts.exists:
+            return Edge("copy", proof["file"], "MISSING", "the results have no such file")
+        own = facts.certificate or {}
+        if own.get("seal") == proof.get("seal"):
+            return Edge("copy", proof["file"], "OK")
+        if own.get("content") == proof.get("content"):
+            return Edge("copy", proof["file"], "STALE", "the results hold it from another run")
+        return Edge("copy", proof["file"], "STALE", "the results hold another version of it")
+
+    # Making again
+
+    def _run_again(
+        self, nodes: dict[str, Node], certificates: Mapping[str, Any], target: str, places: Any
+    ) -> None:
+        where: dict[str, Any] = {
+            "results": self._tree.resolve(),
+            "home": self._project.resolve(),
+        }
+        for name, node in nodes.items():
+            proof = certificates.get(name)
+            if proof is None:
+                continue
+            redrawn = name == target and proof["rule"] in _REDRAWN
+            sampled = self.level == "sample" and proof["rule"] in replay.SAMPLED
+            if not redrawn and not sampled:
+                continue
+            # A job may have several outputs on the way.
+            job = json.dumps(proof["writes"], sort_keys=True)
+            if job not in self._replayed:
+                kind = "redraw" if redrawn else "sample"
+                found = (
+                    replay.redraw(proof, **where)
+                    if redrawn
+                    else replay.sample(proof, **where, **self._options())
+                )
+                self._replayed[job] = [Edge(kind, f.file, f.verdict, f.detail) for f in found]
+                node.edges += self._replayed[job]
+
+    def _options(self) -> dict[str, Any]:
+        return {name: value for name, value in self._replay.items() if value is not None}
+
+
+class _Facts:
+    """What is known of a file; hashes only once they are asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.exists = path.exists()
+        self.size: int | None = None
+        self.certificate: dict[str, Any] | None = None
+        self.fault: str | None = None
+        self.sha256: str | None = None
+        self.content: str | None = None
+        self.hashed = not self.exists
+
+    @classmethod
+    def of(cls, path: Path) -> _Facts:
+        facts = cls(path)
+        if path.is_file():
+            facts.size = path.stat().st_size
+            try:
+                facts.certificate = contents.certificate(path)
+            except UserError as error:
+                facts.fault = str(error)
+        return facts
+
+    def hash(self) -> None:
+        self.hashed = True
+        self.sha256 = origin.identity(self.path, content=False)["sha256"]
+        if self.certificate is not None and self.fault is None:
+            self.fault, self.content = contents.examine(self.path)
+
+
+def _seal_fault(proof: Mapping[str, Any]) -> str | None:
+    return contents.disagreement(proof, proof.get("content"))
+
+
+def _differences(recorded: Any, given: Any, place: str = "") -> Iterator[str]:
+    """Yield where two params differ, the configuration's second."""
+    if isinstance(recorded, dict) and isinstance(given, dict):
+        for name in dict.fromkeys([*recorded, *given]):
+            missing = object()
+            one, two = recorded.get(name, missing), given.get(name, missing)
+            where = f"{place}.{name}" if place else str(name)
+            if two is missing:
+                yield f"{where} was {_short(one)}, and is not set any more"
+            elif one is missing:
+                yield f"{where} was not set, and is {_short(two)} now"
+            else:
+                yield from _differences(one, two, where)
+    elif isinstance(recorded, list) and isinstance(given, list) and len(recorded) == len(given):
+        for i, (one, two) in enumerate(zip(recorded, given, strict=True)):
+            yield from _differences(one, two, f"{place}[{i}]")
+    elif recorded != given:
+        yield f"{place} was {_short(recorded)}, and is {_short(given)} now"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+# For readers
+
+
+def text(audit: Audit) -> str:
+    """Return an audit as a tree for a terminal: each file once, with what is wrong beside it."""
+    lines: list[str] = []
+    seen: set[str] = set()
+
+    def show(name: str, verdict: str, detail: str, lead: str, rest: str) -> None:
+        node = audit.nodes.get(name)
+        rule = f"  by {node.rule}" if node is not None and node.rule else ""
+        again = node is not None and name in seen and bool(node.rule)
+        seen.add(name)
+        note = f"  ({detail})" if detail else ""
+        lines.append(f"{lead}{verdict:8} {name}{rule}{'  (above)' if again else ''}{note}")
+        if node is None or again:
+            return
+        own = [edge for edge in node.edges if edge.kind != "input"]
+        inputs = [edge for edge in node.edges if edge.kind == "input"]
+        wrong = [edge for edge in own if edge.verdict != "OK"]
+        kinds = Counter(edge.kind for edge in own if edge.verdict == "OK")
+        if kinds:
+            parts = [kind if n == 1 else f"{kind} ({n})" for kind, n in kinds.items()]
+            lines.append(f"{rest}   OK       {', '.join(parts)}")
+        for edge in wrong:
+            lines.append(f"{rest}   {edge.verdict:8} {edge.kind} {edge.name}  ({edge.detail})")
+        for i, edge in enumerate(inputs):
+            last = i == len(inputs) - 1
+            show(
+                edge.name,
+                edge.verdict,
+                edge.detail,
+                f"{rest}{'└─' if last else '├─'} ",
+                f"{rest}{'  ' if last else '│ '} ",
+            )
+
+    show(audit.file, audit.verdict, "", "", "")
+    counts = ", ".join(f"{n} {verdict}" for verdict, n in audit.counts().items())
+    lines.append("")
+    lines.append(f"{audit.verdict}: {len(audit.nodes)} files on the way, {counts}.")
+    # One cause may show at many files, such as a module that they all ran.
+    causes: dict[Edge, list[str]] = {}
+    for node, edge in audit.findings():
+        causes.setdefault(edge, []).append(node.name)
+    for edge, names in causes.items():
+        of = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+        what = "" if names == [edge.name] else f", {edge.kind} of {of}"
+        lines.append(f"  {edge.verdict}: {edge.name}{what}: {edge.detail}")
+    return "\n".join(lines)
