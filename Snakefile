@@ -10,6 +10,7 @@
 #   results/tables/{study}/{table}.parquet|.md|.tex|.csv                from records only
 #   results/figures/{study}/{figure}.png|.pdf|.svg                      from tables only
 #   results/claims/claims.parquet|.md|.html                             the verdicts, from tables
+#   results/index.html, site                                            claims, artifacts and lineage
 #   results/provenance/manifest.json, ro-crate, ro-crate.zip            the proof, from all of these
 #
 # {inputs}: 'clean' or an attack; {examined}: a defence that {adaptive} knows; {shard}: '1of1', '2of8'.

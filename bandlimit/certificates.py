@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ MARK = "bandlimit certificate:"
 """What precedes a certificate in text, PDF and SVG files."""
 
 _BLANK = "0" * 64
+_MARKED = re.compile(re.escape(MARK).encode() + rb'(?:":)?\s*(?=\{)')
 
 
 def name_of(path: str | os.PathLike[str]) -> str:
@@ -79,19 +81,15 @@ def as_text(certificate: Mapping[str, Any]) -> str:
 def find_text(data: bytes) -> tuple[dict[str, Any], bytes] | None:
     """Return the certificate in a text, and the text without it; None where it has none.
 
+    In a comment the mapping follows the mark; in JSON the mark is the key of the mapping.
+
     Raises:
-        ValueError: what follows the mark is no JSON.
+        ValueError: what follows the mark begins like a mapping, and is none.
     """
-    _, mark, _ = data.partition(MARK.encode())
-    if not mark:
+    found = _MARKED.search(data)
+    if found is None:
         return None
-    start = data.index(MARK.encode()) + len(MARK)
+    start = found.end()
     rest = data[start:].decode("utf-8")
-    # In JSON the mark is a key.
-    body = rest.lstrip().removeprefix('":').lstrip()
-    padding = len(rest) - len(body)
-    found, end = json.JSONDecoder().raw_decode(body)
-    taken = len(rest[: padding + end].encode())
-    if not isinstance(found, dict):
-        raise ValueError("a certificate is a mapping")
-    return found, data[:start] + data[start + taken :]
+    certificate, end = json.JSONDecoder().raw_decode(rest)
+    return certificate, data[:start] + data[start + len(rest[:end].encode()) :]

@@ -31,7 +31,10 @@ PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def lineage(
-    path: str | os.PathLike[str], results: str | os.PathLike[str] | None = None
+    path: str | os.PathLike[str],
+    results: str | os.PathLike[str] | None = None,
+    *,
+    tree: Tree | None = None,
 ) -> dict[str, Any]:
     """Return what certificates say of the origin of a file.
 
@@ -39,6 +42,7 @@ def lineage(
         path: any file with a certificate; it may be a renamed copy that lies elsewhere.
         results: the folder of the results whose files are followed; else the folder that the file
             lies in, or that of the working folder.
+        tree: what was read of these results before, where many files are asked for.
 
     Returns:
         Mapping with, of the file, `file` (its name in the project), `rule`, `does` (what that rule
@@ -62,15 +66,14 @@ def lineage(
             "file under 'results' that a rule wrote carries one, but for downloads and benchmarks."
         )
     try:
-        return _lineage(path, proof, _home(path, proof, results))
+        return _lineage(path, proof, tree or Tree(_home(path, proof, results)))
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"The certificate of {str(path)!r} can't be told ({error}): it is of another version."
         ) from error
 
 
-def _lineage(path: str | os.PathLike[str], proof: Mapping[str, Any], home: Path) -> dict[str, Any]:
-    tree = _Tree(home)
+def _lineage(path: str | os.PathLike[str], proof: Mapping[str, Any], tree: Tree) -> dict[str, Any]:
     steps, origins, lost = tree.ancestors(proof)
     chain = [*({**step, "name": name} for name, step in steps.items()), {**proof, "name": None}]
     resting, shown, ledger, unasked = _claims(proof, tree)
@@ -98,7 +101,7 @@ def _lineage(path: str | os.PathLike[str], proof: Mapping[str, Any], home: Path)
             for name, step in steps.items()
         ],
         "lost": lost,
-        "registered": _registered(chain, home),
+        "registered": _registered(chain, tree.home),
         "fault": contents.fault(path),
     }
 
@@ -136,13 +139,39 @@ def _home(
     return Path(*here.parts[: -len(named)]) if here.parts[-len(named) :] == named else Path.cwd()
 
 
-class _Tree:
+class Tree:
     """The files of one project, and the certificates they carry, each read once."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
         self._found: dict[str, dict[str, Any] | None] = {}
         self._scripts: dict[str, str | None] = {}
+        self._asked: list[tuple[dict[str, Any], dict[str, set[str]]]] | None = None
+        self._verdicts: dict[str, str] | None = None
+
+    @property
+    def verdicts(self) -> dict[str, str]:
+        """The verdict of each claim in this tree."""
+        if self._verdicts is None:
+            self._verdicts = _verdicts(self.home)
+        return self._verdicts
+
+    def asked(self) -> list[tuple[dict[str, Any], dict[str, set[str]]]]:
+        """Return each claim with its tables, and of each table the files it hangs on."""
+        if self._asked is None:
+            behind: dict[str, set[str]] = {}
+            self._asked = []
+            for path in _claims_files(self.home):
+                for claim in claims.read(path)["claims"]:
+                    tables = {claim.get("records"), *(t.get("records") for t in claim["tests"])}
+                    names = [f"results/{table}" for table in tables if table]
+                    for name in names:
+                        if name not in behind:
+                            found = self.certificate(f"{name}.parquet")
+                            steps = self.ancestors(found)[0] if found else {}
+                            behind[name] = {name, *steps, *(found["inputs"] if found else ())}
+                    self._asked.append((claim, {name: behind[name] for name in names}))
+        return self._asked
 
     def certificate(self, name: str) -> dict[str, Any] | None:
         """Return the certificate of a file by its name, or None: none, no file, or damaged."""
@@ -225,7 +254,7 @@ class _Tree:
 
 
 def _claims(
-    proof: Mapping[str, Any], tree: _Tree
+    proof: Mapping[str, Any], tree: Tree
 ) -> tuple[list[str], list[str], dict[str, dict[str, Any]], list[str]]:
     """Return ids of claims that rest on a file, of those on its inputs, and what is known of both.
 
@@ -235,30 +264,20 @@ def _claims(
     """
     wanted, inputs = _stem(proof["file"]), {_stem(name) for name in proof["inputs"]}
     resting, shown, ledger, unasked = [], [], {}, []
-    verdicts = _verdicts(tree.home)
-    behind: dict[str, set[str]] = {}
-    for path in _claims_files(tree.home):
-        for claim in claims.read(path)["claims"]:
-            tables = {claim.get("records"), *(test.get("records") for test in claim["tests"])}
-            names = [f"results/{table}" for table in tables if table]
-            for name in names:
-                if name not in behind:
-                    found = tree.certificate(f"{name}.parquet")
-                    steps = tree.ancestors(found)[0] if found else {}
-                    behind[name] = {name, *steps, *(found["inputs"] if found else ())}
-            if any(proof["file"] in behind[name] or wanted in behind[name] for name in names):
-                resting.append(claim["id"])
-            elif inputs & set(names):
-                shown.append(claim["id"])
-            else:
-                if any(tree.certificate(f"{name}.parquet") is None for name in names):
-                    unasked.append(claim["id"])
-                continue
-            ledger[claim["id"]] = {
-                "statement": claim["statement"],
-                "where": claim["where"],
-                "verdict": verdicts.get(claim["id"]),
-            }
+    for claim, behind in tree.asked():
+        if any(proof["file"] in files or wanted in files for files in behind.values()):
+            resting.append(claim["id"])
+        elif inputs & behind.keys():
+            shown.append(claim["id"])
+        else:
+            if any(tree.certificate(f"{name}.parquet") is None for name in behind):
+                unasked.append(claim["id"])
+            continue
+        ledger[claim["id"]] = {
+            "statement": claim["statement"],
+            "where": claim["where"],
+            "verdict": tree.verdicts.get(claim["id"]),
+        }
     return resting, shown, ledger, unasked
 
 

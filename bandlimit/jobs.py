@@ -591,6 +591,53 @@ def claim_experiments(study: Settings) -> list[dict[str, Any]]:
     ]
 
 
+SITE_IMAGES = 24
+"""Images that the site shows one by one."""
+
+
+def site_choice(study: Settings) -> dict[str, Any] | None:
+    """Return what the site shows image by image: minimal PGD, or the first attack, or None."""
+    e = study.experiments[0]
+    if not e.attacks:
+        return None
+    return {
+        "dataset": e.dataset,
+        "source": study.datasets[e.dataset].source,
+        "model": e.model,
+        "attack": "pgd_minimal" if "pgd_minimal" in e.attacks else next(iter(e.attacks)),
+        "images": SITE_IMAGES,
+        "epsilon": study.epsilon,
+        "radius": e.radius,
+        "directions": e.directions,
+    }
+
+
+def site_files(study: Settings) -> dict[str, Any]:
+    """Return the records of these images, by the names that the job reads them by."""
+    choice = site_choice(study)
+    if choice is None:
+        return {}
+    dataset, model, attack = (choice[name] for name in ("dataset", "model", "attack"))
+    # All images to be shown are in the first shard.
+    shard = study.experiments[0].shard_names()[0]
+    place = f"{dataset}/{model}"
+    controls = f"results/controls/{place}/{shard}.parquet"
+    return {
+        "dataset": f"results/datasets/{dataset}.parquet",
+        "adversarial": [f"results/adversarial/{place}/{attack}/{shard}.parquet"],
+        "clean": [f"results/evaluations/{place}/clean/post_averaging/{shard}.parquet"],
+        "attacked": [f"results/evaluations/{place}/{attack}/post_averaging/{shard}.parquet"],
+        "controls": [path for path in study_files(study, "controls") if path == controls],
+    }
+
+
+def site_figures(study: Settings) -> list[str]:
+    """Return the figures of all studies, without a suffix."""
+    return [f"results/figures/bandlimiting/{name}" for name in figures(study)] + [
+        f"results/figures/robustness/{name}" for name in robustness_figures(study)
+    ]
+
+
 # Params of each rule
 
 
@@ -674,6 +721,7 @@ _PARAMS: dict[str, Callable[[Settings, Any], dict[str, Any]]] = {
     "figure_controls": lambda study, w: {"epsilon": study.epsilon},
     "figure_confidence": _nothing,
     "figure_losses": _nothing,
+    "static_site": lambda study, w: {"browser": site_choice(study)},
     "manifest": _nothing,
     "ro_crate": lambda study, w: {"limit": _CRATE_LIMIT},
     "evaluate_claims": lambda study, w: {

@@ -61,10 +61,10 @@ def write(
     Raises:
         ValueError: a row is of none of the files, or a picture of no claim and no study.
     """
-    page = _page(frame, claims_files, figures)
+    shown = page(frame, claims_files, figures)
     table = pa.Table.from_pandas(frame[list(COLUMNS)], schema=SCHEMA, preserve_index=False)
     store.write(parquet, table, certificate)
-    text = _markdown(page, Path(markdown).parent)
+    text = _markdown(shown, Path(markdown).parent)
     contents.write_text(markdown, text, certificate, "<!-- {} -->")
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("bandlimit"),
@@ -75,7 +75,7 @@ def write(
     )
     environment.filters["data_uri"] = _data_uri
     template = environment.get_template("ledger.html.j2")
-    contents.write_text(html, template.render(page), certificate, "<!-- {} -->")
+    contents.write_text(html, template.render(shown), certificate, "<!-- {} -->")
 
 
 def summary(document: Mapping[str, Any], frame: pd.DataFrame) -> str:
@@ -98,10 +98,10 @@ def summary(document: Mapping[str, Any], frame: pd.DataFrame) -> str:
     raise ValueError(f"no sentence sums up {document['document']!r}: the last must always hold")
 
 
-def _page(
+def page(
     frame: pd.DataFrame, claims_files: Sequence[str | os.PathLike[str]], figures: Figures
 ) -> dict[str, Any]:
-    """Return what both forms of the page show."""
+    """Return what the page shows in each form; see `write`."""
     studies = []
     for path in claims_files:
         document = claims.read(path)

@@ -103,7 +103,7 @@ def identity(path: str | os.PathLike[str], *, content: bool = True) -> dict[str,
         return {"sha256": hashlib.sha256(json.dumps(rows).encode()).hexdigest(), "bytes": size}
     found = {"sha256": store.sha256(path), "bytes": path.stat().st_size}
     proof = contents.certificate(path) if content else None
-    return found if proof is None else {**found, "content": proof["content"]}
+    return found if proof is None else {**found, "content": proof.get("content")}
 
 
 def versions() -> dict[str, str]:

@@ -235,11 +235,20 @@ class Project:
             os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
     def results(self) -> list[Path]:
-        """Return all files of results, benchmarks excepted, relative to the project."""
-        folder = self.folder / "results"
-        paths = (path for path in folder.rglob("*") if path.is_file())
-        kept = (path for path in paths if path.relative_to(folder).parts[0] != "benchmarks")
-        return sorted(path.relative_to(self.folder) for path in kept)
+        """Return all files of results that carry certificates, relative to the project.
+
+        That is all but benchmarks, the research object, which has metadata of its own, and the
+        marks that Snakemake puts into folders.
+        """
+        paths = (self.folder / "results").rglob("*")
+        names = (path.relative_to(self.folder) for path in paths if path.is_file())
+        return sorted(
+            name
+            for name in names
+            if name.parts[1] != "benchmarks"
+            and not name.as_posix().startswith("results/provenance/ro-crate")
+            and name.name != ".snakemake_timestamp"
+        )
 
 
 def build(parent: Path, data: Path) -> Project:

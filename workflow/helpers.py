@@ -137,3 +137,8 @@ def research_object(home):
     parts = sorted(Path(home, "workflow").rglob("*"))
     names += [str(p.relative_to(home)) for p in parts if p.is_file() and p.suffix != ".pyc"]
     return [own_file(home, name) for name in names]
+
+
+def own_files(home, pattern):
+    """Return the files of the project that a pattern names, as `own_file` returns one."""
+    return [own_file(home, path.relative_to(home)) for path in sorted(Path(home).glob(pattern))]

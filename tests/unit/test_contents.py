@@ -245,7 +245,7 @@ def test_a_certificate_is_one_ascii_line_that_ends_no_comment():
 
 def test_the_digest_of_a_text_is_of_what_stands_around_its_certificate(tmp_path):
     contents.write_text(tmp_path / "a.md", "# Title\n{proof}\nend\n", PROOF, "<!-- {} -->")
-    rest = f"# Title\n<!-- {certificates.MARK} -->\nend\n"
+    rest = f"# Title\n<!-- {certificates.MARK}  -->\nend\n"
     assert contents.digest(tmp_path / "a.md") == hashlib.sha256(rest.encode()).hexdigest()
 
 
@@ -269,7 +269,6 @@ def buffer_png():
         b"\x89PNG\r\n\x1a\nxx",
         buffer_png()[:-28],
         b"# bandlimit certificate: {",
-        b"# bandlimit certificate: 3",
         b"%PDF-1.4 /Keywords (bandlimit certificate: {)",
         b"\x05\0\0\0\0\0\0\0{bad}",
     ],
@@ -282,6 +281,12 @@ def test_damaged_files_are_named_in_one_sentence(tmp_path, data):
     assert os.fspath(path) in str(error.value)
     assert str(error.value).endswith(".")
     assert contents.fault(path) == str(error.value)
+
+
+@pytest.mark.parametrize("text", ['MARK = "bandlimit certificate:"\n', "bandlimit certificate: 3"])
+def test_a_mark_alone_is_no_certificate(tmp_path, text):
+    (tmp_path / "a.py").write_text(text)
+    assert contents.certificate(tmp_path / "a.py") is None
 
 
 def test_a_missing_file_is_named(tmp_path):

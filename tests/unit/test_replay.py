@@ -169,6 +169,7 @@ def test_each_rule_is_replayed_in_one_way_or_known_not_to_be():
         "train_model",
         "download_weights",
         "download_dataset",
+        "static_site",
         "manifest",
         "ro_crate",
     } == set(jobs._PARAMS)

@@ -11,7 +11,10 @@ MODEL_A = "results/models/model_a.safetensors"
 RATES = {"defense_rates", "table_1", "table_2", "figure_2", "figure_3"}
 """The table of all rates, and what is made from it."""
 
-LEDGER = {"evaluate_claims"}
+PROOF = {"static_site", "manifest", "ro_crate"}
+"""What shows and lists all results: made after them all."""
+
+LEDGER = {"evaluate_claims", *PROOF}
 """Verdicts are read off tables, and the page holds pictures: it is made after all of them."""
 
 SHOWN = {"figure_2", "figure_3", "figure_crossings"}
@@ -118,12 +121,14 @@ def test_a_project_that_was_moved_runs_nothing(tiny_run, tmp_path):
         # A colour, a caption.
         ("bandlimit/plots/style.py", FIGURES | CURVES | LEDGER),
         ("bandlimit/curves.py", {"figure_2", "figure_3"} | LEDGER),
-        ("scripts/figure_1.py", {"figure_1"}),
+        ("scripts/figure_1.py", {"figure_1"} | PROOF),
         ("scripts/figure_3.py", {"figure_3"} | LEDGER),
         ("scripts/figure_scaling.py", {"figure_scaling"} | LEDGER),
         ("bandlimit/plots/robustness.py", CURVES | LEDGER),
-        ("workflow/report/figure_2.rst", set()),
-        ("workflow/report/figure_controls.rst", set()),
+        ("workflow/report/figure_2.rst", PROOF),
+        ("workflow/report/figure_controls.rst", PROOF),
+        ("bandlimit/templates/site/style.css", PROOF),
+        ("bandlimit/crate.py", {"ro_crate"}),
         # A module: the scripts that reach it, and what hangs on what they make.
         ("bandlimit/theory.py", {"theory", "figure_response"} | LEDGER),
         ("bandlimit/regions.py", None),
@@ -138,7 +143,8 @@ def test_a_project_that_was_moved_runs_nothing(tiny_run, tmp_path):
         ("bandlimit/verdicts.py", LEDGER),
         ("bandlimit/templates/ledger.html.j2", LEDGER),
         ("workflow/schemas/claims.schema.yaml", LEDGER),
-        ("workflow/schemas/config.schema.yaml", set()),
+        # It is only part of the research object.
+        ("workflow/schemas/config.schema.yaml", {"ro_crate"}),
         # Nothing but the ledger reads what we claim ourselves.
         ("workflow/claims/robustness.yaml", LEDGER),
         # What the document reports stands beside what is measured.
@@ -152,7 +158,7 @@ def test_a_project_that_was_moved_runs_nothing(tiny_run, tmp_path):
                 "figure_crossings",
                 "theory",
                 "figure_response",
-                "evaluate_claims",
+                *LEDGER,
             },
         ),
     ],
@@ -192,8 +198,10 @@ def test_a_new_colour_is_drawn_and_nothing_else(tiny_run):
     assert {path.rpartition("/")[0] for path in plan} == {
         "results/figures/bandlimiting",
         "results/figures/robustness",
-        # The page that shows them.
+        # The pages that show them, and what proves all.
         "results/claims",
+        "results",
+        "results/provenance",
     }
 
 
@@ -203,7 +211,9 @@ def test_a_test_of_a_claim_is_asked_anew_of_the_same_tables(tiny_run):
     with tiny_run.edited(name, lambda text: text.replace("slack: 0.02", "slack: 0.03")):
         plan = tiny_run.plan()
     assert set(plan.values()) == LEDGER
-    assert {path.rpartition(".")[2] for path in plan} == {"parquet", "md", "html"}
+    assert {path for path in plan if path.startswith("results/claims/")} == {
+        f"results/claims/claims.{form}" for form in ("parquet", "md", "html")
+    }
 
 
 def test_what_an_experiment_stands_for_decides_claims_and_measures_nothing(tiny_run):
@@ -381,7 +391,7 @@ def test_a_changed_image_of_a_folder_runs_everything_of_its_dataset(tiny_run):
 
 def test_the_seed_of_figure_1_cuts_its_plane_anew(tiny_run):
     config = changed(tiny_run.config, theory={"segments": 4, "figure_1_seed": 2})
-    assert set(tiny_run.plan(config).values()) == {"linear_regions", "figure_1"}
+    assert set(tiny_run.plan(config).values()) == {"linear_regions", "figure_1", *PROOF}
 
 
 @pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
