@@ -1,6 +1,6 @@
 """The form of a certificate: the proof of origin that each file of the results carries.
 
-A certificate is one mapping. A job states what it knows (`lineage.certificate`); the writer of a
+A certificate is one mapping. A job states what it knows (`origin.certificate`); the writer of a
 file adds the file's name, a digest of its content, and a seal over it all, so that a lone file
 can be held against itself, a certificate edited by hand shows, and content that was merely encoded
 anew is recognised. The seal is no signature: who changes a file on purpose can seal it anew, which
