@@ -25,7 +25,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from bandlimit import contents, jobs, origin, replay, settings, store
+from bandlimit import certificates, contents, jobs, origin, replay, settings, store
 from bandlimit.errors import UserError, suggest
 
 LEVELS = ("meta", "hash", "redraw", "sample")
@@ -178,7 +178,11 @@ class Auditor:
                 f"The file {os.fspath(path)!r} carries no certificate of this workflow: it is none "
                 "of its results, or was saved anew by a program that dropped it."
             )
-        target = first.get("file", Path(path).name)
+        if odd := _malformed(first):
+            raise UserError(
+                f"The certificate of {os.fspath(path)!r} is none that this version reads: {odd}."
+            )
+        target = first["file"]
         places = self._places(Path(path), target)
         nodes: dict[str, Node] = {}
         certificates = {target: first}
@@ -198,7 +202,7 @@ class Auditor:
             if name in certificates:
                 node.edges = [*self._own(node, certificates[name], places)]
         if places(target).resolve() != Path(path).resolve():
-            nodes[target].edges.insert(0, self._copy(first, places(target)))
+            nodes[target].edges.insert(0, self._copy(first, Path(path), places(target)))
         if self.level in ("redraw", "sample"):
             self._run_again(nodes, certificates, target, places)
         return Audit(target, self.level, nodes)
@@ -256,7 +260,10 @@ class Auditor:
 
     def _own(self, node: Node, proof: Mapping[str, Any], places: Any) -> Iterator[Edge]:
         path = Path(node.path)
-        fault = self._at(path).fault if self.level != "meta" else _seal_fault(proof)
+        if self.level == "meta":
+            fault = contents.disagreement(proof, proof["content"])
+        else:
+            fault = self._at(path).fault
         yield Edge("content", node.name, "TAMPERED" if fault else "OK", fault or "")
         yield self._settings(proof)
         for kind in ("code", "lock"):
@@ -289,6 +296,8 @@ class Auditor:
             return Edge("input", name, "OK")
         if facts.fault:
             return Edge("input", name, "TAMPERED", facts.fault)
+        if own is not None and own["file"] != name:
+            return Edge("input", name, "TAMPERED", f"it is another result: {own['file']}")
         if own is not None:
             return Edge("input", name, "STALE", "it was made again since, with other content")
         if Path(name).parts[0] in PROJECT:
@@ -332,8 +341,11 @@ class Auditor:
                 self._studies[key] = error
         return self._studies[key]
 
-    def _copy(self, proof: Mapping[str, Any], path: Path) -> Edge:
+    def _copy(self, proof: Mapping[str, Any], given: Path, path: Path) -> Edge:
         """Hold a lone file against the one of its name in the results."""
+        if given.resolve().is_relative_to(self._tree.resolve()):
+            detail = f"it lies where another result belongs, at {os.fspath(given)}"
+            return Edge("copy", proof["file"], "TAMPERED", detail)
         facts = self._at(path)
         if not facts.exists:
             return Edge("copy", proof["file"], "MISSING", "the results have no such file")
@@ -382,7 +394,8 @@ class _Facts:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.exists = path.exists()
+        # Nothing else has an end, such as a device that a forged certificate names.
+        self.exists = path.is_file() or path.is_dir()
         self.size: int | None = None
         self.certificate: dict[str, Any] | None = None
         self.fault: str | None = None
@@ -399,6 +412,8 @@ class _Facts:
                 facts.certificate = contents.certificate(path)
             except UserError as error:
                 facts.fault = str(error)
+            if facts.certificate is not None and (odd := _malformed(facts.certificate)):
+                facts.certificate, facts.fault = None, f"its certificate can't be read: {odd}"
         return facts
 
     def hash(self) -> None:
@@ -408,8 +423,28 @@ class _Facts:
             self.fault, self.content = contents.examine(self.path)
 
 
-def _seal_fault(proof: Mapping[str, Any]) -> str | None:
-    return contents.disagreement(proof, proof.get("content"))
+_FORM = {
+    **{name: str for name in ("file", "content", "seal", "rule")},
+    **{name: dict for name in ("params", "writes", "inputs", "code", "lock")},
+}
+"""What the audit reads of a certificate."""
+
+
+def _malformed(proof: Mapping[str, Any]) -> str | None:
+    """Return why a certificate can't be followed, or None."""
+    if proof.get("format") != certificates.FORMAT:
+        return f"its format is {proof.get('format')!r}, and {certificates.FORMAT} is known"
+    for name, kind in _FORM.items():
+        if not isinstance(proof.get(name), kind):
+            return f"its {name!r} is {proof.get(name)!r}"
+    names = [proof["file"], *proof["inputs"], *proof["code"], *proof["lock"]]
+    for name in names:
+        if ".." in Path(name).parts:
+            return f"it names {name!r}, which leads out of its folder"
+    for name, recorded in proof["inputs"].items():
+        if not isinstance(recorded, dict) or not {"sha256", "bytes"} <= set(recorded):
+            return f"its input {name!r} has no sha256 and size"
+    return None
 
 
 def _differences(recorded: Any, given: Any, place: str = "") -> Iterator[str]:

@@ -116,7 +116,14 @@ def _audit(options: argparse.Namespace) -> int:
             print(f"MISSING: the file {path!r} does not exist.", file=sys.stderr)
             statuses.append(2)
             continue
-        done = auditor.audit(path)
+        try:
+            done = auditor.audit(path)
+        except UserError as error:
+            # The others are audited all the same.
+            print(f"Error: {error}", file=sys.stderr)
+            statuses.append(1)
+            found.append({"file": path, "error": str(error), "status": 1})
+            continue
         statuses.append(done.status)
         found.append(done.as_dict())
         if not options.json:

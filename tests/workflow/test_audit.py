@@ -228,6 +228,44 @@ def test_the_worst_verdict_decides(place, change):
     assert (found.verdict, found.status) == ("TAMPERED", 1)
 
 
+def test_a_result_in_the_place_of_another_is_named(place, change):
+    """Each is sound in itself."""
+    other = FIGURE.replace("figure_2", "figure_3")
+    change.write(FIGURE, (place.folder / other).read_bytes())
+    found = audited(place)
+    assert ("TAMPERED", other) in wrong(found)
+    change.write(RECORD, (place.folder / RECORD.replace("pgd_minimal", "pgd")).read_bytes())
+    found = audited(place, TABLE)
+    edge = next(edge for _, edge in found.findings() if edge.name == RECORD)
+    assert edge.verdict == "TAMPERED"
+    assert edge.detail == f"it is another result: {RECORD.replace('pgd_minimal', 'pgd')}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": 1}, "its format is 1, and 2 is known"),
+        ({"inputs": ["a"]}, "its 'inputs' is"),
+        ({"inputs": {"results/../../a": {"sha256": "", "bytes": 1}}}, "leads out of its folder"),
+        ({"inputs": {"results/a": "0" * 64}}, "has no sha256 and size"),
+        ({"rule": None}, "its 'rule' is None"),
+    ],
+)
+def test_a_certificate_of_another_form_is_told(place, tmp_path, changes, message):
+    proof = {**contents.certificate(place.folder / TABLE), **changes}
+    store.write(tmp_path / "a.parquet", store.read(place.folder / TABLE), proof)
+    with pytest.raises(UserError, match=message):
+        audit.Auditor(place.folder / "results", place.folder).audit(tmp_path / "a.parquet")
+
+
+def test_a_certificate_that_names_a_device_ends(place, tmp_path):
+    proof = contents.certificate(place.folder / TABLE)
+    proof["inputs"] = {"/dev/zero": {"sha256": "0" * 64, "bytes": 1}}
+    store.write(tmp_path / "a.parquet", store.read(place.folder / TABLE), proof)
+    found = audit.Auditor(place.folder / "results", place.folder).audit(tmp_path / "a.parquet")
+    assert ("MISSING", "/dev/zero") in wrong(found)
+
+
 # Settings
 
 
