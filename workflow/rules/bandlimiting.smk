@@ -11,7 +11,15 @@ rule defense_rates:
     output:
         parquet="results/tables/bandlimiting/defense_rates.parquet",
         markdown="results/tables/bandlimiting/defense_rates.md",
-        html="results/tables/bandlimiting/defense_rates.html",
+        html=report(
+            "results/tables/bandlimiting/defense_rates.html",
+            category="2. Bandlimiting",
+            labels={
+                "artifact": "All rates",
+                "shows": "every attack, epsilon, radius and K",
+            },
+            caption="../report/defense_rates.rst",
+        ),
         latex="results/tables/bandlimiting/defense_rates.tex",
         csv="results/tables/bandlimiting/defense_rates.csv",
     log:
