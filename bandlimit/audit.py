@@ -8,7 +8,7 @@ nothing else: no workflow system, no repository, no card, nothing written.
 |---|---|
 | OK | the file is the one that the certificate names |
 | STALE | it is sound, but not the one that was used: it was changed or made again since |
-| MISSING | it is not there |
+| MISSING | it is not there, or what could decide is not |
 | TAMPERED | it contradicts its own certificate, or has none and is not the file that was used |
 | NOT COMPARED | nothing could be made again to compare with, such as measured times |
 """
@@ -17,10 +17,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -48,7 +49,8 @@ class Edge:
 
     Attributes:
         kind: 'content' (the file against its own certificate), 'copy' (a lone file against the
-            results), 'input', 'code', 'lock', 'settings', 'redraw' or 'sample'.
+            results), 'input', 'code', 'lock', 'versions' (those that ran against the lock),
+            'settings', 'redraw' or 'sample'.
         name: what the step leads to.
         verdict: one of `VERDICTS`.
         detail: why, where there is more to say.
@@ -97,14 +99,14 @@ class Audit:
 
     @property
     def verdict(self) -> str:
-        """The worst verdict of all edges, those that could not be compared left out."""
+        """The worst verdict of all edges."""
         found = {edge.verdict for node in self.nodes.values() for edge in node.edges}
-        return next((v for v in VERDICTS if v in found and v != "NOT COMPARED"), "OK")
+        return next((verdict for verdict in VERDICTS if verdict in found), "OK")
 
     @property
     def status(self) -> int:
         """Exit status: 0 all OK, 1 something differs, 2 nothing differs but files are missing."""
-        return {"OK": 0, "MISSING": 2}.get(self.verdict, 1)
+        return {"OK": 0, "NOT COMPARED": 0, "MISSING": 2}.get(self.verdict, 1)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the audit for JSON."""
@@ -117,6 +119,9 @@ class Audit:
             "nodes": [asdict(node) for node in self.nodes.values()],
         }
 
+
+_PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;+]+)", re.MULTILINE)
+"""A package and its version in a lock."""
 
 _REDRAWN = (*replay.REDRAWN, *replay.SOURCES, *replay.MEASURED)
 
@@ -185,33 +190,34 @@ class Auditor:
         target = first["file"]
         places = self._places(Path(path), target)
         nodes: dict[str, Node] = {}
-        certificates = {target: first}
+        proofs = {target: first}
         waiting = [target]
         while waiting:
             name = waiting.pop()
             if name in nodes:
                 continue
             place = Path(path) if name == target else places(name)
-            proof = certificates.get(name) or self._at(place).certificate
+            proof = proofs.get(name) or self._at(place).certificate
             nodes[name] = Node(name, os.fspath(place), None if proof is None else proof["rule"])
             if proof is not None:
-                certificates[name] = proof
+                proofs[name] = proof
                 waiting += sorted(proof["inputs"], reverse=True)
         self._look({Path(node.path) for node in nodes.values()})
         for name, node in nodes.items():
-            if name in certificates:
-                node.edges = [*self._own(node, certificates[name], places)]
+            if name in proofs:
+                node.edges = [*self._own(node, proofs[name], places)]
         if places(target).resolve() != Path(path).resolve():
             nodes[target].edges.insert(0, self._copy(first, Path(path), places(target)))
         if self.level in ("redraw", "sample"):
-            self._run_again(nodes, certificates, target, places)
+            self._run_again(nodes, proofs, target)
         return Audit(target, self.level, nodes)
 
     def _places(self, path: Path, target: str) -> Any:
         """Return a function from names to places."""
         results = self._results
         parts = Path(target).parts[1:]
-        whole = path.resolve()
+        # As it is named, since the results may be a link to another disk.
+        whole = Path(os.path.abspath(path))
         if results is None and parts and whole.parts[-len(parts) :] == parts:
             results = whole.parents[len(parts) - 1]
         if results is None:
@@ -223,7 +229,8 @@ class Auditor:
                 )
         home = self._home
         if home is None:
-            candidates = (results.resolve().parent, Path.cwd())
+            beside = Path(os.path.abspath(results)).parent
+            candidates = (beside, results.resolve().parent, Path.cwd())
             home = next((c for c in candidates if (c / "bandlimit").is_dir()), candidates[0])
         self._project = home
 
@@ -272,43 +279,60 @@ class Auditor:
                 verdict = {recorded: "OK", None: "MISSING"}.get(found, "STALE")
                 detail = {"STALE": "it was changed since", "MISSING": "it is not there"}
                 yield Edge(kind, name, verdict, detail.get(verdict, ""))
+        yield from self._versions(proof, places)
         for name, recorded in proof["inputs"].items():
             yield self._input(name, recorded, places(name))
 
     def _input(self, name: str, recorded: Mapping[str, Any], path: Path) -> Edge:
         facts = self._at(path)
+        own = facts.certificate
+        content, seal = recorded.get("content"), recorded.get("seal")
         if not facts.exists:
             return Edge("input", name, "MISSING", "it is not there")
-        own = facts.certificate
-        content = recorded.get("content")
-        if self.level == "meta":
-            if content is None or own is None:
-                same = facts.size is None or facts.size == recorded["bytes"]
-            else:
-                same = own["content"] == content
-        else:
-            if facts.sha256 == recorded["sha256"]:
-                return Edge("input", name, "OK")
-            same = content is not None and facts.content == content
-            if same and not facts.fault:
-                return Edge("input", name, "OK", "other bytes, but the same content")
-        if same and self.level == "meta":
-            return Edge("input", name, "OK")
         if facts.fault:
             return Edge("input", name, "TAMPERED", facts.fault)
+        if self.level == "meta":
+            # What a certificate says of its content; of the rest the size, unless it is a folder.
+            if content is None and facts.size in (None, recorded["bytes"]):
+                return Edge("input", name, "OK")
+            if own is not None and (own["content"], own["seal"]) == (content, seal):
+                return Edge("input", name, "OK")
+        elif facts.sha256 == recorded["sha256"]:
+            return Edge("input", name, "OK")
+        same = content is not None and content == facts.held(self.level)
+        if own is None and same:
+            return Edge("input", name, "MISSING", "the same content, but its certificate is gone")
         if own is not None and own["file"] != name:
             return Edge("input", name, "TAMPERED", f"it is another result: {own['file']}")
+        if own is not None and own["seal"] == seal and same:
+            return Edge("input", name, "OK", "other bytes, but the same content")
         if own is not None:
-            return Edge("input", name, "STALE", "it was made again since, with other content")
+            but = "of the same content, but made otherwise" if same else "with other content"
+            return Edge("input", name, "STALE", f"it was made again since, {but}")
         if Path(name).parts[0] in PROJECT:
             return Edge("input", name, "STALE", "it was changed since")
         return Edge("input", name, "TAMPERED", "it is not the file that was used")
 
+    def _versions(self, proof: Mapping[str, Any], places: Any) -> Iterator[Edge]:
+        """Hold the versions of packages that ran against those of the lock, if it is the same."""
+        for name, recorded in proof["lock"].items():
+            if self._sha256(places(name)) != recorded:
+                continue
+            pins = dict(_PIN.findall(places(name).read_text(encoding="utf-8")))
+            # A build for a card or a processor has a name behind a plus.
+            other = [
+                f"{package} {version} ran, and the lock has {pins[package]}"
+                for package, version in proof.get("versions", {}).items()
+                if package in pins and str(version).partition("+")[0] != pins[package]
+            ]
+            yield Edge("versions", name, "STALE" if other else "OK", "; ".join(other))
+
     def _settings(self, proof: Mapping[str, Any]) -> Edge:
         """Hold the params of a job against what the configuration would give it today."""
         files = list(self._configfiles or proof.get("config", ["config.yaml"]))
-        name = " + ".join(files)
-        lacking = [file for file in files if not (self._project / file).is_file()]
+        name = " + ".join(file if isinstance(file, str) else file["name"] for file in files)
+        here = [file for file in files if isinstance(file, str)]
+        lacking = [file for file in here if not (self._project / file).is_file()]
         if lacking:
             return Edge("settings", name, "MISSING", f"{lacking[0]} is not there")
         study = self._study(files, proof.get("overrides", {}))
@@ -330,12 +354,19 @@ class Auditor:
         return Edge("settings", name, "STALE", f"{differences[0]}{more}")
 
     def _study(
-        self, files: Sequence[str], overrides: Mapping[str, Any]
+        self, files: Sequence[Any], overrides: Mapping[str, Any]
     ) -> settings.Settings | UserError:
         key = json.dumps([files, overrides, os.fspath(self._project)])
         if key not in self._studies:
             try:
-                config = settings.read([self._project / file for file in files], overrides)
+                config: dict[str, Any] = {}
+                for file in files:
+                    if isinstance(file, str):
+                        settings.lay_over(config, settings.read([self._project / file]))
+                    else:
+                        # It lay elsewhere, and the certificate holds it whole.
+                        settings.lay_over(config, file["values"])
+                settings.lay_over(config, overrides)
                 self._studies[key] = settings.load(config, self._project, files=False)
             except UserError as error:
                 self._studies[key] = error
@@ -343,7 +374,9 @@ class Auditor:
 
     def _copy(self, proof: Mapping[str, Any], given: Path, path: Path) -> Edge:
         """Hold a lone file against the one of its name in the results."""
-        if given.resolve().is_relative_to(self._tree.resolve()):
+        inside = Path(os.path.abspath(given)), Path(os.path.abspath(self._tree))
+        crate = inside[1] / "provenance"
+        if inside[0].is_relative_to(inside[1]) and not inside[0].is_relative_to(crate):
             detail = f"it lies where another result belongs, at {os.fspath(given)}"
             return Edge("copy", proof["file"], "TAMPERED", detail)
         facts = self._at(path)
@@ -358,23 +391,29 @@ class Auditor:
 
     # Making again
 
-    def _run_again(
-        self, nodes: dict[str, Node], certificates: Mapping[str, Any], target: str, places: Any
-    ) -> None:
+    def _run_again(self, nodes: dict[str, Node], proofs: Mapping[str, Any], target: str) -> None:
         where: dict[str, Any] = {
             "results": self._tree.resolve(),
             "home": self._project.resolve(),
         }
+        done: set[str] = set()
+        if proofs[target]["rule"] not in (*_REDRAWN, *replay.SAMPLED):
+            detail = f"what the rule {proofs[target]['rule']!r} makes is not made again"
+            nodes[target].edges.append(Edge("redraw", target, "NOT COMPARED", detail))
         for name, node in nodes.items():
-            proof = certificates.get(name)
+            proof = proofs.get(name)
             if proof is None:
                 continue
             redrawn = name == target and proof["rule"] in _REDRAWN
             sampled = self.level == "sample" and proof["rule"] in replay.SAMPLED
             if not redrawn and not sampled:
                 continue
-            # A job may have several outputs on the way.
-            job = json.dumps(proof["writes"], sort_keys=True)
+            # A job may have several outputs on the way; a mailed copy may be of another run of it.
+            own = ("file", "content", "seal")
+            job = json.dumps({k: v for k, v in proof.items() if k not in own}, sort_keys=True)
+            if job in done:
+                continue
+            done.add(job)
             if job not in self._replayed:
                 kind = "redraw" if redrawn else "sample"
                 found = (
@@ -383,7 +422,24 @@ class Auditor:
                     else replay.sample(proof, **where, **self._options())
                 )
                 self._replayed[job] = [Edge(kind, f.file, f.verdict, f.detail) for f in found]
-                node.edges += self._replayed[job]
+            node.edges += self._judged(node, proof, self._replayed[job])
+
+    def _judged(self, node: Node, proof: Mapping[str, Any], found: list[Edge]) -> list[Edge]:
+        """Return what was made again; a difference proves nothing where other code made it."""
+        causes = [
+            e for e in node.edges if e.kind in ("input", "code", "lock") and e.verdict != "OK"
+        ]
+        other = origin.versions()
+        drifted = [p for p, v in proof.get("versions", {}).items() if other.get(p, v) != v]
+        if not causes and not drifted:
+            return found
+        why = f"{causes[0].name} is another" if causes else f"{drifted[0]} is {other[drifted[0]]}"
+        return [
+            replace(e, verdict="NOT COMPARED", detail=f"{e.detail} But {why} now.")
+            if e.verdict == "TAMPERED"
+            else e
+            for e in found
+        ]
 
     def _options(self) -> dict[str, Any]:
         return {name: value for name, value in self._replay.items() if value is not None}
@@ -416,6 +472,14 @@ class _Facts:
                 facts.certificate, facts.fault = None, f"its certificate can't be read: {odd}"
         return facts
 
+    def held(self, level: str) -> str | None:
+        """Return the digest of what the file holds; by its own word at level `meta`."""
+        if level == "meta":
+            return None if self.certificate is None else self.certificate["content"]
+        if self.content is None and self.path.is_file():
+            self.content = contents.examine(self.path)[1]
+        return self.content
+
     def hash(self) -> None:
         self.hashed = True
         self.sha256 = origin.identity(self.path, content=False)["sha256"]
@@ -425,7 +489,9 @@ class _Facts:
 
 _FORM = {
     **{name: str for name in ("file", "content", "seal", "rule")},
-    **{name: dict for name in ("params", "writes", "inputs", "code", "lock")},
+    **{name: dict for name in ("params", "writes", "inputs", "code", "lock", "versions")},
+    "config": list,
+    "overrides": dict,
 }
 """What the audit reads of a certificate."""
 
@@ -437,10 +503,17 @@ def _malformed(proof: Mapping[str, Any]) -> str | None:
     for name, kind in _FORM.items():
         if not isinstance(proof.get(name), kind):
             return f"its {name!r} is {proof.get(name)!r}"
-    names = [proof["file"], *proof["inputs"], *proof["code"], *proof["lock"]]
-    for name in names:
-        if ".." in Path(name).parts:
+    if not isinstance(proof["params"].get("wildcards", {}), dict):
+        return "its wildcards are no mapping"
+    for file in proof["config"]:
+        if not isinstance(file, str) and not {"name", "values"} <= set(file):
+            return f"its configuration {file!r} is no file"
+    own = [proof["file"], *proof["code"], *proof["lock"]]
+    for name in [*own, *proof["inputs"]]:
+        if ".." in Path(name).parts or (name in own and os.path.isabs(name)):
             return f"it names {name!r}, which leads out of its folder"
+        if Path(name).parts[:2] in (("/", "proc"), ("/", "sys"), ("/", "dev")):
+            return f"it names {name!r}, which is no file of data"
     for name, recorded in proof["inputs"].items():
         if not isinstance(recorded, dict) or not {"sha256", "bytes"} <= set(recorded):
             return f"its input {name!r} has no sha256 and size"
@@ -520,4 +593,5 @@ def text(audit: Audit) -> str:
         of = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
         what = "" if names == [edge.name] else f", {edge.kind} of {of}"
         lines.append(f"  {edge.verdict}: {edge.name}{what}: {edge.detail}")
-    return "\n".join(lines)
+    # A forged name must not look like a line of ours, nor move the cursor.
+    return "\n".join("".join(c if c.isprintable() else "?" for c in line) for line in lines)

@@ -23,6 +23,11 @@ from PIL import Image, PngImagePlugin
 from bandlimit import certificates, store
 from bandlimit.errors import UserError
 
+LARGEST = 1 << 28
+"""Bytes beyond which a file is none of text, PDF or SVG that a rule writes, such as an archive."""
+
+_DAMAGE = (OSError, SyntaxError, ValueError, KeyError, TypeError, RecursionError)
+
 
 def certificate(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     """Return the certificate of a file of any kind, or None where it carries none.
@@ -98,12 +103,15 @@ def _read(
             return _png(path, digest)
         if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < os.path.getsize(path):
             return _safetensors(path, digest)
+        if os.path.getsize(path) > LARGEST:
+            return None, store.sha256(path) if digest else None
         data = Path(path).read_bytes()
         found = _find(data)
         rest = data if found is None else found[1]
         return found and found[0], hashlib.sha256(rest).hexdigest() if digest else None
-    # OSError and SyntaxError by Pillow, ValueError by JSON and decoding, KeyError by safetensors.
-    except (OSError, SyntaxError, ValueError, KeyError) as error:
+    # OSError, SyntaxError and bombs by Pillow, ValueError and RecursionError by JSON, KeyError by
+    # safetensors, TypeError by columns of which no rule writes any.
+    except (*_DAMAGE, Image.DecompressionBombError) as error:
         raise UserError(
             f"The file {str(path)!r} can't be read, or its certificate can't ({error}): it is "
             "damaged or was changed."
@@ -158,7 +166,9 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def pixels(image: Image.Image) -> str:
-    """Return the digest of a picture's size, mode and pixels."""
+    """Return the digest of a picture's size and of its pixels as they are seen."""
+    if image.mode in ("1", "L", "LA", "P", "RGB"):
+        image = image.convert("RGBA")
     return hashlib.sha256(f"{image.mode} {image.size}".encode() + image.tobytes()).hexdigest()
 
 
@@ -168,7 +178,14 @@ def _png(path: str | os.PathLike[str], digest: bool) -> tuple[dict[str, Any] | N
         image.load()
         assert isinstance(image, PngImagePlugin.PngImageFile)
         text = image.text.get(certificates.KEY)
-        return None if text is None else json.loads(text), pixels(image) if digest else None
+        return None if text is None else _mapping(text), pixels(image) if digest else None
+
+
+def _mapping(text: str) -> dict[str, Any]:
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError("its certificate is no mapping")
+    return found
 
 
 def with_png_text(drawn: bytes, text: str) -> bytes:
@@ -195,7 +212,7 @@ def _find_pdf(data: bytes) -> tuple[dict[str, Any], bytes] | None:
         return None
     start, end = found[-1].span(1)
     text = re.sub(rb"\\(.)", rb"\1", data[start:end], flags=re.DOTALL)
-    return json.loads(text.decode("ascii")), data[:start] + data[end:]
+    return _mapping(text.decode("ascii")), data[:start] + data[end:]
 
 
 # safetensors
@@ -209,7 +226,7 @@ def _safetensors(
         header = json.loads(file.read(length))
         metadata = header.pop("__metadata__", {})
         text = metadata.pop(certificates.KEY, None)
-        found = None if text is None else json.loads(text)
+        found = None if text is None else _mapping(text)
         if not digest:
             return found, None
         whole = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())

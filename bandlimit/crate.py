@@ -276,8 +276,8 @@ class _Run:
         # Also that of the job that made the manifest, which is no part of what it lists.
         own = {*sources, *listed["lock"], *(name for job in jobs for name in job.proof["code"])}
         # Overlays that lie elsewhere are the user's own: the parameters of the jobs say it all.
-        config = {name for job in jobs for name in job.proof.get("config", ())}
-        own |= {name for name in config if not os.path.isabs(name) and not name.startswith("..")}
+        config = [name for job in jobs for name in job.proof.get("config", ())]
+        own |= {name for name in config if isinstance(name, str)}
         # Inputs that are the project's own belong to it: claims, schemas, templates.
         own |= {name for name in outside if name.startswith(("bandlimit/", "workflow/"))}
         for name in (WORKFLOW, CITATION, LICENCE):

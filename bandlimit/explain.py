@@ -66,7 +66,7 @@ def lineage(
             "file under 'results' that a rule wrote carries one, but for downloads and benchmarks."
         )
     try:
-        return _lineage(path, proof, tree or Tree(_home(path, proof, results)))
+        return _lineage(path, proof, tree or _tree(path, proof, results))
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"The certificate of {str(path)!r} can't be told ({error}): it is of another version."
@@ -109,7 +109,9 @@ def _lineage(path: str | os.PathLike[str], proof: Mapping[str, Any], tree: Tree)
 def command(proof: Mapping[str, Any]) -> str:
     """Return the command that makes a file again, by its certificate."""
     words = ["snakemake", "--cores", "all", "--force", proof["file"]]
-    others = [name for name in proof.get("config") or [CONFIG] if name != CONFIG]
+    # One that lay elsewhere is named as a file of its own, since the certificate holds it whole.
+    named = [c if isinstance(c, str) else c["name"] for c in proof.get("config") or [CONFIG]]
+    others = [name for name in named if name != CONFIG]
     overrides = [
         f"{name}={value if isinstance(value, str) else json.dumps(value)}"
         for name, value in sorted((proof.get("overrides") or {}).items())
@@ -121,12 +123,12 @@ def command(proof: Mapping[str, Any]) -> str:
     return shlex.join(words)
 
 
-def _home(
+def _tree(
     path: str | os.PathLike[str],
     proof: Mapping[str, Any],
     results: str | os.PathLike[str] | None,
-) -> Path:
-    """Return the folder that names in certificates are relative to."""
+) -> Tree:
+    """Return the tree that a file belongs to."""
     if results is not None:
         folder = Path(os.path.abspath(results))
         if not folder.is_dir():
@@ -134,16 +136,20 @@ def _home(
                 f"The folder of results {str(results)!r} does not exist; the folder 'results' of a "
                 "project, or a copy of it, is needed."
             )
-        return folder.parent if folder.name == "results" else folder
-    here, named = Path(os.path.abspath(path)), Path(proof["file"]).parts
-    return Path(*here.parts[: -len(named)]) if here.parts[-len(named) :] == named else Path.cwd()
+        return Tree(folder.parent, folder)
+    here, named = Path(os.path.abspath(path)), Path(proof["file"]).parts[1:]
+    if named and here.parts[-len(named) :] == named:
+        folder = here.parents[len(named) - 1]
+        return Tree(folder.parent, folder)
+    return Tree(Path.cwd())
 
 
 class Tree:
     """The files of one project, and the certificates they carry, each read once."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, results: Path | None = None) -> None:
         self.home = home
+        self.results = results or home / "results"
         self._found: dict[str, dict[str, Any] | None] = {}
         self._scripts: dict[str, str | None] = {}
         self._asked: list[tuple[dict[str, Any], dict[str, set[str]]]] | None = None
@@ -153,7 +159,7 @@ class Tree:
     def verdicts(self) -> dict[str, str]:
         """The verdict of each claim in this tree."""
         if self._verdicts is None:
-            self._verdicts = _verdicts(self.home)
+            self._verdicts = _verdicts(self.results)
         return self._verdicts
 
     def asked(self) -> list[tuple[dict[str, Any], dict[str, set[str]]]]:
@@ -173,12 +179,18 @@ class Tree:
                     self._asked.append((claim, {name: behind[name] for name in names}))
         return self._asked
 
+    def place(self, name: str) -> Path:
+        """Return where a file lies, by its name in certificates."""
+        if name.startswith("results/"):
+            return self.results / name.removeprefix("results/")
+        return self.home / name
+
     def certificate(self, name: str) -> dict[str, Any] | None:
         """Return the certificate of a file by its name, or None: none, no file, or damaged."""
         if name not in self._found:
             try:
                 # A user's own data may be a folder.
-                whole = self.home / name
+                whole = self.place(name)
                 self._found[name] = contents.certificate(whole) if whole.is_file() else None
             except UserError:
                 self._found[name] = None
@@ -186,7 +198,7 @@ class Tree:
 
     def entry(self, name: str, known: Mapping[str, Any]) -> dict[str, Any]:
         """Return what is known of an input: what was read, and what lies there now."""
-        place = self.home / name
+        place = self.place(name)
         found = self.certificate(name)
         missing = not place.exists()
         if "content" in known:
@@ -293,10 +305,10 @@ def _claims_files(home: Path) -> list[Path]:
     return []
 
 
-def _verdicts(home: Path) -> dict[str, str]:
+def _verdicts(results: Path) -> dict[str, str]:
     """Return the verdict of each claim in this tree, as far as its ledger was made."""
     try:
-        rows = store.read(home / "results/claims/claims.parquet", ["id", "verdict"]).to_pylist()
+        rows = store.read(results / "claims/claims.parquet", ["id", "verdict"]).to_pylist()
     except UserError:
         return {}
     return {row["id"]: row["verdict"] for row in rows}

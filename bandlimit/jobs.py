@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from bandlimit import lineage
 from bandlimit.defenses.kinds import PARAMETERS
 from bandlimit.examinations import Examination
 from bandlimit.settings import DOCUMENT_ATTACKS, FIXED, Dataset, Experiment, Settings
@@ -75,7 +75,7 @@ def _listing(path: str | None) -> str | None:
     """Return a digest of the files of a folder by name and size: Snakemake sees the folder only."""
     if path is None or not os.path.isdir(path):
         return None
-    files = sorted(part for part in Path(path).rglob("*") if part.is_file())
+    files = lineage.files_in(path)
     rows = [(part.relative_to(path).as_posix(), part.stat().st_size) for part in files]
     return hashlib.sha256(repr(rows).encode()).hexdigest()
 
@@ -723,7 +723,7 @@ _PARAMS: dict[str, Callable[[Settings, Any], dict[str, Any]]] = {
     "figure_losses": _nothing,
     "static_site": lambda study, w: {"browser": site_choice(study)},
     "manifest": _nothing,
-    "ro_crate": lambda study, w: {"limit": _CRATE_LIMIT},
+    "ro_crate": _nothing,
     "evaluate_claims": lambda study, w: {
         "tables": table_names(study),
         "makeable": ALL_TABLES,
@@ -731,11 +731,6 @@ _PARAMS: dict[str, Callable[[Settings, Any], dict[str, Any]]] = {
         "experiments": claim_experiments(study),
     },
 }
-
-
-# Bytes up to which a research object holds the whole results; beyond, records and weights are named
-# by their sha256, since at full scale they take terabytes.
-_CRATE_LIMIT = 0
 
 
 def params(study: Settings, rule: str, wildcards: Any = None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The code files that a script reaches.
+"""The files that a job hangs on: the code that its script reaches, all that lies in a folder.
 
 Snakemake sees the text of a script but not the modules it imports; `reach` lists them, so that
 they can be inputs of a rule, and named in certificates. Imports nothing heavy.
@@ -29,6 +29,15 @@ def reach(script: str | os.PathLike[str], home: str | os.PathLike[str]) -> list[
             waiting += [p for p in _imports(path, home) if p not in found]
     rest = sorted(path.relative_to(home).as_posix() for path in found - {home / first})
     return [first.as_posix(), *rest]
+
+
+def files_in(folder: str | os.PathLike[str]) -> list[Path]:
+    """Return all files of a folder, sorted; links are followed, hidden files left out."""
+    found = []
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(place, name) for name in names if not name.startswith(".")]
+    return sorted(path for path in found if path.is_file())
 
 
 @functools.cache

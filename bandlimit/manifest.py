@@ -19,6 +19,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,7 +38,10 @@ NAME = "results/provenance/manifest.json"
 SECTIONS = ("files", "outside", "code", "lock")
 """Parts of the manifest that its root is computed over, in this order."""
 
-UNLISTED = ("results/benchmarks/", "results/provenance/", "results/report.html")
+UNLISTED = re.compile(
+    r"results/(benchmarks/.*|report\.html|provenance/"
+    r"(manifest\.json|manifest\.dsse\.json|ro-crate\.zip|ro-crate/.*))"
+)
 """Files that no certificate names: measured times, what is made of the manifest, the report."""
 
 STAMP = ".snakemake_timestamp"
@@ -191,10 +195,11 @@ def check(
     judge = functools.partial(_judge, results)
     found = [_judge_manifest(results, manifest)]
     found += _each(judge, list(manifest["files"].items()))
-    for folder, _, names in os.walk(results):
-        for part in names:
+    for folder, folders, names in os.walk(results):
+        # A link to a folder is not entered; no rule makes one.
+        for part in [*names, *(f for f in folders if Path(folder, f).is_symlink())]:
             name = _name(results, Path(folder, part))
-            if name not in manifest["files"] and part != STAMP and not name.startswith(UNLISTED):
+            if name not in manifest["files"] and part != STAMP and not UNLISTED.fullmatch(name):
                 found.append(_judge_unnamed(Path(folder, part), name))
     if home is not None:
         found += _check_home(Path(home), manifest)
@@ -405,7 +410,7 @@ def _judge(results: Path, item: tuple[str, Mapping[str, Any]]) -> Finding:
     if proof["seal"] == entry.get("seal"):
         return Finding(Verdict.TAMPERED, name, "its bytes were changed, though not what they mean")
     rule = proof.get("rule")
-    return Finding(Verdict.STALE, name, f"the rule {rule!r} made it again since the manifest")
+    return Finding(Verdict.STALE, name, f"by its certificate the rule {rule!r} made it again since")
 
 
 def _judge_unnamed(path: Path, name: str) -> Finding:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bandlimit import certificates, contents, store
+from bandlimit import certificates, contents, lineage, store
 
 PACKAGES = (
     "foolbox",
@@ -40,7 +40,7 @@ def certificate(
     code: Sequence[str],
     lock: str,
     home: str | os.PathLike[str],
-    device: str,
+    device: str = "cpu",
     reads: Mapping[str, Any] | None = None,
     writes: Mapping[str, Any] | None = None,
     configuration: Mapping[str, Any] | None = None,
@@ -62,8 +62,9 @@ def certificate(
 
     Returns:
         Mapping with the arguments and, of each input, `sha256`, `bytes` and, where it carries a
-        certificate, the digest `content` of what it holds; of each code file and the lock their
-        sha256; versions of packages; the commit, and whether the tree was as committed.
+        certificate, the digest `content` of what it holds and its `seal`; of each code file and
+        the lock their sha256; versions of packages; the commit, and whether the tree was as
+        committed.
     """
     home = Path(home)
     changes = _git(home, "status", "--porcelain", "--untracked-files=no")
@@ -86,24 +87,33 @@ def certificate(
 
 
 def identity(path: str | os.PathLike[str], *, content: bool = True) -> dict[str, Any]:
-    """Return what tells a file or folder from others: `sha256`, `bytes`, perhaps `content`.
+    """Return what tells a file or folder from others: `sha256`, `bytes`, `content` and `seal`.
 
-    Of a folder it is the sha256 of a list of all its files with their sha256. The content is what
-    the file's own certificate says, and is left out on wish; whether that is so is the audit's
-    question.
+    Of a folder it is the sha256 of a list of all its files with their sha256. Content and seal are
+    what the file's own certificate says, if it has one, and are left out on wish; whether that is
+    so is the audit's question.
 
     Raises:
         UserError: the file is missing or damaged.
     """
     path = Path(path)
     if path.is_dir():
-        files = sorted(part for part in path.rglob("*") if part.is_file())
+        files = lineage.files_in(path)
         rows = [[part.relative_to(path).as_posix(), store.sha256(part)] for part in files]
         size = sum(part.stat().st_size for part in files)
         return {"sha256": hashlib.sha256(json.dumps(rows).encode()).hexdigest(), "bytes": size}
     found = {"sha256": store.sha256(path), "bytes": path.stat().st_size}
     proof = contents.certificate(path) if content else None
-    return found if proof is None else {**found, "content": proof.get("content")}
+    return found | {key: proof[key] for key in ("content", "seal") if proof and key in proof}
+
+
+def changed(certificate: Mapping[str, Any], home: str | os.PathLike[str]) -> str | None:
+    """Return the name of a code file that is no longer what a certificate says, or None."""
+    for name, recorded in {**certificate["code"], **certificate["lock"]}.items():
+        path = Path(home, name)
+        if not path.is_file() or store.sha256(path) != recorded:
+            return name
+    return None
 
 
 def versions() -> dict[str, str]:

@@ -180,7 +180,7 @@ def sample(
     Images are attacked and judged as they were. Texts, counts, predictions and what is missing
     must be equal; numbers and pixels within the tolerance. Where records differ that were made on
     another device, or on a processor that rounds otherwise, that proves nothing: an attack may
-    have gone another way there. They count as not compared.
+    have gone another way there. What could decide, that device, counts as missing.
 
     Args:
         certificate: of any output of the job.
@@ -227,7 +227,7 @@ def sample(
     else:
         return found
     return [
-        Finding(f.file, NOT_COMPARED, f"{f.detail} But {why}: that proves nothing.")
+        Finding(f.file, MISSING, f"{f.detail} But {why}: what could decide is not here.")
         if f.verdict == TAMPERED
         else f
         for f in found

@@ -274,7 +274,7 @@ def read(
     for path in paths:
         try:
             with open(path, encoding="utf-8") as file:
-                _lay_over(config, yaml.safe_load(file) or {})
+                found = yaml.safe_load(file) or {}
         except yaml.YAMLError as error:
             raise UserError(
                 f"The configuration {os.fspath(path)!r} is not YAML: "
@@ -285,15 +285,21 @@ def read(
                 f"The configuration {os.fspath(path)!r} can't be read: {error.strerror}; the "
                 "command runs in the folder of the workflow."
             ) from error
-    _lay_over(config, overrides or {})
+        if not isinstance(found, Mapping):
+            raise UserError(
+                f"The configuration {os.fspath(path)!r} must be a mapping of keys to values, got "
+                f"{type(found).__name__}."
+            )
+        lay_over(config, found)
+    lay_over(config, overrides or {})
     return config
 
 
-def _lay_over(config: dict[str, Any], overlay: Mapping[str, Any]) -> None:
+def lay_over(config: dict[str, Any], overlay: Mapping[str, Any]) -> None:
     """Lay an overlay on a configuration: mappings merge, everything else is replaced."""
     for key, value in overlay.items():
         if isinstance(value, Mapping) and isinstance(config.get(key), dict):
-            _lay_over(config[key], value)
+            lay_over(config[key], value)
         else:
             config[key] = dict(value) if isinstance(value, Mapping) else value
 

@@ -12,7 +12,8 @@ import base64
 import hashlib
 import json
 import os
-from pathlib import Path
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
@@ -26,6 +27,12 @@ PAYLOAD = "application/vnd.in-toto+json"
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "urn:bandlimit:manifest:v1"
 """Type of what the statement says of its subjects; a name of ours, nothing to fetch."""
+
+BESIDE = (
+    "results/provenance/ro-crate.zip",
+    "results/provenance/ro-crate/ro-crate-metadata.json",
+)
+"""What is made of a manifest and signed with it; the metadata name all else in the crate."""
 
 
 def generate(private_path: str | os.PathLike[str], public_path: str | os.PathLike[str]) -> None:
@@ -56,7 +63,7 @@ def sign(
     key_path: str | os.PathLike[str],
     out: str | os.PathLike[str],
 ) -> None:
-    """Sign a manifest with a private key and write the envelope.
+    """Sign a manifest, and the research object beside it, with a private key.
 
     Args:
         manifest_path: the manifest.
@@ -70,7 +77,8 @@ def sign(
     flaw = manifest.flaw(manifest_path, manifest.read(manifest_path))
     if flaw is not None:
         raise UserError(f"The manifest {str(manifest_path)!r} can't be signed: {flaw}.")
-    payload = json.dumps(_statement(manifest_path), sort_keys=True, indent=1).encode()
+    statement = _statement(manifest_path, _beside(manifest_path))
+    payload = json.dumps(statement, sort_keys=True, indent=1).encode()
     envelope = {
         "payload": base64.b64encode(payload).decode(),
         "payloadType": PAYLOAD,
@@ -126,7 +134,15 @@ def verify(
         raise _no_envelope(envelope_path) from error
     if kinds != (STATEMENT, PREDICATE):
         raise UserError(f"The envelope {str(envelope_path)!r} signs no manifest, but {kinds[1]!r}.")
-    if statement != _statement(manifest_path):
+    signed = {subject["name"]: subject["digest"]["sha256"] for subject in statement["subject"]}
+    beside = _beside(manifest_path)
+    for name in BESIDE:
+        if signed.get(name) != beside.get(name):
+            raise UserError(
+                f"The file {name!r} is not the one that was signed: it was changed, taken away or "
+                "made again since."
+            )
+    if statement != _statement(manifest_path, beside):
         raise UserError(
             f"The manifest {str(manifest_path)!r} is not the one that was signed: it was changed "
             "or made again since."
@@ -140,13 +156,20 @@ def fingerprint(key: Ed25519PublicKey) -> str:
     return hashlib.sha256(key.public_bytes(serialization.Encoding.DER, form)).hexdigest()
 
 
-def _statement(path: str | os.PathLike[str]) -> dict[str, Any]:
+def _beside(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Return the sha256 of what was made of a manifest, by name, as far as it is there."""
+    folder = Path(path).parent
+    places = {name: folder.joinpath(*PurePosixPath(name).parts[2:]) for name in BESIDE}
+    return {name: store.sha256(place) for name, place in places.items() if place.is_file()}
+
+
+def _statement(path: str | os.PathLike[str], beside: Mapping[str, str]) -> dict[str, Any]:
     found = manifest.read(path)
+    files = {name: entry["sha256"] for name, entry in found["files"].items()} | dict(beside)
     return {
         "_type": STATEMENT,
         "subject": [
-            {"name": name, "digest": {"sha256": entry["sha256"]}}
-            for name, entry in sorted(found["files"].items())
+            {"name": name, "digest": {"sha256": sha256}} for name, sha256 in sorted(files.items())
         ],
         "predicateType": PREDICATE,
         "predicate": {

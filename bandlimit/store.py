@@ -253,7 +253,8 @@ def content(path: str | os.PathLike[str]) -> str:
     """
     with _readable(path, None) as file:
         digest = Content(file.schema_arrow)
-        for batch in file.iter_batches(batch_size=4096):
+        rows = max(1, ROW_GROUP_BYTES // _row_bytes(file.schema_arrow))
+        for batch in file.iter_batches(batch_size=rows):
             digest.update(pa.Table.from_batches([batch]))
     return digest.hexdigest()
 

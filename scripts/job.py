@@ -29,6 +29,8 @@ class Job:
         self._replayed = getattr(snakemake, "certificate", None)
         self._configuration = snakemake.config.get("given")
         self._code = sorted(map(str, snakemake.input.get("code", [])))
+        # What it reads is hashed before it is read: it may be edited while the job runs.
+        self._known = None if self._replayed else self._origin()
 
     def table_files(self):
         """Return the files of a table by the names that `tables.save` gives them."""
@@ -38,10 +40,20 @@ class Job:
         """Return the certificate for this job's outputs; `device` is a torch device or 'cpu'."""
         if self._replayed is not None:
             return self._replayed
+        changed = origin.changed(self._known, self.home)
+        if changed:
+            raise UserError(
+                f"The file {changed!r} was changed while the job ran, so it can't be told which "
+                "code made its outputs: run it again."
+            )
         if str(device).startswith("cuda"):
             import torch
 
             device = torch.cuda.get_device_name(device)
+        return {**self._known, "device": str(device)}
+
+    def _origin(self):
+        """Return the certificate of this job, as on a CPU."""
         code = [os.path.relpath(path, self.home) for path in self._code]
         inputs = [str(path) for path in self.input if str(path) not in self._code]
         return origin.certificate(
@@ -51,7 +63,6 @@ class Job:
             code=code,
             lock=LOCK,
             home=self.home,
-            device=str(device),
             reads={k: self._places(v) for k, v in self.input.items() if k != "code"},
             writes={k: self._places(v) for k, v in self.output.items()},
             configuration=self._configuration,

@@ -14,7 +14,6 @@ def main(job):
         results=Path(job.input.manifest).parents[1],
         home=job.home,
         sources=[os.path.relpath(path, job.home) for path in job.input.sources],
-        limit=job.params.limit,
     )
 
 

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -39,13 +40,17 @@ def load_settings(config, home):
 def configuration(workflow):
     """Return which configuration files were given, and what the command line set, for certificates.
 
-    Names are relative to the project where the file lies there, so that they mean the same in
-    another place.
+    Names are relative to the project, so that they mean the same in another place; a file that lies
+    elsewhere is given by its name and what it holds.
     """
-    given = [os.path.relpath(path, workflow.basedir) for path in workflow.overwrite_configfiles]
-    names = [name if not name.startswith("..") else Path(name).name for name in given]
-    overrides = dict(workflow.config_settings.config or {})
-    return {"config": list(dict.fromkeys(["config.yaml", *names])), "overrides": overrides}
+    files = ["config.yaml"]
+    for path in workflow.overwrite_configfiles:
+        name = os.path.relpath(path, workflow.basedir)
+        if name.startswith(".."):
+            files.append({"name": Path(path).name, "values": settings.read([path])})
+        elif name not in files:
+            files.append(name)
+    return {"config": files, "overrides": dict(workflow.config_settings.config or {})}
 
 
 def check_ready(study, local):
@@ -97,11 +102,16 @@ def release_stale_lock():
         return None
     os.makedirs(".snakemake/locks", exist_ok=True)
     alive = open(".snakemake/alive", "w")  # noqa: SIM115 (open as long as the process lives)
-    try:
-        fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        alive.close()
-        return None
+    # A look at the run holds it for a moment.
+    for last in (False,) * 10 + (True,):
+        try:
+            fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except OSError:
+            if last:
+                alive.close()
+                return None
+            time.sleep(0.1)
     for lock in Path(".snakemake/locks").iterdir():
         lock.unlink()
     return alive

@@ -32,7 +32,6 @@ def proof(home, **changes):
         "code": ["scripts/draw.py", "bandlimit/plots.py"],
         "lock": "requirements.lock",
         "home": home,
-        "device": "cpu",
     }
     return origin.certificate(**(arguments | changes))
 
@@ -63,7 +62,6 @@ def test_a_certificate_names_all_that_made_a_file(locked):
         "bandlimit/plots.py": digest(CODE["bandlimit/plots.py"]),
     }
     assert found["lock"] == {"requirements.lock": digest("torch==2")}
-    assert found["device"] == "cpu"
     assert found["versions"]["python"].split(".")[0] == "3"
     assert {"torch", "numpy", "pyarrow", "snakemake"} <= set(found["versions"])
     # It names no place of the machine, and is the same each time.
@@ -106,3 +104,24 @@ def test_an_input_with_a_certificate_is_named_by_its_content_too(locked):
     found = proof(locked, inputs={"a.parquet": str(locked / "a.parquet")})["inputs"]["a.parquet"]
     assert found["sha256"] == store.sha256(locked / "a.parquet")
     assert found["content"] == store.content(locked / "a.parquet")
+    assert found["seal"] == store.certificate(locked / "a.parquet")["seal"]
+
+
+def test_links_are_followed_and_hidden_files_are_not_data(locked, tmp_path):
+    (locked / "real").mkdir()
+    (locked / "real/a.png").write_bytes(b"a")
+    (locked / "images").mkdir()
+    (locked / "images/class 0").symlink_to(locked / "real")
+    before = origin.identity(locked / "images")
+    assert before["bytes"] == 1
+    (locked / "images/.DS_Store").write_bytes(b"x")
+    assert origin.identity(locked / "images") == before
+    (locked / "real/a.png").write_bytes(b"b")
+    assert origin.identity(locked / "images") != before
+
+
+def test_code_that_changed_while_a_job_ran_is_named(locked):
+    found = proof(locked)
+    assert origin.changed(found, locked) is None
+    (locked / "bandlimit/plots.py").write_text("import sys\n")
+    assert origin.changed(found, locked) == "bandlimit/plots.py"

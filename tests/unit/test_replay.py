@@ -365,7 +365,7 @@ def test_records_of_another_device_that_differ_prove_nothing(judgement):
     assert judgement.sample(device="a card of old").verdict == "OK"
     judgement.rewrite(EVALUATION, lambda frame: frame.assign(prediction=frame["prediction"] + 1))
     finding = judgement.sample(device="a card of old")
-    assert finding.verdict == "NOT COMPARED"
+    assert finding.verdict == "MISSING"
     assert "a card of old" in finding.detail
 
 

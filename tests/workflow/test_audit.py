@@ -249,6 +249,9 @@ def test_a_result_in_the_place_of_another_is_named(place, change):
         ({"inputs": {"results/../../a": {"sha256": "", "bytes": 1}}}, "leads out of its folder"),
         ({"inputs": {"results/a": "0" * 64}}, "has no sha256 and size"),
         ({"rule": None}, "its 'rule' is None"),
+        ({"config": 5}, "its 'config' is 5"),
+        ({"code": {"/etc/passwd": "0" * 64}}, "leads out of its folder"),
+        ({"inputs": {"/dev/zero": {"sha256": "", "bytes": 1}}}, "is no file of data"),
     ],
 )
 def test_a_certificate_of_another_form_is_told(place, tmp_path, changes, message):
@@ -258,12 +261,59 @@ def test_a_certificate_of_another_form_is_told(place, tmp_path, changes, message
         audit.Auditor(place.folder / "results", place.folder).audit(tmp_path / "a.parquet")
 
 
-def test_a_certificate_that_names_a_device_ends(place, tmp_path):
+def test_a_forged_name_prints_no_line_of_its_own(place, tmp_path):
     proof = contents.certificate(place.folder / TABLE)
-    proof["inputs"] = {"/dev/zero": {"sha256": "0" * 64, "bytes": 1}}
+    proof["inputs"] = {"a\x1b[2K\nOK: 1 files": {"sha256": "0" * 64, "bytes": 1}}
     store.write(tmp_path / "a.parquet", store.read(place.folder / TABLE), proof)
     found = audit.Auditor(place.folder / "results", place.folder).audit(tmp_path / "a.parquet")
-    assert ("MISSING", "/dev/zero") in wrong(found)
+    text = audit.text(found)
+    assert "\x1b" not in text
+    assert not any(line.startswith("OK: 1 files") for line in text.splitlines())
+
+
+def test_a_lineage_that_was_cut_shows(place, change, monkeypatch):
+    """The same rows under a certificate that leads elsewhere, sealed anew."""
+    monkeypatch.chdir(place.folder)
+    change.write(TABLE, (place.folder / TABLE).read_bytes())
+    proof = {**contents.certificate(TABLE), "inputs": {}}
+    store.write(TABLE, store.read(TABLE), proof)
+    edges = {(edge.verdict, edge.name, edge.detail) for _, edge in audited(place).findings()}
+    detail = "it was made again since, of the same content, but made otherwise"
+    assert edges == {("STALE", TABLE, detail)}
+
+
+def test_a_result_without_its_certificate_leads_no_further(place, change, monkeypatch):
+    monkeypatch.chdir(place.folder)
+    change.write(TABLE, (place.folder / TABLE).read_bytes())
+    store.write(TABLE, store.read(TABLE))
+    assert wrong(audited(place)) == {("MISSING", TABLE)}
+
+
+def test_versions_beside_the_lock_are_told(place, change, monkeypatch):
+    monkeypatch.chdir(place.folder)
+    name = FIGURE.replace("png", "svg")
+    change.write(TABLE, (place.folder / TABLE).read_bytes())
+    proof = contents.certificate(TABLE)
+    proof["versions"] = {**proof["versions"], "torch": "1.0.0"}
+    store.write(TABLE, store.read(TABLE), proof)
+    found = {edge.kind: edge.detail for edge in audited(place, name).nodes[TABLE].edges}
+    assert re.fullmatch(r"torch 1\.0\.0 ran, and the lock has [\d.]+", found["versions"])
+
+
+def test_each_file_of_a_job_gets_the_verdict_of_its_redraw(place, change):
+    names = [TABLE, TABLE.replace("parquet", "md"), TABLE]
+    auditor = audit.Auditor(place.folder / "results", place.folder, level="redraw")
+    for name in names:
+        edges = auditor.audit(place.folder / name).nodes[name].edges
+        assert [e.verdict for e in edges if e.kind == "redraw"] == ["OK"] * 5
+
+
+def test_a_picture_drawn_by_other_code_is_not_called_tampered(place, change):
+    path = place.folder / "bandlimit/plots/style.py"
+    change.write("bandlimit/plots/style.py", path.read_bytes() + b"\n# a comment\n")
+    found = audited(place, level="redraw")
+    assert found.verdict == "STALE"
+    assert "TAMPERED" not in {verdict for verdict, _ in wrong(found)}
 
 
 # Settings
@@ -325,21 +375,22 @@ def test_a_mailed_figure_of_an_earlier_run_is_stale(place, change, tmp_path):
     assert ("STALE", name) in wrong(found)
 
 
-@pytest.mark.skipif(shutil.which("unshare") is None, reason="no 'unshare' to mount read-only")
 def test_results_moved_and_read_only(place, tmp_path):
-    """On a read-only mount, without Snakemake, git or anything but the library on the path."""
+    """Without Snakemake, git or anything but the library on the path; nothing is written."""
     moved = tmp_path / "archive" / "2026"
     shutil.copytree(place.folder / "results", moved)
     for path in [moved, *moved.rglob("*")]:
         path.chmod(path.stat().st_mode & ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))
+    listing = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     command = [sys.executable, "-c", BARE, str(moved / FIGURE.removeprefix("results/"))]
     done = subprocess.run(
         [*command, "--home", str(place.folder)],
         cwd=tmp_path,
-        env={"PATH": "", "PYTHONPATH": str(place.folder)},
+        env={"PATH": "", "PYTHONPATH": str(place.folder), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
     )
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == listing
     for path in [moved, *moved.rglob("*")]:
         path.chmod(path.stat().st_mode | stat.S_IWUSR)
     assert done.returncode == 0, done.stdout + done.stderr

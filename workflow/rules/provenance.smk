@@ -15,6 +15,7 @@ rule static_site:
             figure=jobs.site_figures(study),
             form=["png", "pdf", "svg"],
         ),
+        registries=helpers.own_files(workflow.basedir, "workflow/registry/*.csv"),
         captions=helpers.own_files(workflow.basedir, "workflow/report/*.rst"),
         pages=helpers.own_files(workflow.basedir, "bandlimit/templates/site/*"),
         code=code("static_site"),
@@ -72,8 +73,6 @@ rule ro_crate:
         "results/benchmarks/ro_crate.tsv"
     conda:
         "../../envs/bandlimit.yaml"
-    params:
-        named=jobs.params(study, "ro_crate"),
     message:
         "Describing the run as a research object"
     script:
