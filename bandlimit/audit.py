@@ -48,7 +48,8 @@ class Edge:
     """One step from a file to something it rests on.
 
     Attributes:
-        kind: 'content' (the file against its own certificate), 'copy' (a lone file against the
+        kind: 'content' (the file against its own certificate), 'certificate' (that against its
+            seal, at level `meta`), 'copy' (a lone file against the
             results), 'input', 'code', 'lock', 'versions' (those that ran against the lock),
             'settings', 'redraw' or 'sample'.
         name: what the step leads to.
@@ -177,6 +178,11 @@ class Auditor:
             UserError: the file is missing, damaged, or carries no certificate; or its results are
                 nowhere to be found.
         """
+        if os.path.isdir(path):
+            raise UserError(
+                f"{os.fspath(path)!r} is a folder: name files in it, or hold the whole tree "
+                "against its manifest by 'bandlimit verify'."
+            )
         first = contents.certificate(path)
         if first is None:
             raise UserError(
@@ -271,7 +277,8 @@ class Auditor:
             fault = contents.disagreement(proof, proof["content"])
         else:
             fault = self._at(path).fault
-        yield Edge("content", node.name, "TAMPERED" if fault else "OK", fault or "")
+        kind = "certificate" if self.level == "meta" else "content"
+        yield Edge(kind, node.name, "TAMPERED" if fault else "OK", fault or "")
         yield self._settings(proof)
         for kind in ("code", "lock"):
             for name, recorded in proof[kind].items():
@@ -318,12 +325,15 @@ class Auditor:
         for name, recorded in proof["lock"].items():
             if self._sha256(places(name)) != recorded:
                 continue
-            pins = dict(_PIN.findall(places(name).read_text(encoding="utf-8")))
+            pins: dict[str, list[str]] = {}
+            # A package may have another version for another version of Python.
+            for package, version in _PIN.findall(places(name).read_text(encoding="utf-8")):
+                pins.setdefault(package, []).append(version)
             # A build for a card or a processor has a name behind a plus.
             other = [
-                f"{package} {version} ran, and the lock has {pins[package]}"
+                f"{package} {version} ran, and the lock has {' or '.join(pins[package])}"
                 for package, version in proof.get("versions", {}).items()
-                if package in pins and str(version).partition("+")[0] != pins[package]
+                if package in pins and str(version).partition("+")[0] not in pins[package]
             ]
             yield Edge("versions", name, "STALE" if other else "OK", "; ".join(other))
 
@@ -581,7 +591,9 @@ def text(audit: Audit) -> str:
                 f"{rest}{'  ' if last else '│ '} ",
             )
 
-    show(audit.file, audit.verdict, "", "", "")
+    edges = [edge for edge in audit.nodes[audit.file].edges if edge.kind != "input"]
+    own = min((edge.verdict for edge in edges), key=VERDICTS.index)
+    show(audit.file, own, "" if own == audit.verdict else f"{audit.verdict} below", "", "")
     counts = ", ".join(f"{n} {verdict}" for verdict, n in audit.counts().items())
     lines.append("")
     lines.append(f"{audit.verdict}: {len(audit.nodes)} files on the way, {counts}.")
@@ -593,5 +605,9 @@ def text(audit: Audit) -> str:
         of = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
         what = "" if names == [edge.name] else f", {edge.kind} of {of}"
         lines.append(f"  {edge.verdict}: {edge.name}{what}: {edge.detail}")
+    if all(
+        e.verdict == "MISSING" for n in audit.nodes.values() for e in n.edges if e.kind == "lock"
+    ):
+        lines.append("The project with its code and lock is not here: name its folder by --home.")
     # A forged name must not look like a line of ours, nor move the cursor.
     return "\n".join("".join(c if c.isprintable() else "?" for c in line) for line in lines)

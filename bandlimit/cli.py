@@ -172,13 +172,16 @@ def _verify(options: argparse.Namespace) -> int:
     from bandlimit import crate, manifest, signing
 
     results = Path(options.results or "results")
-    home = options.home or (results.resolve().parent if options.results is None else None)
+    beside = Path(os.path.abspath(results)).parent
+    home = options.home or (beside if (beside / "bandlimit").is_dir() else None)
     listed = results / MANIFEST
     found = manifest.check(results, home)
     folder = listed.with_name("ro-crate")
     if folder.exists():
         found += crate.check(folder, listed.with_name("ro-crate.zip"), manifest.read(listed))
     print("\n".join(manifest.lines(found)))
+    if home is None:
+        print("Code, lock and own data were not compared: name the project's folder by --home.")
     if options.key is not None:
         signature = options.signature or listed.with_name(SIGNATURE)
         signing.verify(listed, signature, options.key)

@@ -268,7 +268,8 @@ def load(
 def _check_images(place: str, images: int | None, size: int | None, dataset: str) -> None:
     if images is not None and size is not None and images > size:
         raise UserError(
-            f"{place}.images must be from 1 to {size}, the images of {dataset!r}, got {images}."
+            f"{place}.images must be from 1 to {size}, the images of {dataset!r}, got {images}; "
+            "set it in your configuration where it stands in config.yaml."
         )
 
 

@@ -120,7 +120,7 @@ def test_a_byte_changed_anywhere_is_found(results, tmp_path, name):
                     assert store.read(copy).to_pydict() == held
     # Containers have bytes that decoding does not ask for; the sha256 of the whole file does.
     if name != "table.parquet":
-        allowed = {"figure.png": 0.05, "a.safetensors": 0.02}.get(name, 0)
+        allowed = {"figure.png": 0.05, "figure.pdf": 0.2, "a.safetensors": 0.02}.get(name, 0)
         assert len(unseen) <= allowed * len(places)
 
 
