@@ -150,7 +150,10 @@ def test_the_ledger_decides_no_claim_of_the_document_by_a_stand_in(tiny_run):
     measured = frame[frame["stand_in"].fillna(False).astype(bool)]
     paper = measured["scale"] == "paper"
     assert set(measured.loc[paper, "verdict"]) == {"not run at this scale"}
-    assert (measured.loc[~paper, "verdict"] != "not run at this scale").all()
+    # Twenty images are fewer than this one asks for.
+    few = measured["id"] == "robustness.R03"
+    assert set(measured.loc[few, "verdict"]) == {"not run at this scale"}
+    assert (measured.loc[~paper & ~few, "verdict"] != "not run at this scale").all()
     assert "R05" in " ".join(measured.loc[~paper, "id"])
 
 
