@@ -207,3 +207,21 @@ def test_a_signed_run_still_shows_a_changed_file(signed):
     Path(TABLE).write_bytes(data[:-1] + b"x")
     assert verify()
     assert signed.wrong() == {TABLE: manifest.Verdict.TAMPERED}
+
+
+@pytest.mark.parametrize("name", signing.BESIDE)
+@pytest.mark.parametrize("change", ["edited", "gone", "new"])
+def test_a_changed_research_object_is_told(project, name, change):  # noqa: F811
+    path = Path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if change != "new":
+        path.write_bytes(b"a")
+    signing.generate("key.pem", "key.pub")
+    signing.sign(manifest.NAME, "key.pem", ENVELOPE)
+    assert verify()
+    if change == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(b"b")
+    with pytest.raises(UserError, match=f"'{name}' is not the one that was signed"):
+        verify()
