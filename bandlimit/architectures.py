@@ -101,21 +101,39 @@ def build(name: str, *, classes: int, channels: int = 3) -> nn.Module:
         return network
     from efficientnet_lite_pytorch import EfficientNet
 
-    network = EfficientNet.from_name("efficientnet-lite0", num_classes=classes)
-    for module in network.modules():
-        _pad_inside(module)
+    efficientnet: nn.Module = EfficientNet.from_name("efficientnet-lite0", num_classes=classes)
+    return efficientnet
+
+
+def with_own_padding(network: nn.Module) -> nn.Module:
+    """Return the network with each convolution that a layer pads in the form of a plain one.
+
+    EfficientNet pads by a layer within its convolution, since it pads one side more than the other
+    where it halves the image; that copies every feature map. A kernel with a row and a column of
+    zeros put before its weights, padded alike on all sides, computes the same sums. The network
+    that is given is used up; its parameters keep their names, those kernels grow by one.
+    """
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.Conv2d) and hasattr(child, "static_padding"):
+                setattr(parent, name, _plain(child, child.static_padding))
     return network
 
 
-def _pad_inside(module: nn.Module) -> None:
-    """Let a convolution of EfficientNet pad by itself where it pads all sides alike.
-
-    It pads by a layer before it, which copies every feature map; only its layers of stride 2 need
-    that, since they pad one side more than the other.
-    """
-    padding = getattr(module, "static_padding", None)
-    if isinstance(module, nn.Conv2d) and isinstance(padding, nn.ZeroPad2d):
-        left, right, top, bottom = padding.padding
-        if left == right and top == bottom:
-            module.padding = (top, left)
-            module.static_padding = nn.Identity()
+def _plain(convolution: nn.Conv2d, layer: object) -> nn.Conv2d:
+    """Return a plain convolution that does what a layer of zeros before a convolution does."""
+    left, right, top, bottom = layer.padding if isinstance(layer, nn.ZeroPad2d) else (0, 0, 0, 0)
+    weight = F.pad(convolution.weight, (right - left, 0, bottom - top, 0))
+    plain = nn.Conv2d(
+        convolution.in_channels,
+        convolution.out_channels,
+        (weight.shape[2], weight.shape[3]),
+        stride=(convolution.stride[0], convolution.stride[1]),
+        padding=(bottom + int(convolution.padding[0]), right + int(convolution.padding[1])),
+        dilation=(convolution.dilation[0], convolution.dilation[1]),
+        groups=convolution.groups,
+        bias=False,
+    )
+    plain.weight = nn.Parameter(weight, requires_grad=convolution.weight.requires_grad)
+    plain.bias = convolution.bias
+    return plain

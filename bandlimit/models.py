@@ -369,8 +369,9 @@ class MicroBatches(nn.Module):
             dtype=self.dtype,
             device=piece.device,
             memory_format=torch.channels_last,
-        ).zero_()
+        )
         batch[: len(piece)] = piece
+        batch[len(piece) :] = 0
         logits: torch.Tensor = self.network(batch)[: len(piece)]
         return logits.to(torch.promote_types(piece.dtype, self.dtype))
 
@@ -425,13 +426,6 @@ def in_threads(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> 
         torch.set_num_threads(threads)
 
 
-class _Tracer(fx.Tracer):
-    """Trace to the convolutions of any class, such as those that pad by their own rule."""
-
-    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        return isinstance(module, nn.Conv2d) or super().is_leaf_module(module, name)
-
-
 def fold(network: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
     """Return a network in eval mode with each BatchNorm folded into the convolution before it.
 
@@ -440,8 +434,8 @@ def fold(network: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
     that needs pre-activations is a forward pre-hook. The network that is given is used up: copy it
     before if it is needed afterwards.
     """
-    network = network.eval().double()
-    folded = fx.GraphModule(network, _Tracer().trace(network))
+    network = architectures.with_own_padding(network).eval().double()
+    folded = fx.symbolic_trace(network)
     modules = dict(folded.named_modules())
     for node in list(folded.graph.nodes):
         norm = modules.get(str(node.target)) if node.op == "call_module" else None
@@ -482,13 +476,13 @@ def _work_in_place(folded: fx.GraphModule) -> None:
 def micro_batch(shape: Sequence[int], device: torch.device | str) -> int:
     """Return how many images of a shape (C, H, W) a pass takes on a device.
 
-    On the CPU few, so that a layer's features stay in the cache of a core; on a card many, so that
-    it is busy.
+    On the CPU few, so that a layer's features stay in the cache of a core and little is lost where
+    an attack has few images left; on a card many, so that it is busy.
     """
     small = shape[1] <= 64 and shape[2] <= 64
     if torch.device(device).type == "cuda":
         return 1024 if small else 64
-    return 32 if small else 4
+    return 16 if small else 4
 
 
 def device(name: str) -> torch.device:

@@ -667,7 +667,50 @@ def test_patterns_that_a_kernel_does_not_compute_stay(kind):
         expected = network(probe.clone())
         fused = inference._rewrite(network, probe.clone())
         assert torch.allclose(fused(probe.clone()), expected, atol=1e-5)
-    assert ("fused" in fused.code) == (kind in ("plain",))
+    kernels = [m for m in fused.modules() if isinstance(m, inference.FusedConvolution)]
+    if kind in ("reflect", "in place"):
+        assert not kernels
+    else:
+        assert [kernel.rectifier for kernel in kernels] == ["relu" if kind == "plain" else "none"]
+        assert ("relu" in fused.code) == (kind != "plain")
+
+
+class Residual(nn.Module):
+    """A block whose shortcut is what a convolution made, or something that others read too."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+        self.first = nn.Conv2d(3, 3, 3, padding=1)
+        self.second = nn.Conv2d(3, 3, 3, padding=1)
+        self.third = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, u):
+        a = u if self.kind == "input" else torch.relu(self.first(u))
+        view = a[:, 1:] if self.kind == "view" else a
+        b = torch.relu(self.second(a)) if self.kind != "source" else a
+        c = torch.relu(self.third(b) + a)
+        if self.kind == "read later":
+            c = torch.cat([c, a], dim=1)
+        elif self.kind == "view":
+            c = torch.cat([c, view], dim=1)
+        return c.mean((2, 3))
+
+
+@pytest.mark.parametrize("kind", ["own", "input", "source", "read later", "view"])
+def test_a_shortcut_is_overwritten_only_where_nobody_reads_it(kind):
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        network = Residual(kind).eval()
+    probe = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(6))
+    given = probe.clone()
+    with torch.no_grad():
+        expected = network(probe)
+        fused = inference._rewrite(network, probe)
+        assert torch.allclose(fused(given), expected, atol=1e-5)
+    assert torch.equal(given, probe)
+    in_place = [m.in_place for m in fused.modules() if isinstance(m, inference.FusedConvolution)]
+    assert any(in_place) == (kind == "own")
 
 
 def full_predictions(model, x, setting):
