@@ -50,10 +50,12 @@ def _plan(options: argparse.Namespace) -> int:
     return 0
 
 
-def _configfile(parser: argparse.ArgumentParser) -> None:
+def _configfile(parser: argparse.ArgumentParser, *, several: bool = True) -> None:
+    """Add overlays as Snakemake takes them: several after one option, or the option repeated."""
     parser.add_argument(
         "--configfile",
-        action="append",
+        action="extend" if several else "append",
+        nargs="+" if several else None,
         default=[],
         metavar="FILE",
         help="overlay on config.yaml, may be repeated",
@@ -91,7 +93,8 @@ def _add_audit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--tolerance", type=float, metavar="T", help="how far numbers may be off at level sample"
     )
-    _configfile(parser)
+    # One at a time: what follows may be a file to audit.
+    _configfile(parser, several=False)
     parser.add_argument("--json", action="store_true", help="write JSON, for programs")
     parser.set_defaults(run=_audit)
 

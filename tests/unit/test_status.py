@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from bandlimit import status
+from bandlimit import cli, status
 from bandlimit.errors import UserError
 
 SNAKEFILE = """
@@ -114,6 +114,19 @@ def test_times_are_means_by_rule_and_tell_how_many_jobs_ran_together(tmp_path):
     assert times.seconds == {"attack": 15, "table_1": 5}
     assert times.counts == {"attack": 2, "table_1": 1}
     assert times.together == pytest.approx(35 / 25)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--configfile", "a.yaml", "b.yaml"], ["--configfile=a.yaml", "--configfile=b.yaml"]],
+)
+def test_several_overlays_are_named_as_snakemake_takes_them(folder, monkeypatch, capsys, arguments):
+    given = []
+    monkeypatch.setattr(
+        status, "report", lambda configfiles, cores: given.append(configfiles) or ""
+    )
+    assert cli.main(["status", *arguments]) == 0
+    assert given == [["a.yaml", "b.yaml"]]
 
 
 def test_without_benchmarks_the_time_left_is_unknown(folder, monkeypatch):
