@@ -22,6 +22,7 @@ from bandlimit.plots.style import (
     check_columns,
     draw_rates,
     epsilon_axis,
+    few_entry,
     finish,
     label_left,
     looks_of,
@@ -48,11 +49,13 @@ def _rate_panel(axes: Axes, rows: pd.DataFrame, x: str, entries: dict[str, Any])
     looks = looks_of(attacked["attack"], ATTACK_STYLE)
     for number, (name, look) in enumerate(looks.items()):
         shift = 1.2 * (number - (len(looks) - 1) / 2)
-        line = draw_rates(axes, attacked[attacked["attack"] == name], x, look, shift)
+        own = attacked[attacked["attack"] == name]
+        line = draw_rates(axes, own, x, look, shift, count="adversarial")
         if line is None:
             absent.append(look.label)
         else:
             entries.setdefault(look.label, line)
+    entries |= few_entry(attacked, "adversarial")
     if absent:
         axes.text(
             0.5,

@@ -18,6 +18,7 @@ import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullFormatter
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
@@ -56,6 +57,9 @@ class Look:
             "linestyle": self.dashes,
         }
 
+
+FEW = 10
+"""Rates over fewer images are drawn apart: one image more or less moves them by a tenth."""
 
 ATTACK_STYLE: Mapping[str, Look] = {
     "fgsm_minimal": Look("FGSM (minimal)", BLUE, "o", "-"),
@@ -243,21 +247,36 @@ def draw_rates(
     look: Look,
     shift: float = 0.0,
     y: str = "defense_rate",
+    count: str | None = None,
 ) -> Any:
     """Draw one line of rates with their intervals; return it, or None if no point exists.
 
     It is shifted sideways by so many typographic points, so that intervals don't hide each other.
+    Where a column `count` is named, points of fewer than FEW images are hollow and off the line.
     """
-    place, rate, low, high = points_of(rows, x, (y, "low", "high"))
+    columns = (y, "low", "high") if count is None else (y, "low", "high", count)
+    place, rate, low, high, *counts = points_of(rows, x, columns)
     if not len(place):
         return None
+    few = counts[0] < FEW if counts else np.zeros(len(place), dtype=bool)
     bars = axes.vlines(place, low, high, color=look.color, linewidth=0.8, alpha=0.7)
-    line = axes.plot(place, rate, **look.line())[0]
+    line = axes.plot(place, np.where(few, np.nan, rate), **look.line())[0]
+    hollow = axes.plot(place[few], rate[few], **look.line(), markerfacecolor="white")[0]
+    hollow.set_linestyle("none")
     # Set afterwards, since the limits of the axes come from the data alone.
     shifted = axes.transData + ScaledTranslation(shift / 72, 0, axes.figure.dpi_scale_trans)
-    for artist in (bars, line):
+    for artist in (bars, line, hollow):
         artist.set_transform(shifted)
     return line
+
+
+def few_entry(rows: pd.DataFrame, count: str) -> dict[str, Any]:
+    """Return the legend's entry of hollow points, if a row with images has fewer than FEW."""
+    counts = values_of(rows[count])
+    if not ((counts > 0) & (counts < FEW)).any():
+        return {}
+    mark = Line2D([], [], color=DARK_GREY, marker="o", markerfacecolor="white", linestyle="none")
+    return {f"fewer than {FEW} images": mark}
 
 
 def sort_entries(entries: Mapping[str, Any], known: Mapping[str, Look]) -> dict[str, Any]:

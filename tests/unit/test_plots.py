@@ -581,6 +581,23 @@ def test_null_rates_are_skipped_without_warnings(null):
     assert "N = 0 to 120" in words(figure)
 
 
+def test_points_of_few_images_are_hollow_and_off_the_line():
+    frame = by_epsilon()
+    few = (frame["attack"] == "pgd") & (frame["epsilon"] < 8 / 255)
+    frame.loc[few, "adversarial"] = 9
+    frame.loc[~few, "adversarial"] = 10
+    figure = bandlimiting.defense_rate_by_epsilon(frame)
+    look = style.ATTACK_STYLE["pgd"]
+    line, hollow = (x for x in figure.axes[0].get_lines() if x.get_label() == look.label)
+    assert np.isnan(line.get_ydata()).tolist() == [True, True, False, False]
+    assert hollow.get_linestyle() == "None" and hollow.get_markerfacecolor() == "white"
+    assert hollow.get_xdata().tolist() == [1 / 255, 2 / 255]
+    assert hollow.get_ydata().tolist() == frame.loc[few, "defense_rate"].tolist()
+    assert "fewer than 10 images" in labels(figure)
+    frame["adversarial"] = 10
+    assert "fewer than 10 images" not in labels(bandlimiting.defense_rate_by_epsilon(frame))
+
+
 def test_an_attack_without_any_rate_is_named():
     frame = by_epsilon()
     frame.loc[frame["attack"] == "pgd", ["defense_rate", "low", "high"]] = np.nan
