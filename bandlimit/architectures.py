@@ -111,18 +111,37 @@ def with_own_padding(network: nn.Module) -> nn.Module:
     EfficientNet pads by a layer within its convolution, since it pads one side more than the other
     where it halves the image; that copies every feature map. A kernel with a row and a column of
     zeros put before its weights, padded alike on all sides, computes the same sums. The network
-    that is given is used up; its parameters keep their names, those kernels grow by one.
+    that is given is used up; its parameters keep their names, those kernels grow by one. What pads
+    in another way is left as it is.
     """
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, nn.Conv2d) and hasattr(child, "static_padding"):
-                setattr(parent, name, _plain(child, child.static_padding))
+            plain = _plain(child) if isinstance(child, nn.Conv2d) else None
+            if plain is not None:
+                setattr(parent, name, plain)
     return network
 
 
-def _plain(convolution: nn.Conv2d, layer: object) -> nn.Conv2d:
-    """Return a plain convolution that does what a layer of zeros before a convolution does."""
-    left, right, top, bottom = layer.padding if isinstance(layer, nn.ZeroPad2d) else (0, 0, 0, 0)
+def _plain(convolution: nn.Conv2d) -> nn.Conv2d | None:
+    """Return a plain convolution for one with a layer of zeros before it, or None for others.
+
+    The layer must pad no side less than the one before it, as those of EfficientNet do.
+    """
+    layer = getattr(convolution, "static_padding", None)
+    if isinstance(layer, nn.ZeroPad2d):
+        left, right, top, bottom = layer.padding
+    elif type(layer).__name__ == "Identity":  # EfficientNet has one of its own
+        left = right = top = bottom = 0
+    else:
+        return None
+    if (
+        right < left
+        or bottom < top
+        or convolution.dilation != (1, 1)
+        or convolution.padding_mode != "zeros"
+        or isinstance(convolution.padding, str)
+    ):
+        return None
     weight = F.pad(convolution.weight, (right - left, 0, bottom - top, 0))
     plain = nn.Conv2d(
         convolution.in_channels,
@@ -130,7 +149,6 @@ def _plain(convolution: nn.Conv2d, layer: object) -> nn.Conv2d:
         (weight.shape[2], weight.shape[3]),
         stride=(convolution.stride[0], convolution.stride[1]),
         padding=(bottom + int(convolution.padding[0]), right + int(convolution.padding[1])),
-        dilation=(convolution.dilation[0], convolution.dilation[1]),
         groups=convolution.groups,
         bias=False,
     )

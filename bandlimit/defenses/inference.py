@@ -16,6 +16,7 @@ import torch.nn.functional as F  # noqa: N812 (the field's name for it)
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
+from bandlimit.errors import UserError
 from bandlimit.models import Classifier, MicroBatches
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class FusedConvolution(nn.Module):
     def __init__(self, convolution: nn.Conv2d, *, rectifier: str, in_place: bool = False) -> None:
         super().__init__()
         self.in_place = in_place
+        self.packed: Tensor | None = None
         self.weight = nn.Parameter(convolution.weight.detach(), requires_grad=False)
         self.bias = None
         if convolution.bias is not None:
@@ -54,18 +56,22 @@ class FusedConvolution(nn.Module):
         self.rectifier = rectifier
         self.limits = [0.0, 6.0] if rectifier == "hardtanh" else []
 
+    def __getstate__(self) -> dict[str, object]:
+        # Weights as they are laid out can be neither copied nor saved; a copy goes without.
+        return {**self.__dict__, "packed": None}
+
     def pack(self, shape: Sequence[int]) -> None:
         """Lay out the weights once as the kernel wants them for inputs of a shape."""
-        packed = torch.ops.mkldnn._reorder_convolution_weight(
-            self.weight.detach(), *self.geometry, list(shape)
+        self.packed = torch.ops.mkldnn._reorder_convolution_weight(
+            self.weight, *self.geometry, list(shape)
         )
-        self.weight = nn.Parameter(packed, requires_grad=False)
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         """Return rectifier(convolution(x) + other)."""
         run = torch.ops.mkldnn._convolution_pointwise
+        weight = self.weight if self.packed is None else self.packed
         if other is None:
-            return run(x, self.weight, self.bias, *self.geometry, self.rectifier, self.limits, "")
+            return run(x, weight, self.bias, *self.geometry, self.rectifier, self.limits, "")
         if self.in_place:
             add, first, second = torch.ops.mkldnn._convolution_pointwise_.binary, other, x
         else:
@@ -73,7 +79,7 @@ class FusedConvolution(nn.Module):
         return add(
             first,
             second,
-            self.weight,
+            weight,
             self.bias,
             *self.geometry,
             "add",
@@ -131,8 +137,16 @@ def evaluator(classifier: Classifier, *, bfloat16: bool = False) -> MicroBatches
         classifier: as `models.load` returns it.
         bfloat16: compute in bfloat16. Only for evaluating defences: the result differs in the
             third digit of a probability.
+
+    Raises:
+        UserError: bfloat16 is asked for on a processor that lacks it.
     """
     device = classifier.mean.device.type
+    if bfloat16 and device == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        raise UserError(
+            "bfloat16 was asked for, and PyTorch finds no instructions for it on this processor: "
+            "set 'bfloat16' to false, or use a card."
+        )
     batches = classifier.network
     assert isinstance(batches, MicroBatches)  # as `models.load` makes it
     network: nn.Module = copy.deepcopy(batches.network).eval()
@@ -152,8 +166,13 @@ def _fuse(network: nn.Module, shape: tuple[int, ...]) -> nn.Module:
     probe = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0)) * 4 - 2
     with torch.no_grad():
         expected = network(probe)
-        fused = _rewrite(copy.deepcopy(network), probe)
-        off = (fused(probe.to(memory_format=torch.channels_last)) - expected).abs().max()
+        try:
+            fused = _rewrite(copy.deepcopy(network), probe)
+            output = fused(probe.to(memory_format=torch.channels_last))
+        except RuntimeError as error:
+            logger.warning("fused kernels refuse this network and are not used: %s", error)
+            return network
+        off = (output - expected).abs().max()
     if not off <= TOLERANCE * (1 + expected.abs().max()):
         logger.warning("fused kernels differ by %.2g and are not used", float(off))
         return network
@@ -235,6 +254,8 @@ def _rewrite(network: nn.Module, probe: Tensor) -> fx.GraphModule:
             else:
                 user = None
         name = rectifier(user) if user is not None else None
+        if other is not None and name != "relu":
+            name = None  # the kernel knows no other rectifier after a sum
         if name is not None and user is not None:
             last = user
         # The kernel runs where `last` does: its input must still be what the convolution saw.

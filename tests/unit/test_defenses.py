@@ -1,5 +1,6 @@
 """Post-averaging: its exact properties, its engine, and the stops that spare samples."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -633,6 +634,22 @@ def test_fused_networks_agree(name):
     assert torch.allclose(evaluator(model)(u), plain, atol=1e-4 * (1 + plain.abs().max().item()))
 
 
+def test_a_defence_can_be_copied_and_saved_after_it_predicted(small, tmp_path):
+    defense = post_averaging(small, radius=1.0, directions=2, name=NAME)
+    x = images(3)
+    expected = defense.predict(x, ids(3), [0])
+    torch.save(defense, tmp_path / "defense.pt")
+    loaded = torch.load(tmp_path / "defense.pt", weights_only=False)
+    for other in (copy.deepcopy(defense), loaded):
+        assert np.array_equal(other.predict(x, ids(3), [0]), expected)
+
+
+def test_bfloat16_without_instructions_for_it_is_refused(small, monkeypatch):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    with pytest.raises(UserError, match="bfloat16"):
+        evaluator(small, bfloat16=True)
+
+
 class Chain(nn.Module):
     def __init__(self, kind):
         super().__init__()
@@ -689,7 +706,8 @@ class Residual(nn.Module):
         a = u if self.kind == "input" else torch.relu(self.first(u))
         view = a[:, 1:] if self.kind == "view" else a
         b = torch.relu(self.second(a)) if self.kind != "source" else a
-        c = torch.relu(self.third(b) + a)
+        rectifier = nn.functional.relu6 if self.kind == "relu6" else torch.relu
+        c = rectifier(self.third(b) + a)
         if self.kind == "read later":
             c = torch.cat([c, a], dim=1)
         elif self.kind == "view":
@@ -697,7 +715,7 @@ class Residual(nn.Module):
         return c.mean((2, 3))
 
 
-@pytest.mark.parametrize("kind", ["own", "input", "source", "read later", "view"])
+@pytest.mark.parametrize("kind", ["own", "relu6", "input", "source", "read later", "view"])
 def test_a_shortcut_is_overwritten_only_where_nobody_reads_it(kind):
     with torch.random.fork_rng():
         torch.manual_seed(2)
@@ -710,7 +728,7 @@ def test_a_shortcut_is_overwritten_only_where_nobody_reads_it(kind):
         assert torch.allclose(fused(given), expected, atol=1e-5)
     assert torch.equal(given, probe)
     in_place = [m.in_place for m in fused.modules() if isinstance(m, inference.FusedConvolution)]
-    assert any(in_place) == (kind == "own")
+    assert any(in_place) == (kind in ("own", "relu6"))
 
 
 def full_predictions(model, x, setting):

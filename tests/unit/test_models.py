@@ -534,6 +534,46 @@ def test_efficientnet_lite0_folds_and_keeps_its_bits(tmp_path: Path) -> None:
     assert torch.equal(classifier(x.flip(0)).flip(0), logits)
 
 
+class PaddedConv2d(torch.nn.Conv2d):
+    """A convolution with a layer before it, as EfficientNet has them."""
+
+    def __init__(self, layer: torch.nn.Module, **geometry: Any) -> None:
+        super().__init__(4, 4, **{"kernel_size": 3, **geometry})
+        self.static_padding = layer
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(self.static_padding(x))
+
+
+@pytest.mark.parametrize("size", [(16, 16), (15, 18)])
+@pytest.mark.parametrize(
+    ("layer", "geometry", "plain"),
+    [
+        (torch.nn.ZeroPad2d((0, 1, 0, 1)), {"stride": 2}, True),
+        (torch.nn.ZeroPad2d((1, 2, 1, 2)), {"stride": 2, "kernel_size": 5, "groups": 4}, True),
+        (torch.nn.ZeroPad2d((0, 1, 1, 1)), {"stride": 2, "bias": False}, True),
+        (torch.nn.ZeroPad2d(1), {"padding": 1}, True),
+        (torch.nn.Identity(), {}, True),
+        (torch.nn.ZeroPad2d((1, 0, 1, 0)), {}, False),
+        (torch.nn.ZeroPad2d((1, 2, 1, 2)), {"dilation": 2}, False),
+        (torch.nn.ConstantPad2d(1, 0.5), {}, False),
+        (torch.nn.ReflectionPad2d(1), {}, False),
+        (torch.nn.Identity(), {"padding": 1, "padding_mode": "circular"}, False),
+        (torch.nn.Identity(), {"padding": "same"}, False),
+    ],
+)
+def test_padding_layers_become_padding_of_the_same_sums(
+    layer: torch.nn.Module, geometry: dict[str, Any], plain: bool, size: tuple[int, int]
+) -> None:
+    network = torch.nn.Sequential(PaddedConv2d(layer, **geometry)).eval()
+    x = images(2, (4, *size))
+    with torch.no_grad():
+        expected = network(x)
+        found = architectures.with_own_padding(network)
+        assert torch.allclose(found(x), expected, atol=1e-6)
+    assert (type(found[0]) is torch.nn.Conv2d) == plain
+
+
 @pytest.mark.parametrize("depth", [20, 32, 56])
 def test_published_weights_classify_real_images(tmp_path: Path, depth: int) -> None:
     row = registry()[f"cifar10_resnet{depth}"]
