@@ -208,7 +208,7 @@ def _cost(settings: Settings, experiment: Experiment, inputs: str) -> Cost:
 
 
 def report(settings: Settings) -> str:
-    """Return the costs as a Markdown table with totals."""
+    """Return the costs as a Markdown table with totals; images of one dataset count once."""
     lines = [
         "| dataset | model | inputs | images | forwards, attack (about) "
         "| forwards, defence | adversarial set |",
@@ -224,7 +224,15 @@ def report(settings: Settings) -> str:
     attack = sum(row.attack_forwards for row in rows)
     defense = sum(row.defense_forwards for row in rows)
     stored = _size(sum(row.stored for row in rows))
-    lines.append(f"| **all** | | | | {attack:,} | {defense:,} | {stored} |")
+    images: dict[str, int | None] = {}
+    for row in rows:
+        known = images.get(row.dataset, 0)
+        images[row.dataset] = (
+            None if known is None or row.images is None else max(known, row.images)
+        )
+    sizes = list(images.values())
+    total = "?" if None in sizes else f"{sum(size for size in sizes if size):,}"
+    lines.append(f"| **all** | | | {total} | {attack:,} | {defense:,} | {stored} |")
     return "\n".join(lines)
 
 

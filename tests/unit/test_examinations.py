@@ -486,6 +486,12 @@ def test_all_samples_of_fixed_directions_are_counted_in_the_plan():
     assert averaged.defense_forwards == images * (6 * 15 + 1) * study.robustness.draws
 
 
+def test_the_plan_counts_the_images_of_a_dataset_once():
+    config = yaml.safe_load((HOME / "config.yaml").read_text(encoding="utf-8"))
+    total = cost.report(settings.load(config, HOME)).splitlines()[-1]
+    assert total.startswith(f"| **all** | | | {60 + 20} | ")
+
+
 def test_numbers_are_numbers():
     study = load()
     assert study.factors == (1.0, 2.0)
