@@ -14,6 +14,9 @@ import pandas as pd
 
 from bandlimit.statistics import wilson
 
+ACCURACIES = ("clean_undefended", "attacked_undefended", "clean_defended", "attacked_defended")
+"""Columns that are shares of all images."""
+
 
 def defense_rates(
     undefended: pd.DataFrame,
@@ -36,7 +39,9 @@ def defense_rates(
     clean_defended, attacked_defended, defense_rate (null if A is empty), its Wilson interval low
     and high over A, deviation (standard deviation of the defence rate over draws, null for one
     draw), ceiling (share of A whose clean image the defence labels rightly), conditional (defence
-    rate among those). Rates of the defence are means over draws.
+    rate among those); ceiling_low and ceiling_high over A, and the same of each accuracy over N
+    (clean_undefended_low and so on) are Wilson intervals. Rates of the defence are means over
+    draws, and their intervals count images, not draws.
 
     Raises:
         ValueError: the sets of images differ, the model's predictions differ between the records,
@@ -82,27 +87,30 @@ def defense_rates(
         rate = float(table["defense_rate"].mean()) if count else None
         low, high = wilson(rate * count if rate is not None else 0, count)
         several = len(draws) > 1 and count > 0
-        rows.append(
-            {
-                "radius": radius,
-                "directions": directions,
-                "images": total,
-                "adversarial": count,
-                "draws": len(draws),
-                "clean_undefended": float(images.mean()),
-                "attacked_undefended": float(still_right.mean()),
-                "clean_defended": float(table["clean_defended"].mean()),
-                "attacked_defended": float(table["attacked_defended"].mean()),
-                "defense_rate": rate,
-                "low": low,
-                "high": high,
-                "deviation": float(table["defense_rate"].std()) if several else None,
-                "ceiling": float(table["ceiling"].mean()) if count else None,
-                "conditional": float(table["conditional"].mean()) if count else None,
-            }
-        )
+        row: dict[str, Any] = {
+            "radius": radius,
+            "directions": directions,
+            "images": total,
+            "adversarial": count,
+            "draws": len(draws),
+            "clean_undefended": float(images.mean()),
+            "attacked_undefended": float(still_right.mean()),
+            "clean_defended": float(table["clean_defended"].mean()),
+            "attacked_defended": float(table["attacked_defended"].mean()),
+            "defense_rate": rate,
+            "low": low,
+            "high": high,
+            "deviation": float(table["defense_rate"].std()) if several else None,
+            "ceiling": float(table["ceiling"].mean()) if count else None,
+            "conditional": float(table["conditional"].mean()) if count else None,
+        }
+        for name, cases in (("ceiling", count), *((name, total) for name in ACCURACIES)):
+            bounds = wilson(row[name] * cases if cases else 0, cases)
+            row[f"{name}_low"], row[f"{name}_high"] = bounds
+        rows.append(row)
     frame = pd.DataFrame(rows)
-    empty = ["defense_rate", "low", "high", "deviation", "ceiling", "conditional"]
+    empty = ["defense_rate", "low", "high", "deviation", "conditional"]
+    empty += ["ceiling", "ceiling_low", "ceiling_high"]
     return frame.astype({name: float for name in empty})
 
 

@@ -46,11 +46,13 @@ class Column:
         title: heading.
         digits: digits after the point; None leaves the value as it is.
         scale: what values are multiplied by, such as 100 for percent or 255 for pixel steps.
+        interval: columns of its lower and upper bound, which are shown in brackets behind it.
     """
 
     title: str
     digits: int | None = None
     scale: float = 1.0
+    interval: tuple[str, str] | None = None
 
 
 def read_all(paths: Sequence[str], **names: Sequence[str]) -> pd.DataFrame:
@@ -73,16 +75,28 @@ def read_all(paths: Sequence[str], **names: Sequence[str]) -> pd.DataFrame:
 def show(frame: pd.DataFrame, columns: Mapping[str, Column]) -> pd.DataFrame:
     """Return the columns of a frame as text for a reader; a missing value reads as a dash."""
 
-    def cell(value: Any, column: Column) -> str:
+    def text(value: Any, column: Column) -> str:
         if pd.isna(value):
             return "–"
         if column.digits is None:
             return str(value)
         return f"{value * column.scale:.{column.digits}f}"
 
+    def cell(column: Column, value: Any, *bounds: Any) -> str:
+        if not bounds or pd.isna(value):
+            return text(value, column)
+        low, high = (text(bound, column) for bound in bounds)
+        return f"{text(value, column)} [{low}, {high}]"
+
+    # Column by column: a row would turn whole numbers into floats.
     return pd.DataFrame(
         {
-            column.title: [cell(value, column) for value in frame[name]]
+            column.title: [
+                cell(column, *values)
+                for values in zip(
+                    *(frame[part] for part in (name, *(column.interval or ()))), strict=True
+                )
+            ]
             for name, column in columns.items()
         }
     )

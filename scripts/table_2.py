@@ -7,20 +7,32 @@ from bandlimit.tables import Column
 from job import run
 
 ATTACK = "pgd_minimal"
+DOCUMENT_DATASET = "ImageNet"
 COLUMNS = {
     "dataset": Column("Dataset"),
     "model": Column("Model"),
+    "reported_dataset": Column("Reported for"),
+    "radius": Column("r", 2),
+    "reported_radius": Column("Reported r", 2),
     "directions": Column("K"),
     "forwards": Column("Forward passes"),
     "images": Column("N"),
-    "attacked_undefended": Column("Attacked", 4),
-    "clean_defended": Column("Clean, defended", 4),
-    "attacked_defended": Column("Attacked, defended", 4),
+    "reported_images": Column("Reported N", 0),
+    "attacked_undefended": Column(
+        "Attacked", 4, interval=("attacked_undefended_low", "attacked_undefended_high")
+    ),
+    "reported_attacked_undefended": Column("Reported attacked", 4),
+    "clean_defended": Column(
+        "Clean, defended", 4, interval=("clean_defended_low", "clean_defended_high")
+    ),
+    "reported_clean_defended": Column("Reported clean, defended", 4),
+    "attacked_defended": Column(
+        "Attacked, defended", 4, interval=("attacked_defended_low", "attacked_defended_high")
+    ),
+    "reported_attacked_defended": Column("Reported attacked, defended", 4),
     "adversarial": Column("#Adv"),
-    "defense_rate": Column("Defence rate", 4),
-    "low": Column("95% low", 4),
-    "high": Column("95% high", 4),
     "reported_adversarial": Column("Reported #Adv", 0),
+    "defense_rate": Column("Defence rate", 4, interval=("low", "high")),
     "reported_defense_rate": Column("Reported rate", 4),
 }
 
@@ -31,6 +43,11 @@ def main(job):
     reported = claims.reported(job.input.claims, "table_2").rename(
         columns=lambda name: name if name == "directions" else f"reported_{name}"
     )
+    # The document varies K alone: images and radius are those of its Table 1.
+    of_main = claims.reported(job.input.claims, "table_1")
+    is_main = (of_main["dataset"] == DOCUMENT_DATASET) & (of_main["attack"] == ATTACK)
+    for name in ("dataset", "radius", "images"):
+        reported[f"reported_{name}"] = of_main.loc[is_main, name].item()
     parts = [
         rates[
             (rates["dataset"] == e["dataset"])
@@ -49,9 +66,10 @@ def main(job):
         COLUMNS,
         **job.table_files(),
         title="Table 2: post-averaging against minimal PGD by number of directions K",
-        note="Numbers of directions are nested: K directions are the first K of more. Reported "
-        "numbers are the document's, for 5,000 ImageNet images and ResNet-152 at r = 30. Time is "
-        "in table_2_time, since it differs between runs.",
+        note="Numbers of directions are nested: K directions are the first K of more. Wilson 95% "
+        "intervals are in brackets; they count images, not draws. Reported numbers are the "
+        "document's, for the data set named and ResNet-152. Time is in table_2_time, since it "
+        "differs between runs.",
         certificate=job.certificate(),
     )
 

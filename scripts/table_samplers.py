@@ -13,6 +13,7 @@ COLUMNS = {
     "attack": Column("Attack"),
     "sampler": Column("Sampler"),
     "directions": Column("K"),
+    "images": Column("N"),
     "adversarial": Column("#Adv"),
     "defense_rate": Column("Defence rate", 4),
     "low": Column("95% low", 4),
@@ -33,20 +34,21 @@ def main(job):
         adversarial, evaluations = zip(*shards, strict=True)
         columns = ["image_id", "epsilon", "success", "linf"]
         records = pa.concat_tables(store.read(path, columns) for path in adversarial)
-        rates = samplers.rates(
-            attacks.select(records, p.epsilon).to_pandas(), tables.read_all(evaluations)
-        )
-        parts.append(rates.assign(dataset=dataset, model=model, attack=attack))
+        attacked = attacks.select(records, p.epsilon).to_pandas()
+        rates = samplers.rates(attacked, tables.read_all(evaluations))
+        names = {"dataset": dataset, "model": model, "attack": attack}
+        parts.append(rates.assign(**names, images=len(attacked)))
     frame = pd.concat(parts, ignore_index=True)
     tables.save(
         frame[["dataset", "model", "attack", *frame.columns.drop(["dataset", "model", "attack"])]],
         COLUMNS,
         **job.table_files(),
         title=f"Section 3.2: samplers of directions at epsilon = {p.epsilon * 255:.3g}/255",
-        note="The defence rate is the share of the #Adv adversarial images that post-averaging "
-        "labels rightly, with its Wilson 95% interval; p is McNemar's exact test against random "
-        "directions on the same images. The document says that random directions work better "
-        "than those towards the nearest hyperplanes, and gives no numbers.",
+        note="#Adv of N images are adversarial within epsilon. The defence rate is "
+        "the share of these that post-averaging labels rightly, with its Wilson 95% interval; p is "
+        "McNemar's exact test against random directions on the same images. The document says that "
+        "random directions work better than those towards the nearest hyperplanes, and gives no "
+        "numbers.",
         certificate=job.certificate(),
     )
 

@@ -36,7 +36,7 @@ FORMS = {
     ".pdf": "PDF",
     ".svg": "SVG",
 }
-_NUMBER = re.compile(r"[-+–]?[\d,]*\.?\d*(e[-+]?\d+)?%?|nan|inf")
+_NUMBER = re.compile(r"[-+–]?[\d,]*\.?\d*(e[-+]?\d+)?%?( \[[\d.–]+, [\d.–]+\])?|nan|inf")
 _DPI = 300
 _SHARPNESS = 125
 """Dots of a figure per inch of 96 pixels on a screen: larger than on paper, and still sharp."""

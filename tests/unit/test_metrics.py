@@ -83,6 +83,17 @@ def test_rates_of_five_images_by_hand():
     assert (row["low"], row["high"]) == pytest.approx(wilson(1, 3))
     assert row["ceiling"] == pytest.approx(2 / 3)
     assert row["conditional"] == pytest.approx(1 / 2)
+    # Accuracies are of five images, the ceiling of the three attacked.
+    counted = {
+        "clean_undefended": (4, 5),
+        "attacked_undefended": (1, 5),
+        "clean_defended": (3, 5),
+        "attacked_defended": (2, 5),
+        "ceiling": (2, 3),
+    }
+    for name, (right, cases) in counted.items():
+        bounds = (row[f"{name}_low"], row[f"{name}_high"])
+        assert bounds == pytest.approx(wilson(right, cases)), name
     assert pd.isna(row["deviation"])
 
 
@@ -112,7 +123,12 @@ def test_without_adversarial_images_there_is_no_rate():
     assert row["adversarial"] == 0
     assert row["attacked_undefended"] == row["clean_undefended"] == pytest.approx(2 / 5)
     assert row["attacked_defended"] == row["clean_defended"] == pytest.approx(3 / 5)
-    assert rates[["defense_rate", "low", "high", "ceiling", "conditional"]].isna().all(axis=None)
+    empty = ["defense_rate", "low", "high", "conditional"]
+    empty += ["ceiling", "ceiling_low", "ceiling_high"]
+    assert rates[empty].isna().all(axis=None)
+    assert set(rates[empty].dtypes) == {np.dtype(float)}
+    bounds = (row["attacked_defended_low"], row["attacked_defended_high"])
+    assert bounds == pytest.approx(wilson(3, 5))
 
 
 def test_no_clean_image_kept_leaves_the_conditional_rate_open():
@@ -139,6 +155,12 @@ def test_draws_are_averaged():
     assert row["attacked_defended"] == pytest.approx((3 / 5 + 3 / 5) / 2)
     # The interval counts images, not images times draws.
     assert (row["low"], row["high"]) == pytest.approx(wilson(2.5, 4))
+    bounds = (row["clean_defended_low"], row["clean_defended_high"])
+    assert bounds == pytest.approx(wilson(4.5, 5))
+    bounds = (row["attacked_defended_low"], row["attacked_defended_high"])
+    assert bounds == pytest.approx(wilson(3, 5))
+    bounds = (row["ceiling_low"], row["ceiling_high"])
+    assert bounds == pytest.approx(wilson(4, 4))
 
 
 def test_each_setting_has_its_row_and_its_own_clean_images():

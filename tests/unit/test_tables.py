@@ -1,13 +1,23 @@
+import importlib
 import io
 import math
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pytest
+import yaml
 
 from bandlimit import contents, store, tables
+from bandlimit.metrics import ACCURACIES
+from bandlimit.replay import _Files
 from bandlimit.tables import Column
 
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+FORMS = {"parquet": "parquet", "markdown": "md", "html": "html", "latex": "tex", "csv": "csv"}
 CERTIFICATE = {
     "format": 1,
     "rule": "table_1",
@@ -37,16 +47,7 @@ def frame():
 
 
 def saved(folder):
-    paths = {
-        name: folder / f"table.{suffix}"
-        for name, suffix in {
-            "parquet": "parquet",
-            "markdown": "md",
-            "html": "html",
-            "latex": "tex",
-            "csv": "csv",
-        }.items()
-    }
+    paths = {name: folder / f"table.{suffix}" for name, suffix in FORMS.items()}
     tables.save(
         frame(),
         COLUMNS,
@@ -63,6 +64,18 @@ def test_show_scales_rounds_and_marks_what_is_missing():
     assert list(shown.columns) == ["Attack", "ε · 255", "N", "Rate & 95%", "Reported #Adv {per} $"]
     assert shown.iloc[0].tolist() == ["fgsm_minimal", "8.0", "100", "0.1235", "7552"]
     assert shown.iloc[1].tolist() == ["pgd", "85.0", "20", "–", "–"]
+
+
+def test_show_puts_an_interval_in_brackets_behind_its_value():
+    frame = pd.DataFrame(
+        {"n": [3, 4, 5], "rate": [0.5, 0.25, math.nan], "a": [0.1, None, 0.0], "b": [0.9, None, 1]}
+    )
+    columns = {"n": Column("N"), "rate": Column("%", 1, 100, interval=("a", "b"))}
+    shown = tables.show(frame, columns)
+    assert list(shown.columns) == ["N", "%"]
+    assert shown["N"].tolist() == ["3", "4", "5"]
+    # A value that is missing has no interval, whatever its bounds say.
+    assert shown["%"].tolist() == ["50.0 [10.0, 90.0]", "25.0 [–, –]", "–"]
 
 
 def test_all_forms_carry_the_certificate(tmp_path):
@@ -150,3 +163,193 @@ def test_read_all_joins_files_without_images_and_names_them(tmp_path):
     assert found["image_id"].tolist() == ["0/0", "0/1", "1/0", "1/1", "2/0", "2/1"]
     assert found["attack"].tolist() == ["fgsm"] * 2 + ["pgd"] * 4
     assert list(found.index) == list(range(6))
+
+
+# Tables of the document ---------------------------------------------------------------------------
+
+# Numbers that no document reports, so that one written into a script would show.
+REPORTED = {
+    "clean_undefended": 0.9101,
+    "attacked_undefended": 0.1202,
+    "clean_defended": 0.8303,
+    "attacked_defended": 0.7404,
+    "defense_rate": 0.6505,
+    "adversarial": 4321,
+}
+TITLES = {
+    "clean_undefended": ("Clean", "Reported clean"),
+    "attacked_undefended": ("Attacked", "Reported attacked"),
+    "clean_defended": ("Clean, defended", "Reported clean, defended"),
+    "attacked_defended": ("Attacked, defended", "Reported attacked, defended"),
+    "defense_rate": ("Defence rate", "Reported rate"),
+    "adversarial": ("#Adv", "Reported #Adv"),
+    "radius": ("r", "Reported r"),
+    "images": ("N", "Reported N"),
+}
+
+
+def shown_as(value):
+    return str(value) if isinstance(value, int) else f"{value:.4f}"
+
+
+@pytest.fixture
+def script(tmp_path, monkeypatch):
+    """Return a call that runs the script of a rule and returns its table in all forms."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    job = importlib.import_module("job")
+    # Without what is of the process: its logging, threads and memory are those of the tests.
+    monkeypatch.setattr(job, "run", lambda main, handed: main(job.Job(handed)))
+    outputs = _Files({name: str(tmp_path / f"made.{end}") for name, end in FORMS.items()})
+
+    def run(rule, inputs, **params):
+        handed = SimpleNamespace(
+            rule=rule,
+            scriptdir=str(SCRIPTS),
+            input=_Files(inputs),
+            output=outputs,
+            params={"named": params},
+            wildcards={},
+            threads=1,
+            log=[str(tmp_path / "made.log")],
+            config={},
+            certificate=CERTIFICATE,
+        )
+        runpy.run_path(str(SCRIPTS / f"{rule}.py"), init_globals={"snakemake": handed})
+        text = Path(outputs["markdown"]).read_text(encoding="utf-8")
+        head, _, *rows = [
+            [cell.strip() for cell in line.strip("|").split("|")]
+            for line in text.splitlines()
+            if line.startswith("|")
+        ]
+        return {
+            "head": head,
+            "rows": [dict(zip(head, row, strict=True)) for row in rows],
+            "frame": store.read(outputs["parquet"]).to_pandas(),
+            "csv": pd.read_csv(outputs["csv"], comment="#"),
+            "html": Path(outputs["html"]).read_text(encoding="utf-8"),
+            "latex": Path(outputs["latex"]).read_text(encoding="utf-8"),
+        }
+
+    return run
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Return the inputs of Tables 1 and 2: rates of one experiment, and what a document reports."""
+    names = {"dataset": "own", "model": "net", "epsilon": 8 / 255, "radius": 2.0}
+    rates = pd.DataFrame(
+        [
+            names
+            | {"attack": attack, "directions": k, "images": 60, "adversarial": 50, "draws": 5}
+            | {"defense_rate": 0.812, "low": 0.683, "high": 0.8965, "deviation": 0.0179}
+            | {"ceiling": 0.98, "ceiling_low": 0.8950, "ceiling_high": 0.9965}
+            | {name: 0.5 + i / 100 for i, name in enumerate(ACCURACIES)}
+            | {f"{name}_low": 0.3 + i / 100 for i, name in enumerate(ACCURACIES)}
+            | {f"{name}_high": 0.7 + i / 100 for i, name in enumerate(ACCURACIES)}
+            for attack, k in (("pgd_minimal", 15), ("pgd_minimal", 7), ("pgd", 15))
+        ]
+    )
+    store.write(tmp_path / "rates.parquet", pa.Table.from_pandas(rates, preserve_index=False))
+    of_k = {name: value for name, value in REPORTED.items() if name != "clean_undefended"}
+    row = {"attack": "pgd_minimal", **REPORTED}
+    reported = {
+        "table_1": [
+            {"dataset": "CIFAR-10", "radius": 5.25, "images": 8765, **row},
+            {"dataset": "ImageNet", "radius": 31.5, "images": 4987, **row},
+        ],
+        "table_2": [{"directions": 15, "time_ratio": 9.5, **of_k}],
+    }
+    (tmp_path / "claims.yaml").write_text(yaml.safe_dump({"reported": reported}))
+    return {
+        "rates": str(tmp_path / "rates.parquet"),
+        "claims": str(tmp_path / "claims.yaml"),
+    }
+
+
+def assert_beside(table, names, row, reported):
+    """Every number of the document stands behind ours, which has its interval."""
+    for name in names:
+        own, other = TITLES[name]
+        assert table["head"].index(other) == table["head"].index(own) + 1, name
+        assert row[other] == reported[name], name
+        if name in ACCURACIES:
+            i = ACCURACIES.index(name)
+            interval = f"{0.5 + i / 100:.4f} [{0.3 + i / 100:.4f}, {0.7 + i / 100:.4f}]"
+            assert row[own] == interval
+            assert interval in table["html"] and interval in table["latex"]
+            for form in ("frame", "csv"):
+                assert table[form][f"{name}_low"].tolist() == pytest.approx(
+                    [0.3 + i / 100] * len(table["rows"])
+                )
+                assert {f"{name}_high", f"reported_{name}"} <= set(table[form].columns)
+        assert reported[name] in table["html"] and reported[name] in table["latex"]
+    assert row["Defence rate"] == "0.8120 [0.6830, 0.8965]"
+
+
+def test_table_1_has_all_of_the_document_beside_ours(script, study):
+    experiment = {"dataset": "own", "model": "net", "radius": 2.0, "directions": 15}
+    experiments = [{**experiment, "document": "CIFAR-10"}]
+    table = script("table_1", study, epsilon=8 / 255, experiments=experiments)
+    (minimal,) = (row for row in table["rows"] if row["Attack"] == "pgd_minimal")
+    reported = {name: shown_as(value) for name, value in REPORTED.items()}
+    reported |= {"radius": "5.25", "images": "8765"}
+    assert minimal["Reported for"] == "CIFAR-10"
+    assert_beside(table, reported, minimal, reported)
+    assert minimal["Ceiling"] == "0.9800 [0.8950, 0.9965]"
+    # Of this attack the document reports nothing.
+    (fixed,) = (row for row in table["rows"] if row["Attack"] == "pgd")
+    titles = [title for title in table["head"] if title.startswith("Reported")]
+    assert len(titles) == len(reported) + 1
+    assert {fixed[title] for title in titles} == {"–"}
+
+
+def test_table_2_has_all_of_the_document_beside_ours(script, study):
+    experiments = [{"dataset": "own", "model": "net", "radius": 2.0}]
+    table = script("table_2", study, epsilon=8 / 255, experiments=experiments)
+    rows = {row["K"]: row for row in table["rows"]}
+    assert set(rows) == {"7", "15"}
+    reported = {
+        name: shown_as(value) for name, value in REPORTED.items() if name != "clean_undefended"
+    }
+    # Of its Table 1, for the same data set and attack.
+    reported |= {"radius": "31.50", "images": "4987"}
+    assert rows["15"]["Reported for"] == "ImageNet"
+    assert_beside(table, reported, rows["15"], reported)
+    assert {rows["7"][TITLES[name][1]] for name in reported} == {"–"}
+    titles = [title for title in table["head"] if title.startswith("Reported")]
+    assert len(titles) == len(reported) + 1
+
+
+def test_the_table_of_samplers_counts_all_images_and_the_adversarial_ones(script, tmp_path):
+    ids = list("abcde")
+    for shard, names in {"1": ids[:3], "2": ids[3:]}.items():
+        # The first of each shard is found beyond epsilon, and counts as kept.
+        records = {
+            "image_id": names,
+            "epsilon": pa.nulls(len(names), pa.float64()),
+            "success": [True] * len(names),
+            "linf": [0.5] + [0.01] * (len(names) - 1),
+        }
+        store.write(tmp_path / f"adversarial_{shard}.parquet", pa.table(records))
+        answers = pd.DataFrame(
+            [
+                {"image_id": i, "sampler": sampler, "directions": 4, "correct": sampler == "random"}
+                for i in names
+                for sampler in ("random", "approximate")
+            ]
+        )
+        path = tmp_path / f"evaluation_{shard}.parquet"
+        store.write(path, pa.Table.from_pandas(answers, preserve_index=False))
+    inputs = {
+        name: [str(tmp_path / f"{stem}_{shard}.parquet") for shard in "12"]
+        for name, stem in (("adversarial", "adversarial"), ("evaluations", "evaluation"))
+    }
+    table = script(
+        "table_samplers", inputs, epsilon=8 / 255, names=[["own", "net", "pgd_minimal"]] * 2
+    )
+    assert table["head"].index("#Adv") == table["head"].index("N") + 1
+    assert [(row["Sampler"], row["N"], row["#Adv"]) for row in table["rows"]] == [
+        ("random", "5", "3"),
+        ("approximate", "5", "3"),
+    ]
+    assert table["frame"]["images"].tolist() == [5, 5]
