@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
 
 
@@ -21,5 +22,14 @@ def suggest(name: str, allowed: Iterable[str]) -> str:
     """
     names = sorted(map(str, allowed))
     text = "allowed: " + (", ".join(map(repr, names)) or "none")
-    near = difflib.get_close_matches(str(name), names, n=1)
-    return text + (f" (did you mean {near[0]!r}?)" if near else "")
+    nearest = max(names, key=lambda other: _likeness(str(name), other), default="")
+    alike, _ = _likeness(str(name), nearest)
+    # Two letters of three are soon the same: 'gpu' is no slip for 'cpu', though 'nil' is for 'nll'.
+    near = alike > 0.7 or alike >= 0.6 and nearest[:1] == str(name)[:1]
+    return text + (f" (did you mean {nearest!r}?)" if near else "")
+
+
+def _likeness(name: str, other: str) -> tuple[float, int]:
+    """Return how alike two names are, and as how long they begin alike, where others tie."""
+    ratio = difflib.SequenceMatcher(None, other, name).ratio()
+    return ratio, len(os.path.commonprefix([name, other]))

@@ -7,6 +7,7 @@ in one sentence. Imports nothing heavy, since every start of the workflow pays f
 from __future__ import annotations
 
 import csv
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ import yaml
 
 from bandlimit import examinations
 from bandlimit.errors import UserError, suggest
-from bandlimit.examinations import Robustness
+from bandlimit.examinations import DefenseEntry, Robustness
 from bandlimit.validation import check, epsilon, member, read_schema
 
 MINIMAL = (
@@ -36,6 +37,9 @@ FIXED = ("fgsm", "pgd")
 """Attacks that spend the whole epsilon."""
 
 ATTACKS = MINIMAL + FIXED
+
+MAX_EPSILON = 0.130
+"""Largest step of minimal FGSM where the configuration names none."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,28 @@ class Dataset:
         if self.images is not None or not self.counts:
             return self.images
         return self.counts[self.split] if self.split else sum(self.counts.values())
+
+    def means(self, gate: str) -> bool:
+        """Whether it is the complete set that a gate of the registry names.
+
+        Such a name is that of a registered source, or of a source and a split, 'cifar10_test'.
+        How the entry is called says nothing. That no image lacks is checked when it is read.
+        """
+        changed = (self.images, self.resize, self.crop) != (None, None, None)
+        if changed or not self.counts:
+            return False
+        whole = self.split is None or set(self.counts) == {self.split}
+        splits = list(self.counts) if self.split is None else [self.split]
+        named = len(splits) == 1 and gate == f"{self.source}_{splits[0]}"
+        return named or (whole and gate == self.source)
+
+    def overlaps(self, other: Dataset) -> bool:
+        """Whether both take images of one split of one source; subsets count as the whole."""
+        # One's own data has no other identity than its place.
+        mine, others = (
+            d.source if d.counts else os.path.normpath(str(d.path)) for d in (self, other)
+        )
+        return mine == others and (None in (self.split, other.split) or self.split == other.split)
 
 
 @dataclass(frozen=True)
@@ -156,10 +182,18 @@ class Settings:
         return self.by_name[dataset, model]
 
     def gates(self, model: str) -> list[str]:
-        """Return the dataset on which the model's accuracy is checked, if the run has it whole."""
-        name = self.models[model].gate_dataset
-        whole = name is not None and name in self.datasets and self.datasets[name].images is None
-        return [name] if name is not None and whole else []
+        """Return the dataset on which the model's accuracy is checked, if the run has it whole.
+
+        A gate of the registry is for a source and a split, under any name, the first of several;
+        that of one's own model may name any dataset of the configuration.
+        """
+        entry = self.models[model]
+        gate = entry.gate_dataset
+        if gate is None:
+            return []
+        if entry.source == "file" and gate in self.datasets:
+            return [gate] if self.datasets[gate].images is None else []
+        return [name for name, dataset in self.datasets.items() if dataset.means(gate)][:1]
 
     def gate(self, dataset: str, model: str) -> tuple[float, float] | None:
         """Return (accuracy, tolerance) that the model must reach on this dataset, or None."""
@@ -239,7 +273,9 @@ def load(
     for examination in robustness.examinations:
         for name in robustness.others(robustness.used(examination)):
             _match_other(models[examination.model], models[name])
-    return Settings(
+        for name in robustness.used(examination):
+            _check_cutoff(robustness.defenses[name], models[examination.model])
+    study = Settings(
         seed=int(config["seed"]),
         device=config["device"],
         datasets=datasets,
@@ -256,6 +292,12 @@ def load(
         robustness=robustness,
         by_name=by_name,
     )
+    for number, experiment in enumerate(experiments):
+        _check_reach(study, experiment, f"bandlimiting.experiments[{number}]")
+    for name, model in models.items():
+        if model.source == "trained":
+            _check_unseen(study, name)
+    return study
 
 
 def read(
@@ -343,6 +385,11 @@ def _dataset(name: str, entry: Mapping[str, Any], known: Mapping[str, Any]) -> D
             f"{place} needs either 'source', a name of the registry, or 'loader', 'path' and "
             f"'classes' of your own data; got {', '.join(sorted(entry)) or 'nothing'}."
         )
+    if source is not None and "loader" in entry:
+        raise UserError(
+            f"{place} has both 'source' {source!r} and 'loader' {entry['loader']!r}; allowed is "
+            "either 'source', a name of the registry, or 'loader', for your own data."
+        )
     row: Mapping[str, str] = {}
     if source is not None:
         member(source, known, "registered datasets", f"{place}.source")
@@ -391,12 +438,18 @@ def _model(name: str, own: Mapping[str, Any], known: Mapping[str, Any]) -> Model
                 f"models.{name}.mean and .std need one number for each of the {entry['shape'][0]} "
                 f"channels of its shape, got {entry['mean']} and {entry['std']}."
             )
+        for key in ("mean", "std"):
+            if max(entry[key]) > 1:
+                raise UserError(
+                    f"models.{name}.{key} is that of pixels in [0, 1], so that no number is above "
+                    f"1, got {entry[key]}; divide what was measured on pixels from 0 to 255 by 255."
+                )
         return Model(
             name=name,
             source="file",
             architecture=entry["architecture"],
             urls=(),
-            sha256=entry.get("sha256"),
+            sha256=entry["sha256"].lower() if "sha256" in entry else None,
             path=entry["path"],
             classes=entry["classes"],
             shape=tuple(entry["shape"]),
@@ -478,3 +531,52 @@ def _match_other(model: Model, other: Model) -> None:
             f"{other.shape} and knows {other.classes} classes; it must take {model.shape} and know "
             f"{model.classes}."
         )
+
+
+def _check_cutoff(defense: DefenseEntry, model: Model) -> None:
+    """Refuse a low-pass that lets everything pass: a defence that does nothing."""
+    if defense.kind != "low_pass":
+        return
+    height, width = model.shape[1:]
+    # The corner of the spectrum lies farthest from frequency 0, at index n // 2 of each side.
+    farthest = math.hypot(height // 2, width // 2)
+    cutoff = defense.parameters["cutoff"]
+    if cutoff >= farthest:
+        raise UserError(
+            f"defenses.{defense.name}.cutoff lets every frequency of the {height} x {width} images "
+            f"of the model {model.name!r} pass, so that it changes nothing; allowed: below "
+            f"{math.floor(farthest * 100) / 100}, got {cutoff}."
+        )
+
+
+def _check_reach(study: Settings, experiment: Experiment, place: str) -> None:
+    """Refuse a search that ends below a bound of the study, where it would find too little."""
+    if "fgsm_minimal" not in experiment.attacks:
+        return
+    largest = max(study.epsilon, *study.epsilons)
+    reach = experiment.attacks["fgsm_minimal"].get("max_epsilon", MAX_EPSILON)
+    if reach < largest:
+        raise UserError(
+            f"The attack 'fgsm_minimal' of {place} ends at a max_epsilon of {reach}, but the "
+            f"largest of bandlimiting.epsilon and .epsilons is {largest:.4f}; max_epsilon must be "
+            f"at least {math.ceil(largest * 10_000) / 10_000}, there or under attacks.fgsm_minimal."
+        )
+
+
+def _check_unseen(study: Settings, name: str) -> None:
+    """Refuse to train a model on images that it is tested on."""
+    used = study.training[name]["dataset"]
+    tests = [*study.gates(name), *(e.dataset for e in study.experiments if e.model == name)]
+    # As a defence, in the place of another model.
+    tests += [
+        examination.dataset
+        for examination in study.robustness.examinations
+        if name in study.robustness.others(study.robustness.used(examination))
+    ]
+    for test in tests:
+        if study.datasets[used].overlaps(study.datasets[test]):
+            raise UserError(
+                f"training.{name}.dataset is {used!r}, which has images of {test!r}, where the "
+                "model is tested; allowed is a dataset of another source, or both with a 'split' "
+                "of their own."
+            )

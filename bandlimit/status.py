@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bandlimit import settings
 from bandlimit.errors import UserError
 from bandlimit.progress import clock
 
@@ -118,8 +119,10 @@ def plan(configfiles: Sequence[str] = ()) -> list[Job]:
     """Return all jobs of the workflow in the working folder, as Snakemake plans them.
 
     Raises:
-        UserError: it can't be planned.
+        UserError: it can't be planned, or an overlay can't be read.
     """
+    # Of a file that is not there, Snakemake says so by a traceback.
+    settings.read(configfiles)
     options = ["--nolock", *(["--configfile", *configfiles] if configfiles else [])]
     # The summary lists files; how many files a job of each rule has, the plan of all jobs tells.
     asked = (["--summary"], ["--dry-run", "--forceall", "--quiet", "rules"])

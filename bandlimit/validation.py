@@ -16,6 +16,17 @@ import yaml
 
 from bandlimit.errors import UserError, suggest
 
+KINDS = {
+    "object": "a mapping of keys to values",
+    "array": "a list",
+    "string": "text",
+    "number": "a number",
+    "integer": "a whole number",
+    "boolean": "true or false",
+    "null": "nothing",
+}
+"""The types of JSON schema, in words."""
+
 
 def epsilon(value: str | float, place: str) -> float:
     """Return an l_inf bound in [0, 1], given as a number or as a fraction such as '8/255'.
@@ -48,6 +59,7 @@ def check(data: Any, schema: Mapping[str, Any], where: str) -> Any:
     Raises:
         UserError: the data doesn't match; the sentence names the first place that doesn't.
     """
+    _check_keys(data, where)
     data = _with_defaults(data, schema, schema)
     _check_finite(data, where)
     validator = jsonschema.Draft202012Validator(schema)
@@ -55,6 +67,21 @@ def check(data: Any, schema: Mapping[str, Any], where: str) -> Any:
     for error in errors:
         raise UserError(_sentence(error, where))
     return data
+
+
+def _check_keys(data: Any, where: str, path: str = "") -> None:
+    """Refuse keys that are no text, which a schema can't speak of."""
+    if isinstance(data, Mapping):
+        for key, value in data.items():
+            if not isinstance(key, str):
+                raise UserError(
+                    f"A key of {_place(path, where)} must be text that begins with a letter, got "
+                    f"{_told(key)}, which YAML takes for {_kind(key)}."
+                )
+            _check_keys(value, where, f"{path}.{key}")
+    elif isinstance(data, list):
+        for i, value in enumerate(data):
+            _check_keys(value, where, f"{path}[{i}]")
 
 
 def _check_finite(data: Any, where: str, path: str = "") -> None:
@@ -71,39 +98,69 @@ def _check_finite(data: Any, where: str, path: str = "") -> None:
 
 def _sentence(error: jsonschema.ValidationError, where: str) -> str:
     path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in error.path).lstrip(".")
-    place = f"{path!r} in {where}" if path else where
+    place = _place(path, where)
     if error.validator == "additionalProperties":
         allowed = error.schema["properties"]
         unknown = sorted(set(error.instance) - set(allowed))[0]
         return f"Unknown key {unknown!r} in {place}; {suggest(unknown, allowed)}."
-    if error.validator == "propertyNames":
-        wrong = error.instance
-        enum = error.schema.get("propertyNames", {}).get("enum") or error.validator_value.get(
-            "enum"
+    if "propertyNames" in error.schema_path and error.validator == "pattern":
+        allowed = error.schema.get("$comment", f"what matches {error.validator_value}")
+        return f"{place} has the name {error.instance!r}; allowed: {allowed}."
+    if error.validator == "dependentRequired":
+        key, missing = next(
+            (key, name)
+            for key, names in error.validator_value.items()
+            for name in names
+            if key in error.instance and name not in error.instance
         )
-        if enum:
-            wrong = next(name for name in error.instance if name not in enum)
-            return f"Unknown name {wrong!r} in {place}; {suggest(wrong, enum)}."
+        return f"The key {missing!r} is missing in {place}, where {key!r} asks for it."
     if error.validator == "enum":
         allowed = suggest(error.instance, error.validator_value)
-        return f"{place} has no choice {error.instance!r}; {allowed}."
+        return f"{place} has no choice {_told(error.instance)}; {allowed}."
     if error.validator == "required":
         missing = next(key for key in error.validator_value if key not in error.instance)
         meaning = error.schema["properties"][missing]["description"]
         return f"The key {missing!r} is missing in {place}: {meaning}"
     rules = {
-        "type": lambda v: f"must be of type {v if isinstance(v, str) else ' or '.join(v)}",
+        "type": lambda v: f"must be {_either([v] if isinstance(v, str) else v)}",
         "minimum": lambda v: f"must be at least {v}",
         "exclusiveMinimum": lambda v: f"must be greater than {v}",
         "maximum": lambda v: f"must be at most {v}",
         "exclusiveMaximum": lambda v: f"must be less than {v}",
         "minProperties": lambda v: f"must name at least {v}",
         "minItems": lambda v: f"must have at least {v} entries",
+        "maxItems": lambda v: f"must have at most {v} entries",
+        "minLength": lambda _: "must not be empty",
         "uniqueItems": lambda v: "must not name anything twice",
-        "pattern": lambda v: f"must match {v}",
+        # A schema says beside a pattern what it means.
+        "pattern": lambda v: f"must be {error.schema.get('$comment', f'text that matches {v}')}",
     }.get(str(error.validator))
     rule = rules(error.validator_value) if rules else f"is not valid ({error.message})"
-    return f"{place} {rule}, got {error.instance!r}."
+    return f"{place} {rule}, got {_told(error.instance)}."
+
+
+def _place(path: str, where: str) -> str:
+    return f"{path.lstrip('.')!r} in {where}" if path else where
+
+
+def _kind(value: Any) -> str:
+    """Return in words what YAML made of a value."""
+    if isinstance(value, bool):
+        return KINDS["boolean"]
+    if isinstance(value, int | float):
+        return KINDS["number"]
+    return "nothing" if value is None else f"a {type(value).__name__}"
+
+
+def _told(value: Any) -> str:
+    """Return a value as a sentence shows it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "nothing" if value is None else repr(value)
+
+
+def _either(types: Iterable[str]) -> str:
+    return " or ".join(KINDS[name] for name in types)
 
 
 def _with_defaults(data: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:

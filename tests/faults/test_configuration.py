@@ -123,6 +123,21 @@ def more_images_of_an_attack(config):
     config["datasets"]["tiny"]["images"] = 10
 
 
+def trained_on_its_test_images(config):
+    name = "fashion_mnist_resnet20"
+    config["datasets"]["test_set"] = {"source": "fashion_mnist", "split": "test"}
+    config["training"] = {name: {"dataset": "test_set"}}
+    config["bandlimiting"]["experiments"][1]["model"] = name
+
+
+def name_that_is_a_number(config):
+    config["datasets"][5] = {"source": "mnist"}
+
+
+def low_pass_that_passes_all(config):
+    config["defenses"]["low_pass"] = {"cutoff": 20}
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -150,6 +165,12 @@ def more_images_of_an_attack(config):
         (identity_of_no_transform, ["attacks.averaged.against", "'post_averaging'", "'identity'"]),
         (deterministic_suite_on_fresh_draws, ["attacks.suite.against", "'standard'", "'rand'"]),
         (reserved_name, ["robustness.attacks", "'strongest'", "'clean'"]),
+        (trained_on_its_test_images, ["training.fashion_mnist_resnet20.dataset", "'test_set'"]),
+        (name_that_is_a_number, ["'datasets'", "must be text", "got 5"]),
+        (
+            low_pass_that_passes_all,
+            ["defenses.low_pass.cutoff", "28 x 28", "below 19.79", "got 20"],
+        ),
         (more_images_of_an_attack, ["attacks.black_box.images", "1 to 10", "'tiny'", "got 11"]),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

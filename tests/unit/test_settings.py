@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from bandlimit import settings
-from bandlimit.errors import UserError
+from bandlimit.errors import UserError, suggest
 
 HOME = Path(__file__).parents[2]
 BASE = yaml.safe_load((HOME / "config.yaml").read_text(encoding="utf-8"))
@@ -53,6 +53,7 @@ def load(changes):
 
 
 E0 = "bandlimiting.experiments.0"
+RECIPE = "training.fashion_mnist_resnet20"
 NOT_AN_EPSILON = r"l_inf bound in pixels of \[0, 1\]"
 
 WRONG = {
@@ -132,7 +133,8 @@ WRONG = {
         {"training.fashion_mnist_resnet20.dataset": "fashion_mnist_trian"},
         r"names 'fashion_mnist_trian', .*mean 'fashion_mnist_train'",
     ),
-    "device": ({"device": "gpu"}, r"'device' .*has no choice 'gpu'; allowed: 'auto', 'cpu', 'cuda"),
+    "device": ({"device": "gpu"}, r"'device' .*choice 'gpu'; allowed: 'auto', 'cpu', 'cuda'\.$"),
+    "no device": ({"device": None}, r"'device' .*has no choice nothing; allowed: 'auto', 'cpu'"),
     # Epsilons.
     "epsilon 8": ({"bandlimiting.epsilon": 8}, rf"{NOT_AN_EPSILON}.*got 8 \(did you mean '8/255'"),
     "epsilon '8'": ({"bandlimiting.epsilon": "8"}, r"bandlimiting.epsilon .*mean '8/255'"),
@@ -147,14 +149,14 @@ WRONG = {
     "epsilon over 0": ({"bandlimiting.epsilon": "8/0"}, rf"{NOT_AN_EPSILON}.*got '8/0'\."),
     "epsilon without bound": ({"bandlimiting.epsilon": 1e9}, rf"{NOT_AN_EPSILON}.*\d\."),
     "epsilon that is no number": ({"bandlimiting.epsilon": math.nan}, r"must be a finite number"),
-    "epsilon that is a list": ({"bandlimiting.epsilon": [8]}, r"must be of type string or number"),
+    "epsilon that is a list": ({"bandlimiting.epsilon": [8]}, r"must be text or a number"),
     "no epsilons": ({"bandlimiting.epsilons": []}, r"epsilons.* must have at least 1 entries"),
     # r, K and subset sizes.
     "radius 0": ({f"{E0}.radius": 0}, r"experiments\[0\].radius' .*greater than 0, got 0"),
     "negative radius": ({f"{E0}.radius": -6}, r"radius' .*must be greater than 0, got -6"),
     "radius too large": ({f"{E0}.radius": 1e6}, r"radius' .*must be at most 1000, got 1000000"),
     "radius that is no number": ({f"{E0}.radius": math.nan}, r"radius"),
-    "radius of words": ({f"{E0}.radius": "six"}, r"radius' .*must be of type number, got 'six'"),
+    "radius of words": ({f"{E0}.radius": "six"}, r"radius' .*must be a number, got 'six'"),
     "radii": ({f"{E0}.radii": [1, 0]}, r"radii\[1\]' .*must be greater than 0, got 0"),
     "radii twice": ({f"{E0}.radii": [1, 1]}, r"radii' .*must not name anything twice"),
     "directions 0": ({f"{E0}.directions": 0}, r"directions' .*must be at least 1, got 0"),
@@ -163,7 +165,7 @@ WRONG = {
         {f"{E0}.directions": 10**6},
         r"directions' .*at most 1000, got 1000000",
     ),
-    "half a direction": ({f"{E0}.directions": 1.5}, r"directions' .*must be of type integer"),
+    "half a direction": ({f"{E0}.directions": 1.5}, r"directions' .*must be a whole number"),
     "sweep": ({f"{E0}.directions_sweep": [6, -1]}, r"directions_sweep\[1\]' .*at least 1, got -1"),
     "draws": ({f"{E0}.draws": 0}, r"draws' .*must be at least 1, got 0"),
     "shards": ({f"{E0}.shards": 0}, r"shards' .*must be at least 1, got 0"),
@@ -178,7 +180,7 @@ WRONG = {
         r"must be from 1 to 70000, got 70001",
     ),
     "seed": ({"seed": -1}, r"'seed' .*must be at least 0, got -1"),
-    "seed of words": ({"seed": "a"}, r"'seed' .*must be of type integer, got 'a'"),
+    "seed of words": ({"seed": "a"}, r"'seed' .*must be a whole number, got 'a'"),
     "steps": ({"attacks.pgd_minimal.steps": 0}, r"attacks.pgd_minimal.steps' .*at least 1, got 0"),
     "batch": (
         {"training.fashion_mnist_resnet20.batch_size": 1},
@@ -197,7 +199,7 @@ WRONG = {
         {"defenses.mine": {"cutoff": 7}},
         r"The key 'kind' is missing in 'defenses.mine' .*: What it does",
     ),
-    "a defence with a dash": ({"defenses.low-pass": {"kind": "flip"}}, r"low-pass"),
+    "a defence with a dash": ({"defenses.low-pass": {"kind": "flip"}}, r"name 'low-pass'; al"),
     "parameter of another defence": (
         {"defenses.jpeg.cutoff": 7},
         r"defenses.jpeg is of the kind 'jpeg', which has no 'cutoff'; allowed: 'quality'",
@@ -315,11 +317,42 @@ WRONG = {
         {"datasets.own": {"source": "imagenet_val"}},
         r"datasets.own needs a 'path': the folder with the images of 'imagenet_val'",
     ),
-    "a list for a mapping": ({"datasets": []}, r"'datasets' .*must be of type object"),
-    "nothing for a mapping": ({"bandlimiting": None}, r"'bandlimiting' .*must be of type object"),
+    "a list for a mapping": (
+        {"datasets": []},
+        r"'datasets' .*must be a mapping of keys to values, got \[\]",
+    ),
+    "nothing for a mapping": (
+        {"bandlimiting": None},
+        r"'bandlimiting' .*must be a mapping of keys to values, got nothing\.$",
+    ),
+    "text for a list": (
+        {"bandlimiting.epsilons": "1/255"},
+        r"'bandlimiting.epsilons' .*must be a list, got '1/255'",
+    ),
+    "words for true": ({"bandlimiting.bfloat16": "on"}, r"must be true or false, got 'on'"),
+    "true for a number": ({f"{E0}.radius": True}, r"radius' .*must be a number, got true"),
+    "an empty path": (
+        {"models.own": {**OWN_MODEL, "path": ""}},
+        r"'models.own.path' .* must not be empty, got ''",
+    ),
+    "a shape of four": (
+        {"models.own": {**OWN_MODEL, "shape": [1, 1, 28, 28]}},
+        r"'models.own.shape' .* must have at most 3 entries",
+    ),
+    "a name that is a number": (
+        {"datasets": {**BASE["datasets"], 5: {"source": "mnist"}}},
+        r"A key of 'datasets' in the configuration must be text .* got 5, .* for a number",
+    ),
+    "a defence that is a number": (
+        {"defenses": {**BASE["defenses"], 3: {"kind": "flip"}}},
+        r"A key of 'defenses' in the configuration must be text .* got 3,",
+    ),
+    "a key that is a number": ({"bandlimiting": {5: 1}}, r"A key of 'bandlimiting' .* got 5,"),
+    "a key that is true": ({"datasets.fashion_mnist": {True: 1}}, r"got true, .* true or false"),
     "a name with a dash": (
         {"datasets.my-images": {"source": "mnist"}},
-        r"my-images",
+        r"^'datasets' in the configuration has the name 'my-images'; allowed: lower-case letters, "
+        r"digits and underscores, beginning with a letter\.$",
     ),
     "a model without file": (
         {"models.own": {**OWN_MODEL, "path": "weihgts.th"}},
@@ -334,8 +367,66 @@ WRONG = {
         r"models.own.mean and .std need one number for each of the 1 channels",
     ),
     "a std of 0": ({"models.own": {**OWN_MODEL, "std": [0]}}, r"std\[0\]' .*greater than 0"),
-    "a checksum": ({"models.own": {**OWN_MODEL, "sha256": "12ab"}}, r"sha256' .*must match"),
-    "a gate without accuracy": ({"models.own": {**OWN_MODEL, "gate_dataset": "a"}}, r"models.own"),
+    "a checksum": ({"models.own": {**OWN_MODEL, "sha256": "12ab"}}, r"must be 64 hexadecimal dig"),
+    "a gate without accuracy": (
+        {"models.own": {**OWN_MODEL, "gate_dataset": "a"}},
+        r"The key 'gate_accuracy' is missing in 'models.own' .*, where 'gate_dataset' asks for it",
+    ),
+    "a mean of pixels to 255": (
+        {"models.own": {**OWN_MODEL, "mean": [72.9]}},
+        r"models.own.mean is that of pixels in \[0, 1\], .* got \[72.9\]; divide .* by 255",
+    ),
+    "a std of pixels to 255": (
+        {"models.own": {**OWN_MODEL, "std": [90]}},
+        r"models.own.std is that of pixels in \[0, 1\], .* got \[90\]; divide .* by 255",
+    ),
+    # What a run would do, and mean nothing by.
+    "a source and a loader": (
+        {"datasets.own": {"source": "mnist", "loader": "imagefolder", "path": "images"}},
+        r"datasets.own has both 'source' 'mnist' and 'loader' 'imagefolder'; allowed is either",
+    ),
+    "a low-pass that passes all": (
+        {"defenses.low_pass.cutoff": 20},
+        r"low_pass.cutoff lets every frequency of the 28 x 28 images .* below 19.79, got 20",
+    ),
+    "a search that ends below the study": (
+        {"attacks.fgsm_minimal.max_epsilon": 0.1},
+        r"'fgsm_minimal' of bandlimiting.experiments\[0\] ends at .* 0.1, .* at least 0.1255,",
+    ),
+    "a search of an experiment that ends below the study": (
+        {"bandlimiting.experiments.1.attacks.fgsm_minimal": {"max_epsilon": 0.12}},
+        r"'fgsm_minimal' of bandlimiting.experiments\[1\] ends at a max_epsilon of 0.12,",
+    ),
+    "a search that ends at its default": (
+        {"attacks.fgsm_minimal": None, "bandlimiting.epsilon": "64/255"},
+        r"ends at a max_epsilon of 0.13, .* is 0.2510; max_epsilon must be at least 0.251,",
+    ),
+    "trained on the test set": (
+        {"training.fashion_mnist_resnet20.dataset": "fashion_mnist_test"},
+        r"training.fashion_mnist_resnet20.dataset is 'fashion_mnist_test', which has images of "
+        r"'fashion_mnist_test', where the model is tested; allowed",
+    ),
+    "trained on all splits": (
+        {"datasets.all": {"source": "fashion_mnist"}, f"{RECIPE}.dataset": "all"},
+        r"dataset is 'all', which has images of 'fashion_mnist_test', where",
+    ),
+    "trained on what it is attacked on": (
+        {"datasets.fashion_mnist_test": GONE, f"{RECIPE}.dataset": "fashion_mnist"},
+        r"dataset is 'fashion_mnist', which has images of 'fashion_mnist', where",
+    ),
+    "trained on own images that it is attacked on": (
+        {
+            "datasets.own": {"loader": "imagefolder", "path": "images", "classes": 10},
+            "datasets.same": {"loader": "imagefolder", "path": "images/", "classes": 10},
+            f"{E0}.dataset": "same",
+            f"{RECIPE}.dataset": "own",
+        },
+        r"dataset is 'own', which has images of 'same', where",
+    ),
+    "another model trained on what it judges": (
+        {f"{RECIPE}_b.dataset": "fashion_mnist"},
+        r"training.fashion_mnist_resnet20_b.dataset is 'fashion_mnist', which has images of",
+    ),
     "no recipe": (
         {"training": {}},
         r"'fashion_mnist_resnet20' is trained .* no recipe for it under 'training'; allowed: none",
@@ -387,7 +478,8 @@ def test_the_first_of_several_mistakes_is_told_always():
 )
 def test_an_epsilon_is_a_number_or_a_fraction(value, expected):
     assert settings.epsilon(value, "here") == expected
-    assert load({"bandlimiting.epsilon": value}).epsilon == expected
+    reaching = {"attacks.fgsm_minimal.max_epsilon": 1}
+    assert load({"bandlimiting.epsilon": value, **reaching}).epsilon == expected
 
 
 def test_the_embedded_configuration_is_right():
@@ -541,6 +633,112 @@ def test_a_gate_is_checked_on_a_whole_dataset_only():
     assert study.gate("fashion_mnist_test", "own") is None
 
 
+CIFAR = {"source": "cifar10", "split": "test"}
+GATES = {
+    "of any name": ({"whole": CIFAR}, ["whole"]),
+    "the first of several": ({"a": {**CIFAR, "images": 9}, "c": CIFAR, "b": CIFAR}, ["c"]),
+    "another split": ({"cifar10_test": {"source": "cifar10", "split": "train"}}, []),
+    "another source": ({"cifar10_test": {"source": "mnist", "split": "test"}}, []),
+    "a subset": ({"cifar10_test": {**CIFAR, "images": 10_000}}, []),
+    "all splits": ({"cifar10_test": {"source": "cifar10"}}, []),
+    "own data": (
+        {"cifar10_test": {"loader": "imagefolder", "path": "images", "classes": 10}},
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize(("entries", "gates"), GATES.values(), ids=GATES)
+def test_a_gate_goes_by_what_a_dataset_is(entries, gates):
+
+    other = {f"datasets.{name}": entry for name, entry in entries.items()}
+    experiment = {
+        "dataset": next(iter(entries)),
+        "model": "cifar10_resnet20",
+        "radius": 6,
+        "directions": 15,
+        "attacks": {"pgd_minimal": None},
+    }
+    if entries.get("cifar10_test", {}).get("source") == "mnist":
+        experiment["dataset"] = "some"
+        other["datasets.some"] = {**CIFAR, "images": 5}
+    study = load({**other, "bandlimiting.experiments": [experiment]})
+    assert study.gates("cifar10_resnet20") == gates
+    for name in entries:
+        expected = (0.9173, 0.001) if name in gates else None
+        assert study.gate(name, "cifar10_resnet20") == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "gates"),
+    [({}, ["mine"]), ({"split": "val"}, ["mine"]), ({"images": 9}, []), ({"resize": 300}, [])],
+)
+def test_the_gate_of_a_source_needs_all_of_it_as_published(changes, gates):
+    """That the folder has all of its images is checked when it is read."""
+    entry = {"source": "imagenet_val", "path": "images", **changes}
+    study = load({"datasets.mine": entry, "bandlimiting.experiments.1.model": "imagenet_vgg16"})
+    assert study.gates("imagenet_vgg16") == gates
+
+
+def test_own_data_gates_ones_own_model_by_its_name():
+    own = {"loader": "imagefolder", "path": "images", "classes": 10}
+    gate = {"gate_dataset": "mine", "gate_accuracy": 0.5}
+    models = {"models.gated": {**OWN_MODEL, **gate}, "models.free": OWN_MODEL}
+    study = load({"datasets.mine": own, **models})
+    assert (study.gates("gated"), study.gates("free")) == (["mine"], [])
+    assert load({"datasets.mine": {**own, "images": 5}, **models}).gates("gated") == []
+
+
+def test_a_model_may_be_trained_on_another_split_or_source():
+    study = load({"datasets.fashion_mnist_train.images": 500})
+    assert study.gates("fashion_mnist_resnet20") == ["fashion_mnist_test"]
+    load(
+        {
+            "datasets.own": {"loader": "imagefolder", "path": "images", "classes": 10},
+            f"{RECIPE}.dataset": "own",
+        }
+    )
+
+
+def test_a_low_pass_is_refused_only_where_it_changes_nothing():
+    load({"defenses.low_pass.cutoff": 19.79})
+    unused = {"kind": "low_pass", "cutoff": 900}
+    assert load({"defenses.unused": unused}).robustness.defenses["unused"].parameters
+
+
+def test_the_default_reach_of_the_search_is_that_of_the_attack():
+    from bandlimit.attacks.minimal import FGSMMinimal
+
+    assert FGSMMinimal().max_epsilon == settings.MAX_EPSILON
+
+
+def test_a_search_may_end_at_the_largest_bound():
+    bounds = {"bandlimiting.epsilon": 0.1, "bandlimiting.epsilons": [0.05]}
+    load({**bounds, "attacks.fgsm_minimal.max_epsilon": 0.1})
+
+
+def test_a_checksum_may_have_capitals():
+    study = load({"models.own": {**OWN_MODEL, "sha256": "AB" * 32}})
+    assert study.models["own"].sha256 == "ab" * 32
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed", "nearest"),
+    [
+        ("cifar10_resnet21", ["cifar10_resnet20", "cifar10_resnet32"], "cifar10_resnet20"),
+        ("cifar10_resnet31", ["cifar10_resnet20", "cifar10_resnet32"], "cifar10_resnet32"),
+        ("tset", ["test", "train"], "test"),
+        ("nil", ["nll", "margin"], "nll"),
+        ("gpu", ["auto", "cpu", "cuda"], None),
+        ("anything", [], None),
+    ],
+)
+def test_the_nearest_name_is_suggested(name, allowed, nearest):
+    hint = "" if nearest is None else f" (did you mean {nearest!r}?)"
+    names = ", ".join(map(repr, sorted(allowed))) or "none"
+    assert suggest(name, allowed) == f"allowed: {names}{hint}"
+
+
 def test_models_are_those_in_use_and_the_users_own():
     trained = {"fashion_mnist_resnet20", "fashion_mnist_resnet20_b"}
     study = load({"models.own": OWN_MODEL})
@@ -600,6 +798,18 @@ def test_every_key_of_the_schemas_is_described():
 
     for path in sorted((HOME / "workflow/schemas").iterdir()):
         assert list(undescribed(settings.read_schema(path), path.stem)) == []
+
+
+def test_every_pattern_of_the_schemas_is_in_words_too():
+    def wordless(schema, place):
+        if isinstance(schema, dict):
+            if isinstance(schema.get("pattern"), str) and "$comment" not in schema:
+                yield place
+            for key, part in schema.items():
+                yield from wordless(part, f"{place}.{key}")
+
+    for path in sorted((HOME / "workflow/schemas").iterdir()):
+        assert list(wordless(settings.read_schema(path), path.stem)) == []
 
 
 def test_every_mapping_of_the_schemas_refuses_unknown_keys():

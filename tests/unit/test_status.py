@@ -87,6 +87,13 @@ def test_a_workflow_that_cannot_be_planned_is_one_sentence(folder):
         status.report()
 
 
+def test_an_overlay_that_is_not_there_is_one_sentence(folder, capsys):
+    assert cli.main(["status", "--configfile", "nofile.yaml"]) == 1
+    said = capsys.readouterr().err
+    assert "The configuration 'nofile.yaml' can't be read: No such file or directory;" in said
+    assert len(said.splitlines()) == 1
+
+
 def test_files_of_one_job_are_counted_as_one_job():
     lines = ["output_file\tdate\trule\tlog-file(s)\tstatus\tplan"]
     for name in "ab":
