@@ -15,6 +15,10 @@ COLUMNS = {
     "reported_radius": Column("Reported r", 2),
     "images": Column("N"),
     "reported_images": Column("Reported N", 0),
+    "adversarial": Column("#Adv"),
+    "reported_adversarial": Column("Reported #Adv", 0),
+    "defense_rate": Column("Defence rate", 4, interval=("low", "high")),
+    "reported_defense_rate": Column("Reported rate", 4),
     "clean_undefended": Column(
         "Clean", 4, interval=("clean_undefended_low", "clean_undefended_high")
     ),
@@ -23,8 +27,6 @@ COLUMNS = {
         "Attacked", 4, interval=("attacked_undefended_low", "attacked_undefended_high")
     ),
     "reported_attacked_undefended": Column("Reported attacked", 4),
-    "adversarial": Column("#Adv"),
-    "reported_adversarial": Column("Reported #Adv", 0),
     "clean_defended": Column(
         "Clean, defended", 4, interval=("clean_defended_low", "clean_defended_high")
     ),
@@ -33,8 +35,6 @@ COLUMNS = {
         "Attacked, defended", 4, interval=("attacked_defended_low", "attacked_defended_high")
     ),
     "reported_attacked_defended": Column("Reported attacked, defended", 4),
-    "defense_rate": Column("Defence rate", 4, interval=("low", "high")),
-    "reported_defense_rate": Column("Reported rate", 4),
     "deviation": Column("sd over draws", 4),
     "ceiling": Column("Ceiling", 4, interval=("ceiling_low", "ceiling_high")),
 }

@@ -18,6 +18,10 @@ COLUMNS = {
     "forwards": Column("Forward passes"),
     "images": Column("N"),
     "reported_images": Column("Reported N", 0),
+    "adversarial": Column("#Adv"),
+    "reported_adversarial": Column("Reported #Adv", 0),
+    "defense_rate": Column("Defence rate", 4, interval=("low", "high")),
+    "reported_defense_rate": Column("Reported rate", 4),
     "attacked_undefended": Column(
         "Attacked", 4, interval=("attacked_undefended_low", "attacked_undefended_high")
     ),
@@ -30,10 +34,6 @@ COLUMNS = {
         "Attacked, defended", 4, interval=("attacked_defended_low", "attacked_defended_high")
     ),
     "reported_attacked_defended": Column("Reported attacked, defended", 4),
-    "adversarial": Column("#Adv"),
-    "reported_adversarial": Column("Reported #Adv", 0),
-    "defense_rate": Column("Defence rate", 4, interval=("low", "high")),
-    "reported_defense_rate": Column("Reported rate", 4),
 }
 
 
