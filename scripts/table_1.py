@@ -11,14 +11,14 @@ COLUMNS = {
     "model": Column("Model"),
     "attack": Column("Attack"),
     "reported_dataset": Column("Reported for"),
-    "radius": Column("r", 2),
-    "reported_radius": Column("Reported r", 2),
     "images": Column("N"),
     "reported_images": Column("Reported N", 0),
     "adversarial": Column("#Adv"),
     "reported_adversarial": Column("Reported #Adv", 0),
     "defense_rate": Column("Defence rate", 4, interval=("low", "high")),
     "reported_defense_rate": Column("Reported rate", 4),
+    "radius": Column("r", 2),
+    "reported_radius": Column("Reported r", 2),
     "clean_undefended": Column(
         "Clean", 4, interval=("clean_undefended_low", "clean_undefended_high")
     ),

@@ -12,8 +12,6 @@ COLUMNS = {
     "dataset": Column("Dataset"),
     "model": Column("Model"),
     "reported_dataset": Column("Reported for"),
-    "radius": Column("r", 2),
-    "reported_radius": Column("Reported r", 2),
     "directions": Column("K"),
     "forwards": Column("Forward passes"),
     "images": Column("N"),
@@ -22,6 +20,8 @@ COLUMNS = {
     "reported_adversarial": Column("Reported #Adv", 0),
     "defense_rate": Column("Defence rate", 4, interval=("low", "high")),
     "reported_defense_rate": Column("Reported rate", 4),
+    "radius": Column("r", 2),
+    "reported_radius": Column("Reported r", 2),
     "attacked_undefended": Column(
         "Attacked", 4, interval=("attacked_undefended_low", "attacked_undefended_high")
     ),
