@@ -4,6 +4,7 @@ import pandas as pd
 
 from bandlimit import claims, store, tables
 from bandlimit.tables import Column
+from defense_columns import ACCURACIES, RATES, accuracy
 from job import run
 
 COLUMNS = {
@@ -11,30 +12,9 @@ COLUMNS = {
     "model": Column("Model"),
     "attack": Column("Attack"),
     "reported_dataset": Column("Reported for"),
-    "images": Column("N"),
-    "reported_images": Column("Reported N", 0),
-    "adversarial": Column("#Adv"),
-    "reported_adversarial": Column("Reported #Adv", 0),
-    "defense_rate": Column("Defence rate", 4, interval=("low", "high")),
-    "reported_defense_rate": Column("Reported rate", 4),
-    "radius": Column("r", 2),
-    "reported_radius": Column("Reported r", 2),
-    "clean_undefended": Column(
-        "Clean", 4, interval=("clean_undefended_low", "clean_undefended_high")
-    ),
-    "reported_clean_undefended": Column("Reported clean", 4),
-    "attacked_undefended": Column(
-        "Attacked", 4, interval=("attacked_undefended_low", "attacked_undefended_high")
-    ),
-    "reported_attacked_undefended": Column("Reported attacked", 4),
-    "clean_defended": Column(
-        "Clean, defended", 4, interval=("clean_defended_low", "clean_defended_high")
-    ),
-    "reported_clean_defended": Column("Reported clean, defended", 4),
-    "attacked_defended": Column(
-        "Attacked, defended", 4, interval=("attacked_defended_low", "attacked_defended_high")
-    ),
-    "reported_attacked_defended": Column("Reported attacked, defended", 4),
+    **RATES,
+    **accuracy("clean_undefended", "Clean"),
+    **ACCURACIES,
     "deviation": Column("sd over draws", 4),
     "ceiling": Column("Ceiling", 4, interval=("ceiling_low", "ceiling_high")),
 }
