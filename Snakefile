@@ -5,15 +5,15 @@
 #   results/datasets/{dataset}.parquet                                  images
 #   results/adversarial/{dataset}/{model}/{attack}/{shard}.parquet      a row per image (and epsilon)
 #   results/evaluations/{dataset}/{model}/{inputs}/{defense}/{shard}.parquet
-#   results/adaptive/{dataset}/{model}/{examined}/{adaptive}/{shard}.parquet
-#   results/judged/{dataset}/{model}/{examined}/{shard}.parquet         the defence on all of these
-#   results/tables/{study}/{table}.parquet|.md|.tex|.csv                from records only
+#   results/defense_attacks/{dataset}/{model}/{defense}/{defense_attack}/{shard}.parquet
+#   results/judgements/{dataset}/{model}/{defense}/{shard}.parquet      the defence on all of these
+#   results/tables/{study}/{table}.parquet|.md|.html|.tex|.csv             from records only
 #   results/figures/{study}/{figure}.png|.pdf|.svg                      from tables only
 #   results/claims/claims.parquet|.md|.html                             the verdicts, from tables
 #   results/index.html, site                                            claims, artifacts and lineage
 #   results/provenance/manifest.json, ro-crate, ro-crate.zip            the proof, from all of these
 #
-# {inputs}: 'clean' or an attack; {examined}: a defence that {adaptive} knows; {shard}: '1of1', '2of8'.
+# {inputs}: 'clean' or an attack; {defense_attack}: an attack that knows {defense}; {shard}: '2of8'.
 import sys
 
 from snakemake.utils import min_version
@@ -23,7 +23,8 @@ min_version("9.27")
 sys.path[:0] = [workflow.basedir, f"{workflow.basedir}/workflow"]
 import helpers
 
-from bandlimit import jobs
+from bandlimit.config import paths
+from bandlimit.plan import catalogue, jobs
 
 
 configfile: "config.yaml"
@@ -32,7 +33,8 @@ configfile: "config.yaml"
 report: "workflow/report/workflow.rst"
 
 
-study = helpers.load_settings(config, workflow.basedir)
+run = helpers.load_run(config, workflow)
+entries = catalogue.of(run)
 config["given"] = helpers.configuration(workflow)
 code = helpers.code_of(workflow.basedir)
 if workflow.is_main_process:
@@ -40,19 +42,25 @@ if workflow.is_main_process:
 
 
 wildcard_constraints:
-    **helpers.closed_sets(study),
+    **helpers.closed_sets(run),
 
 
 onstart:
-    helpers.check_ready(study, local=workflow.local_exec)
+    helpers.check_ready(run, local=workflow.local_exec)
 
 
 include: "workflow/rules/models.smk"
 include: "workflow/rules/datasets.smk"
 include: "workflow/rules/attacks.smk"
-include: "workflow/rules/defenses.smk"
-include: "workflow/rules/bandlimiting.smk"
-include: "workflow/rules/robustness.smk"
+include: "workflow/rules/evaluations.smk"
+
+
+for study in run.studies:
+
+    include: f"workflow/rules/{study}.smk"
+
+
+include: "workflow/rules/artifacts.smk"
 include: "workflow/rules/claims.smk"
 include: "workflow/rules/provenance.smk"
 
@@ -60,7 +68,6 @@ include: "workflow/rules/provenance.smk"
 rule all:
     default_target: True
     input:
-        rules.bandlimiting.input,
-        rules.robustness.input,
+        jobs.site_artifacts(run),
         rules.claims.input,
         rules.provenance.input,

@@ -9,8 +9,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bandlimit import settings
+from bandlimit.config import overlays
 from bandlimit.errors import UserError
+from bandlimit.plan import load
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,10 +44,10 @@ def _add_plan(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _plan(options: argparse.Namespace) -> int:
-    config = settings.read(["config.yaml", *options.configfile])
-    from bandlimit import cost  # imports torch, which an error above should not wait for
+    config = overlays.read(["config.yaml", *options.configfile])
+    from bandlimit.plan import cost  # imports torch, which an error above should not wait for
 
-    print(cost.report(settings.load(config, ".")))
+    print(cost.report(load.load(config, ".")))
     return 0
 
 
@@ -100,7 +101,7 @@ def _add_audit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _audit(options: argparse.Namespace) -> int:
-    from bandlimit import audit
+    from bandlimit.provenance import audit
 
     if options.images < 1:
         raise UserError(f"--images must be at least 1, got {options.images}.")
@@ -146,7 +147,7 @@ def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _explain(options: argparse.Namespace) -> int:
-    from bandlimit import explain
+    from bandlimit.provenance import explain
 
     print(explain.text(explain.lineage(options.file, options.results)), end="")
     return 0
@@ -172,7 +173,7 @@ SIGNATURE = "manifest.dsse.json"
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from bandlimit import crate, manifest, signing
+    from bandlimit.provenance import crate, manifest, signing
 
     results = Path(options.results or "results")
     beside = Path(os.path.abspath(results)).parent
@@ -202,7 +203,7 @@ def _add_sign(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _sign(options: argparse.Namespace) -> int:
-    from bandlimit import signing
+    from bandlimit.provenance import signing
 
     if options.generate is not None:
         signing.generate(options.generate, f"{options.generate}.pub")
@@ -227,7 +228,7 @@ def _add_status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _status(options: argparse.Namespace) -> int:
-    from bandlimit import status
+    from bandlimit.plan import status
 
     print(status.report(configfiles=options.configfile, cores=options.cores), end="")
     return 0

@@ -93,7 +93,7 @@ def count(
         keep: ids of the images to count; None for all.
         success: whether to count the successes of an attack only.
     """
-    from bandlimit import store  # imports pyarrow, which counting alone should not
+    from bandlimit.files import store  # imports pyarrow, which counting alone should not
 
     part, parts = map(int, shard.split("of"))
     rows = store.read(path, ["image_id", *(["success"] if success else [])]).to_pydict()

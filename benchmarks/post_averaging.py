@@ -19,10 +19,13 @@ import safetensors
 import safetensors.torch
 import torch
 
-from bandlimit import architectures, datasets, models
+from bandlimit.models import architectures
+from bandlimit.data import stream
+from bandlimit.models import classifier
+from bandlimit.models.device import choose_device
 from bandlimit.defenses import prediction, sweep
-from bandlimit.defenses.inference import evaluator
-from bandlimit.defenses.post_averaging import DrawName
+from bandlimit.models.fused import evaluator
+from bandlimit.defenses.base import DrawName
 
 NAME = DrawName(seed=0, purpose="benchmark", dataset="benchmark", model="benchmark")
 
@@ -68,10 +71,10 @@ def main():
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
 
-    device = models.device(options.device)
-    model = models.load(options.model, options.device)
+    device = choose_device(options.device)
+    model = classifier.load(options.model, options.device)
     published = published_network(options.model, device)
-    ids, labels, images = datasets.load(options.dataset)
+    ids, labels, images = stream.load(options.dataset)
     ids, labels, images = (part[: options.images] for part in (ids, labels, images))
     setting = sweep.Setting(options.radius, options.directions)
     networks = {"float32": evaluator(model), "bfloat16": evaluator(model, bfloat16=True)}

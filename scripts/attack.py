@@ -1,7 +1,12 @@
 """Attack one shard of a dataset, and check what was stored by reading it again."""
 
-from bandlimit import attacks, datasets, models, progress, store
-from job import run
+from bandlimit import progress
+from bandlimit.attacks import catalogue, records
+from bandlimit.data import stream
+from bandlimit.files import store
+from bandlimit.models import classifier
+from bandlimit.models.device import choose_device
+from bandlimit.provenance.job import run
 
 BATCH = {True: 256, False: 8}
 """Images in flight, small (up to 64 x 64) and large; memory, not results."""
@@ -9,23 +14,23 @@ BATCH = {True: 256, False: 8}
 
 def main(job):
     p = job.params
-    device = models.device(p.device)
-    model = models.load(job.input.model, p.device)
-    datasets.check_shape(job.input.dataset, model.shape)
+    device = choose_device(p.device)
+    model = classifier.load(job.input.model, p.device)
+    stream.check_shape(job.input.dataset, model.shape)
     parameters = dict(p.parameters)
     epsilons = parameters.pop("epsilons", ())
     size = BATCH[max(model.shape[1:]) <= 64]
     images = progress.images(
-        datasets.stream(job.input.dataset, size, job.wildcards["shard"]),
+        stream.batches(job.input.dataset, size, job.wildcards["shard"]),
         progress.count(job.input.dataset, job.wildcards["shard"]),
         f"{job.wildcards['attack']} on {job.wildcards['model']}",
     )
     with store.TableWriter(
-        job.output.adversarial, attacks.schema(model.shape), job.certificate(device)
+        job.output.adversarial, records.schema(model.shape), job.certificate(device)
     ) as writer:
-        for table in attacks.generate(
+        for table in records.generate(
             model,
-            attacks.create(job.wildcards["attack"], **parameters),
+            catalogue.create(job.wildcards["attack"], **parameters),
             images,
             seed=p.seed,
             dataset=job.wildcards["dataset"],
@@ -33,10 +38,10 @@ def main(job):
             epsilons=epsilons,
         ):
             writer.write(table)
-    attacks.recheck(
+    records.recheck(
         job.output.adversarial,
         model,
-        datasets.stream(job.input.dataset, size, job.wildcards["shard"]),
+        stream.batches(job.input.dataset, size, job.wildcards["shard"]),
     )
 
 

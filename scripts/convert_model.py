@@ -1,15 +1,18 @@
 """Turn a weights file into a model file, after its checksum has been verified."""
 
-from bandlimit import downloads, models
-from job import run
+from bandlimit.data import downloads
+from bandlimit.models import weights
+from bandlimit.provenance.job import run
 
 
 def main(job):
     p = job.params
-    source = models.packaged_weights(p.architecture) if p.source == "package" else job.input.weights
+    source = (
+        weights.packaged_weights(p.architecture) if p.source == "package" else job.input.weights
+    )
     if p.sha256:
         downloads.verify(source, p.sha256)
-    models.convert(
+    weights.convert(
         source,
         job.output.model,
         architecture=p.architecture,

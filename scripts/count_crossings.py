@@ -1,7 +1,11 @@
 """Count the hyperplanes that adversarial images, and random controls, lie beyond."""
 
-from bandlimit import crossings, models, progress, store
-from job import run
+from bandlimit import progress
+from bandlimit.files import store
+from bandlimit.models import classifier
+from bandlimit.models.device import choose_device
+from bandlimit.provenance.job import run
+from bandlimit.studies.bandlimiting import crossings
 
 BATCH = {True: 64, False: 4}
 """Images in flight, small (up to 64 x 64) and large; memory, not results."""
@@ -9,8 +13,8 @@ BATCH = {True: 64, False: 4}
 
 def main(job):
     p, w = job.params, job.wildcards
-    device = models.device(p.device)
-    model = models.load(job.input.model, p.device)
+    device = choose_device(p.device)
+    model = classifier.load(job.input.model, p.device)
     with store.TableWriter(
         job.output.crossings, crossings.SCHEMA, job.certificate(device)
     ) as writer:

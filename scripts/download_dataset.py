@@ -1,14 +1,15 @@
 """Fetch the files of a registered dataset from the first mirrors that have the right ones."""
 
-from bandlimit import datasets, downloads
-from job import run
+from bandlimit.data import downloads
+from bandlimit.data.make import download_files
+from bandlimit.provenance.job import run
 
 
 def main(job):
     p = job.params
     # Not a parameter: what is fetched is told by its checksum, from whichever mirror it comes.
     urls = downloads.mirrors(job.home / "workflow/registry/datasets.csv", job.wildcards["source"])
-    datasets.download(p.loader, urls, p.sha256, job.output.archive)
+    download_files(p.loader, urls, p.sha256, job.output.archive)
 
 
 run(main, snakemake)

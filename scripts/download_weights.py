@@ -1,7 +1,7 @@
 """Fetch the weights of a registered model from the first mirror whose file has the checksum."""
 
-from bandlimit import downloads
-from job import run
+from bandlimit.data import downloads
+from bandlimit.provenance.job import run
 
 
 def main(job):

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from bandlimit import ledger, verdicts
-from job import run
+from bandlimit.claims import ledger, verdicts
+from bandlimit.provenance.job import run
 
 
 def main(job):

@@ -4,18 +4,23 @@ import logging
 
 import pyarrow as pa
 
-from bandlimit import attacks, datasets, judging, models, progress, store
-from examined import defenses
-from job import run
+from bandlimit import progress
+from bandlimit.attacks import records as attacks_records
+from bandlimit.data import stream
+from bandlimit.files import store
+from bandlimit.models.device import choose_device
+from bandlimit.provenance.job import run
+from bandlimit.studies.robustness import judging
+from bandlimit.studies.robustness.configured import defenses
 
 BATCH = 128
 
 
 def main(job):
     p, w = job.params, job.wildcards
-    device = models.device(p.device)
+    device = choose_device(p.device)
     model, controls = defenses(job, "control by")
-    datasets.check_shape(job.input.dataset, model.shape)
+    stream.check_shape(job.input.dataset, model.shape)
     tables = [judging.CONTROLS.empty_table()]
 
     def judge(inputs, epsilon, ids, labels, images):
@@ -36,7 +41,7 @@ def main(job):
             )
 
     for ids, labels, images in progress.images(
-        datasets.stream(job.input.dataset, BATCH, w["shard"]),
+        stream.batches(job.input.dataset, BATCH, w["shard"]),
         progress.count(job.input.dataset, w["shard"]),
         "controls on clean",
     ):
@@ -48,7 +53,7 @@ def main(job):
         if fixed and not any(abs(epsilon - p.epsilon) < 1e-9 for epsilon in known):
             logging.warning("%s was not run at epsilon %.6g and is left out", inputs, p.epsilon)
             continue
-        chosen = attacks.select(records, p.epsilon)
+        chosen = attacks_records.select(records, p.epsilon)
         keep = frozenset(
             name
             for name, in_a in zip(

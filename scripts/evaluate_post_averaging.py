@@ -2,20 +2,24 @@
 
 import pyarrow as pa
 
-from bandlimit import datasets, evaluation, models, progress
-from bandlimit.defenses.inference import evaluator
-from bandlimit.defenses.post_averaging import DrawName
+from bandlimit import progress
+from bandlimit.data import stream
+from bandlimit.defenses import evaluation
+from bandlimit.defenses.base import DrawName
 from bandlimit.defenses.sweep import Setting, sweep
-from job import run
+from bandlimit.models import classifier
+from bandlimit.models.device import choose_device
+from bandlimit.models.fused import evaluator
+from bandlimit.provenance.job import run
 
 BATCH = 64
 
 
 def main(job):
     p, w = job.params, job.wildcards
-    device = models.device(p.device)
-    model = models.load(job.input.model, p.device)
-    datasets.check_shape(job.input.images, model.shape)
+    device = choose_device(p.device)
+    model = classifier.load(job.input.model, p.device)
+    stream.check_shape(job.input.images, model.shape)
     network = evaluator(model, bfloat16=p.bfloat16)
     settings = [Setting(*setting) for setting in p.settings]
     # Clean and attacked images see different draws, as in the document's experiments.

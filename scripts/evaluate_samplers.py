@@ -3,18 +3,22 @@
 import pyarrow as pa
 import torch
 
-from bandlimit import evaluation, models, progress
-from bandlimit.defenses.post_averaging import DrawName, post_averaging
+from bandlimit import progress
+from bandlimit.defenses import evaluation
+from bandlimit.defenses.base import DrawName
+from bandlimit.defenses.post_averaging import post_averaging
 from bandlimit.defenses.sweep import Judgement, Setting, judge
-from job import run
+from bandlimit.models import classifier
+from bandlimit.models.device import choose_device
+from bandlimit.provenance.job import run
 
 BATCH = 64
 
 
 def main(job):
     p, w = job.params, job.wildcards
-    device = models.device(p.device)
-    model = models.load(job.input.model, p.device)
+    device = choose_device(p.device)
+    model = classifier.load(job.input.model, p.device)
     name = DrawName(p.seed, f"samplers on {w['inputs']}", w["dataset"], w["model"])
     setting = Setting(p.radius, p.directions)
     tables = []

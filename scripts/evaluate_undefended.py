@@ -4,22 +4,26 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from bandlimit import datasets, evaluation, models, progress
+from bandlimit import progress
+from bandlimit.data import stream
+from bandlimit.defenses import evaluation
 from bandlimit.errors import UserError
-from job import run
+from bandlimit.models import classifier
+from bandlimit.models.device import choose_device
+from bandlimit.provenance.job import run
 
 BATCH = 256
 
 
 def main(job):
     p = job.params
-    device = models.device(p.device)
-    model = models.load(job.input.model, p.device)
-    datasets.check_shape(job.input.dataset, model.shape)
+    device = choose_device(p.device)
+    model = classifier.load(job.input.model, p.device)
+    stream.check_shape(job.input.dataset, model.shape)
     ids, labels, outputs = [], [], []
     with torch.no_grad():
         for names, truth, images in progress.images(
-            datasets.stream(job.input.dataset, BATCH, job.wildcards["shard"]),
+            stream.batches(job.input.dataset, BATCH, job.wildcards["shard"]),
             progress.count(job.input.dataset, job.wildcards["shard"]),
             f"{job.wildcards['model']} on {job.wildcards['dataset']}",
         ):

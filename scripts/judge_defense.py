@@ -5,29 +5,33 @@ import dataclasses
 import pyarrow as pa
 import torch
 
-from bandlimit import datasets, judging, masking, models, progress, store
-from examined import defenses
-from job import run
+from bandlimit import progress
+from bandlimit.data import stream
+from bandlimit.files import store
+from bandlimit.models.device import choose_device
+from bandlimit.provenance.job import run
+from bandlimit.studies.robustness import judging, symptoms
+from bandlimit.studies.robustness.configured import defenses
 
 BATCH = 128
 
 
 def main(job):
     p, w = job.params, job.wildcards
-    device = models.device(p.device)
-    model, examined = defenses(job, "judging by")
-    defense = examined[w["examined"]]
-    datasets.check_shape(job.input.dataset, model.shape)
-    keep = datasets.chosen(job.input.dataset, p.images, name=w["dataset"], seed=p.seed)
+    device = choose_device(p.device)
+    model, made = defenses(job, "judging by")
+    defense = made[w["defense"]]
+    stream.check_shape(job.input.dataset, model.shape)
+    keep = stream.chosen(job.input.dataset, p.images, name=w["dataset"], seed=p.seed)
     # A defence that does not draw says the same in each draw.
     draws = range(p.draws if defense.random else 1)
     judge = {"draws": draws, "stop": p.stop, "error": p.error}
     tables = [judging.JUDGED.empty_table()]
     pictures = []
     for ids, labels, images in progress.images(
-        datasets.stream(job.input.dataset, BATCH, w["shard"], keep),
+        stream.batches(job.input.dataset, BATCH, w["shard"], keep),
         progress.count(job.input.dataset, w["shard"], keep),
-        f"{w['examined']}, clean",
+        f"{w['defense']}, clean",
     ):
         pictures.append((ids, labels, images))
         tables.append(
@@ -50,7 +54,7 @@ def main(job):
         for columns, labels, images in progress.images(
             judging.batches(path, BATCH, names=names),
             progress.count(path),
-            f"{w['examined']} against {attack} on {against}",
+            f"{w['defense']} against {attack} on {against}",
         ):
             tables.append(
                 judging.rows(
@@ -62,16 +66,16 @@ def main(job):
                     **columns,
                 )
             )
-    store.write(job.output.judged, pa.concat_tables(tables), job.certificate(device))
+    store.write(job.output.judgements, pa.concat_tables(tables), job.certificate(device))
     found = []
     if pictures:  # a shard may have none of the chosen images
-        symptoms = masking.symptoms(
+        shown = symptoms.symptoms(
             defense,
             torch.cat([images for _, _, images in pictures]),
             torch.cat([labels for _, labels, _ in pictures]),
             [name for ids, _, _ in pictures for name in ids],
         )
-        found.append(dataclasses.asdict(symptoms))
+        found.append(dataclasses.asdict(shown))
     table = pa.Table.from_pylist(found, schema=judging.SYMPTOMS)
     store.write(job.output.symptoms, table, job.certificate(device))
 

@@ -2,8 +2,9 @@
 
 import pyarrow as pa
 
-from bandlimit import regions, store
-from job import run
+from bandlimit.files import store
+from bandlimit.provenance.job import run
+from bandlimit.studies.bandlimiting import regions
 
 
 def main(job):

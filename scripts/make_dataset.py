@@ -1,12 +1,13 @@
 """Bring a dataset into one Parquet file: image_id, label, split, image."""
 
-from bandlimit import datasets
-from job import run
+from bandlimit.data import source as data_source
+from bandlimit.data.make import make_dataset
+from bandlimit.provenance.job import run
 
 
 def main(job):
     p = job.params
-    source = datasets.Source(
+    source = data_source.Source(
         name=p.source,
         loader=p.loader,
         sha256=tuple(p.sha256),
@@ -17,7 +18,7 @@ def main(job):
         resize=p.resize,
         crop=p.crop,
     )
-    datasets.make(
+    make_dataset(
         source,
         job.output.dataset,
         split=p.split,

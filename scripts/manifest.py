@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from bandlimit import manifest
-from job import run
+from bandlimit.provenance import manifest
+from bandlimit.provenance.job import run
 
 
 def main(job):

@@ -11,8 +11,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from bandlimit import datasets, store
+from bandlimit.data import arrays, make
 from bandlimit.errors import UserError
+from bandlimit.files import store
 
 IMAGES = 10_000
 """Images per split: all of the test set, the first of the training set."""
@@ -53,10 +54,10 @@ def package(source: Path, out: Path) -> None:
                 f"allowed: {', '.join(known.values())}."
             )
     for split, prefix in {"train": "train", "test": "t10k"}.items():
-        images = datasets.read_idx(source / f"{prefix}-images-idx3-ubyte.gz")[:IMAGES, None]
-        labels = datasets.read_idx(source / f"{prefix}-labels-idx1-ubyte.gz")[:IMAGES]
+        images = arrays.read_idx(source / f"{prefix}-images-idx3-ubyte.gz")[:IMAGES, None]
+        labels = arrays.read_idx(source / f"{prefix}-labels-idx1-ubyte.gz")[:IMAGES]
         image_ids = [f"{split}/{row:05d}" for row in range(IMAGES)]
-        rows = datasets.table(image_ids, labels.tolist(), [split] * IMAGES, images)
+        rows = make.table(image_ids, labels.tolist(), [split] * IMAGES, images)
         store.write(out / f"{split}.parquet", rows)
 
 

@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from bandlimit import crate
-from job import run
+from bandlimit.provenance import crate
+from bandlimit.provenance.job import run
 
 
 def main(job):

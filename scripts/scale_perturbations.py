@@ -3,21 +3,25 @@
 import pyarrow as pa
 import torch
 
-from bandlimit import datasets, judging, models, progress, store
-from examined import defenses
-from job import run
+from bandlimit import progress
+from bandlimit.data import stream
+from bandlimit.files import store
+from bandlimit.models.device import choose_device
+from bandlimit.provenance.job import run
+from bandlimit.studies.robustness import judging
+from bandlimit.studies.robustness.configured import defenses
 
 BATCH = 128
 
 
 def main(job):
     p, w = job.params, job.wildcards
-    device = models.device(p.device)
-    model, examined = defenses(job, "scaling by")
-    datasets.check_shape(job.input.dataset, model.shape)
-    keep = datasets.chosen(job.input.dataset, p.images, name=w["dataset"], seed=p.seed)
+    device = choose_device(p.device)
+    model, made = defenses(job, "scaling by")
+    stream.check_shape(job.input.dataset, model.shape)
+    keep = stream.chosen(job.input.dataset, p.images, name=w["dataset"], seed=p.seed)
     clean = {}
-    for ids, _, images in datasets.stream(job.input.dataset, BATCH, w["shard"], keep):
+    for ids, _, images in stream.batches(job.input.dataset, BATCH, w["shard"], keep):
         clean.update(zip(ids, images, strict=True))
     tables = [judging.SCALED.empty_table()]
     for attack, path in zip(p.attacks, job.input.adversarial, strict=True):
@@ -33,7 +37,7 @@ def main(job):
             start = torch.stack([clean[name] for name in ids])
             for factor in p.factors:
                 moved = (start + factor * (images[won] - start)).clamp(0, 1)
-                for name, defense in examined.items():
+                for name, defense in made.items():
                     draws = range(p.draws if defense.random else 1)
                     found = defense.predict(moved, ids, draws, stop=p.stop, error=p.error)
                     tables.append(
@@ -48,7 +52,7 @@ def main(job):
                             linf=(moved - start).abs().flatten(1).amax(dim=1).double().numpy(),
                         )
                     )
-    store.write(job.output.scaled, pa.concat_tables(tables), job.certificate(device))
+    store.write(job.output.scalings, pa.concat_tables(tables), job.certificate(device))
 
 
 run(main, snakemake)

@@ -1,14 +1,14 @@
 """Write the site: claims, tables and figures, images one by one, and the lineage of each file."""
 
-from bandlimit import site
-from job import run
+from bandlimit.provenance.job import run
+from bandlimit.site import browser, pages
 
 
 def main(job):
     i, p = job.input, job.params
     choice = None
     if p.browser:
-        choice = site.Choice(
+        choice = browser.Choice(
             **p.browser,
             images_file=i.dataset,
             adversarial=list(i.adversarial),
@@ -16,13 +16,12 @@ def main(job):
             attacked=list(i.attacked),
             controls=list(i.controls),
         )
-    site.write(
+    pages.write(
         job.output.index,
         job.output.pages,
         claims=i.claims,
         documents=list(i.documents),
-        tables=list(i.tables),
-        figures=list(i.figures),
+        files=list(i.artifacts),
         captions=list(i.captions),
         page=i.ledger,
         choice=choice,

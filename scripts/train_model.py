@@ -1,13 +1,14 @@
 """Train a model on a dataset of the workflow."""
 
-from bandlimit import store, training
-from job import run
+from bandlimit.files import store
+from bandlimit.provenance.job import run
+from bandlimit.training import loop
 
 
 def main(job):
     p = job.params
     certificate = job.certificate()
-    history = training.train(
+    history = loop.train(
         job.input.dataset,
         job.output.model,
         architecture=p.architecture,

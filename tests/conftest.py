@@ -47,53 +47,40 @@ CONFIG = {
         "model_a": {"path": "weights/a.th", **MODEL},
         "model_b": {"path": "weights/b.th", **MODEL},
     },
+    "only": ["model_a", "model_b"],
+    "experiments": {
+        "model_a": {
+            "dataset": "tiny",
+            "model": "model_a",
+            "document": "CIFAR-10",
+            "stand_in": True,
+            "epsilon": "8/255",
+            "attacks": {
+                "fgsm_minimal": {"max_epsilon": 0.1},
+                "pgd_minimal": {"steps": 5, "binary_search_steps": 4},
+                "pgd": {"steps": 3, "epsilons": ["8/255"]},
+            },
+        },
+        "model_b": {
+            "dataset": "tiny",
+            "model": "model_b",
+            "attacks": {"fgsm_minimal": {"max_epsilon": 0.1}},
+        },
+    },
     "bandlimiting": {
-        "epsilon": "8/255",
         "epsilons": ["4/255", "8/255", "16/255"],
-        "experiments": [
-            {
-                "dataset": "tiny",
-                "model": "model_a",
-                "document": "CIFAR-10",
-                "stand_in": True,
+        "experiments": {
+            "model_a": {
                 "radius": 2,
                 "directions": 3,
                 "draws": 2,
                 "radii": [1, 2, 4],
                 "directions_sweep": [2, 3],
-                "attacks": {
-                    "fgsm_minimal": {"max_epsilon": 0.1},
-                    "pgd_minimal": {"steps": 5, "binary_search_steps": 4},
-                    "pgd": {"steps": 3, "epsilons": ["8/255"]},
-                },
                 "crossings": ["pgd_minimal"],
                 "samplers": ["random", "last_layer"],
-                "robustness": {
-                    "images": 8,
-                    "defenses": ["post_averaging", "post_averaging_fixed", "low_pass"],
-                    "attacks": [
-                        "one_step",
-                        "many_steps",
-                        "blind",
-                        "averaged",
-                        "exact",
-                        "in_band",
-                        "black_box",
-                        "suite",
-                        "confident",
-                    ],
-                    "controls": ["undefended", "post_averaging", "flip", "noise_1", "other_model"],
-                    "scaled": ["pgd_minimal"],
-                },
             },
-            {
-                "dataset": "tiny",
-                "model": "model_b",
-                "radius": 2,
-                "directions": 2,
-                "attacks": {"fgsm_minimal": {"max_epsilon": 0.1}},
-            },
-        ],
+            "model_b": {"radius": 2, "directions": 2},
+        },
         "theory": {"segments": 4},
     },
     # Mappings merge with those of config.yaml, so that attacks here bear names of their own.
@@ -102,6 +89,25 @@ CONFIG = {
         "other_model": {"kind": "other_model", "model": "model_b"},
     },
     "robustness": {
+        "experiments": {
+            "model_a": {
+                "images": 8,
+                "defenses": ["post_averaging", "post_averaging_fixed", "low_pass"],
+                "attacks": [
+                    "one_step",
+                    "many_steps",
+                    "blind",
+                    "averaged",
+                    "exact",
+                    "in_band",
+                    "black_box",
+                    "suite",
+                    "confident",
+                ],
+                "controls": ["undefended", "post_averaging", "flip", "noise_1", "other_model"],
+                "scaled": ["pgd_minimal"],
+            },
+        },
         "epsilons": ["8/255", "32/255"],
         "draws": 2,
         "control_draws": 2,
@@ -263,7 +269,7 @@ def build(parent: Path, data: Path) -> Project:
             shutil.copy2(source, folder / name)
     shutil.copytree(data, folder, dirs_exist_ok=True)
     # Timing takes its time at any size of a run; here it need only be there.
-    with open(folder / "bandlimit/timing.py", "a", encoding="utf-8") as file:
+    with open(folder / "bandlimit/studies/bandlimiting/timing.py", "a", encoding="utf-8") as file:
         file.write("\nSECONDS = {True: 0.3, False: 0.3}\n")
     return Project(folder)
 
@@ -275,7 +281,8 @@ def tiny_data(tmp_path_factory) -> Path:
     import torch
     from PIL import Image
 
-    from bandlimit import architectures, store
+    from bandlimit.files import store
+    from bandlimit.models import architectures
 
     folder = tmp_path_factory.mktemp("data")
 

@@ -7,32 +7,39 @@ import time
 from functools import partial
 from pathlib import Path
 
-from bandlimit import lineage, settings
+from bandlimit.attacks.kinds import ATTACKS
+from bandlimit.config import overlays
+from bandlimit.config.run import check_paths
 from bandlimit.errors import UserError
-from bandlimit.settings import ATTACKS
-from bandlimit.status import LOOKING
+from bandlimit.plan import catalogue, load
+from bandlimit.plan.code import digest
+from bandlimit.plan.status import LOOKING
+from bandlimit.studies import STUDIES
 
 
-def closed_sets(study):
+def closed_sets(run):
     """Return what each wildcard may be, so that no path is ambiguous."""
+    examined = run.studies.get("robustness")
     names = {
-        "dataset": study.datasets,
-        "model": study.models,
+        "dataset": run.datasets,
+        "model": run.models,
         "attack": ATTACKS,
         "inputs": ["clean", *ATTACKS],
-        "examined": study.robustness.defenses,
-        "adaptive": study.robustness.attacks,
+        "defense": run.defenses,
+        "defense_attack": examined.attacks if examined else (),
     }
-    return {name: "|".join(allowed or ["(?!)"]) for name, allowed in names.items()} | {
-        "shard": r"\d+of\d+"
-    }
+    closed = {name: "|".join(allowed) or "(?!)" for name, allowed in names.items()}
+    return {**closed, "shard": r"\d+of\d+"}
 
 
-def load_settings(config, home):
-    """Return the checked settings, or end with one sentence."""
+def load_run(config, workflow):
+    """Return the checked run, or end with one sentence."""
     try:
         check_writable("results")
-        return settings.load(config, home)
+        if workflow.is_main_process:
+            # Snakemake has read them, and takes the last of two equal keys.
+            overlays.read([f"{workflow.basedir}/config.yaml", *workflow.overwrite_configfiles])
+        return load.load(config, workflow.basedir)
     except UserError as error:
         sys.exit(f"Error: {error}")
 
@@ -47,23 +54,23 @@ def configuration(workflow):
     for path in workflow.overwrite_configfiles:
         name = os.path.relpath(path, workflow.basedir)
         if name.startswith(".."):
-            files.append({"name": Path(path).name, "values": settings.read([path])})
+            files.append({"name": Path(path).name, "values": overlays.read([path])})
         elif name not in files:
             files.append(name)
     return {"config": files, "overrides": dict(workflow.config_settings.config or {})}
 
 
-def check_ready(study, local):
+def check_ready(run, local):
     """End with one sentence where a run that is about to start lacks a folder or a card.
 
     Planning a run needs neither; nor does the head of a cluster need the card.
     """
     try:
-        settings.check_paths(study)
-        if study.device == "cuda" and local:
-            from bandlimit import models
+        check_paths(run)
+        if run.device == "cuda" and local:
+            from bandlimit.models.device import choose_device
 
-            models.device("cuda")
+            choose_device("cuda")
     except UserError as error:
         sys.exit(f"Error: {error}")
 
@@ -82,13 +89,20 @@ def check_writable(folder):
 
 
 def code_of(home):
-    """Return a function that lists the code files a script reaches, as inputs of its rule."""
+    """Return a function that gives a rule its script, and a digest of the code that it reaches.
+
+    As params, so that Snakemake runs a job again where its code, the lock or the environment is
+    another, and nowhere else.
+    """
     return partial(_code, Path(home))
 
 
-def _code(home, script):
-    # Relative, so that a project that was moved re-runs nothing.
-    return [os.path.relpath(home / path) for path in lineage.reach(f"scripts/{script}.py", home)]
+def _code(home, name):
+    script = f"scripts/{name}.py"
+    try:
+        return {"script": script, "code": digest(script, home)}
+    except UserError as error:
+        sys.exit(f"Error: {error}")
 
 
 def release_stale_lock():
@@ -117,21 +131,57 @@ def release_stale_lock():
     return alive
 
 
-def gpus(study):
+def gpus(run):
     """Return how many cards a job that touches a model takes; asks the driver, not torch."""
     card = Path("/proc/driver/nvidia/gpus").is_dir()
-    return int(study.device == "cuda" or study.device == "auto" and card)
+    return int(run.device == "cuda" or run.device == "auto" and card)
 
 
-def own_file(home, path):
+def reported(entry, report):
+    """Return the outputs of an entry of a catalogue, with those that the report shows."""
+    shown = "png" if entry.artifact.kind == "figures" else "html"
+    number = STUDIES.index(entry.study) + 2
+    category = f"{number}. {catalogue.study_title(entry.study)}"
+    if entry.artifact.group:
+        category += f", {entry.artifact.group}"
+    flagged = [
+        report(
+            entry.file(made, shown),
+            category=category,
+            labels={"artifact": made.where, "shows": made.shows},
+            caption=f"../report/{entry.study}/{made.name}.rst",
+        )
+        for made in entry.made
+    ]
+    outputs = entry.outputs()
+    return {**outputs, shown: flagged if entry.artifact.makes else flagged[0]}
+
+
+def own_file(path, home):
     """Return a file of the project, relative, so that a project that was moved re-runs nothing."""
     return os.path.relpath(f"{home}/{path}")
 
 
-def claims_files(study, home):
-    """Return the claims files of the studies that run."""
-    names = ["bandlimiting"] + ["robustness"] * bool(study.robustness.examinations)
-    return [own_file(home, f"workflow/claims/{name}.yaml") for name in names]
+def own_files(names, home):
+    """Return files of the project, as `own_file` returns one."""
+    return [own_file(name, home) for name in names]
+
+
+def own_inputs(reads, home):
+    """Return the inputs of a job, with files of the project as `own_file` returns them."""
+
+    def place(name):
+        return name if name.startswith("results/") else own_file(name, home)
+
+    return {
+        keyword: place(names) if isinstance(names, str) else [place(name) for name in names]
+        for keyword, names in reads.items()
+    }
+
+
+def matching(pattern, home):
+    """Return the files of the project that a pattern names, as `own_file` returns one."""
+    return own_files((path.relative_to(home) for path in sorted(Path(home).glob(pattern))), home)
 
 
 def research_object(home):
@@ -146,9 +196,4 @@ def research_object(home):
     ]
     parts = sorted(Path(home, "workflow").rglob("*"))
     names += [str(p.relative_to(home)) for p in parts if p.is_file() and p.suffix != ".pyc"]
-    return [own_file(home, name) for name in names]
-
-
-def own_files(home, pattern):
-    """Return the files of the project that a pattern names, as `own_file` returns one."""
-    return [own_file(home, path.relative_to(home)) for path in sorted(Path(home).glob(pattern))]
+    return own_files(names, home)

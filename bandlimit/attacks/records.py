@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from bandlimit import keys, store
+from bandlimit import keys
 from bandlimit.attacks.base import (
     Attack,
     FixedAttack,
@@ -29,6 +29,7 @@ from bandlimit.attacks.base import (
     sound,
 )
 from bandlimit.errors import UserError
+from bandlimit.files import store
 
 Batch = tuple[Sequence[str], Any, torch.Tensor]
 """Image ids, labels (N integers), images (N x C x H x W, float32 in [0, 1])."""

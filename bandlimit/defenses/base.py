@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from bandlimit.errors import UserError
 
 if TYPE_CHECKING:
-    from bandlimit.models import Classifier
+    from bandlimit.models.classifier import Classifier
 
 Stop = Literal["exact", "sequential", "all"]
 """When a defence that averages samples may stop early, see `defenses.prediction`; 'all': never."""

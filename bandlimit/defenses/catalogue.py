@@ -20,7 +20,7 @@ from bandlimit.defenses.transforms import (
 from bandlimit.errors import UserError, suggest
 
 if TYPE_CHECKING:
-    from bandlimit.models import Classifier
+    from bandlimit.models.classifier import Classifier
 
 PLAIN: dict[str, type[Defense]] = {
     "undefended": Undefended,

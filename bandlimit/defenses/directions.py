@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bandlimit import keys
 from bandlimit.errors import UserError
-from bandlimit.models import MicroBatches
+from bandlimit.models.batches import MicroBatches
 
 Sampler = Literal["random", "approximate", "exact", "last_layer", "random_units"]
 SAMPLERS: tuple[Sampler, ...] = ("random", "approximate", "exact", "last_layer", "random_units")
@@ -20,6 +20,9 @@ SAMPLERS: tuple[Sampler, ...] = ("random", "approximate", "exact", "last_layer",
 |pre-activation| / norm of its input gradient over all linear layers, `last_layer` likewise over
 the last layer only, and `random_units` picks units of all linear layers at random.
 """
+
+FRACTIONS = (1 / 3, 2 / 3, 1.0)
+"""Steps along a direction as fractions of the radius (section 3.2, after eq. 8)."""
 
 
 def random_directions(

@@ -29,3 +29,13 @@ REQUIRED: dict[str, frozenset[str]] = {
     "other_model": frozenset({"model"}),
 }
 """What it must say, by kind."""
+
+
+SOURCES = ("undefended", "other_model")
+"""Kinds of defence whose adversarial images are also tried on every other: transfer."""
+
+TRANSFORMS = ("low_pass", "rounding", "flip", "shift", "jpeg", "noise")
+"""Kinds of defence that transform the input, for which a gradient may take the identity."""
+
+FILTERS = ("low_pass",)
+"""Kinds of defence that let a band of frequencies pass, to which an attack may keep."""

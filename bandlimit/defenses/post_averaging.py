@@ -14,6 +14,7 @@ from torch import Tensor
 from bandlimit import keys
 from bandlimit.defenses.base import Defense, DrawName, Stop, log_mean_softmax
 from bandlimit.defenses.directions import (
+    FRACTIONS,
     SAMPLERS,
     Sampler,
     hyperplane_directions,
@@ -22,7 +23,8 @@ from bandlimit.defenses.directions import (
 from bandlimit.errors import UserError, suggest
 
 if TYPE_CHECKING:
-    from bandlimit.models import Classifier, MicroBatches
+    from bandlimit.models.batches import MicroBatches
+    from bandlimit.models.classifier import Classifier
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "vote": ("softmax", "logits", "majority", "weighted"),
@@ -32,8 +34,6 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "draws": ("fresh", "fixed", "shared"),
     "stop": ("exact", "sequential", "all"),
 }
-FRACTIONS = (1 / 3, 2 / 3, 1.0)
-"""Steps along a direction as fractions of the radius (section 3.2, after eq. 8)."""
 
 FIXED = "fixed directions"
 """Purpose of fixed draws, whoever asks: an attacker and a judge must see the same directions."""
@@ -198,7 +198,7 @@ class PostAveraging(Defense):
 
     @cached_property
     def _evaluator(self) -> MicroBatches:
-        from bandlimit.defenses.inference import evaluator
+        from bandlimit.models.fused import evaluator
 
         return evaluator(self.classifier)
 

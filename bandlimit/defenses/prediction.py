@@ -28,13 +28,13 @@ import torch
 from torch import Tensor
 
 from bandlimit import keys
-from bandlimit.defenses.post_averaging import DrawName
+from bandlimit.defenses.base import DrawName
 from bandlimit.defenses.sweep import GROUP_BYTES, Samples, Setting, draw_directions, plan
 from bandlimit.errors import UserError
-from bandlimit.models import MicroBatches
+from bandlimit.models.batches import MicroBatches
 
 if TYPE_CHECKING:
-    from bandlimit.models import Classifier
+    from bandlimit.models.classifier import Classifier
 
 FIRST = 2
 """Samples that choose the candidate of the sequential test, before the test begins."""

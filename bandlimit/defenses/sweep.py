@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bandlimit import models
-from bandlimit.defenses.directions import random_directions
-from bandlimit.defenses.post_averaging import FRACTIONS, DrawName
+from bandlimit.defenses.base import DrawName
+from bandlimit.defenses.directions import FRACTIONS, random_directions
 from bandlimit.errors import UserError
-from bandlimit.models import MicroBatches
+from bandlimit.models import batches
+from bandlimit.models.batches import MicroBatches
 
 if TYPE_CHECKING:
-    from bandlimit.models import Classifier
+    from bandlimit.models.classifier import Classifier
 
 GROUP_BYTES = {"cpu": 128 << 20, "cuda": 2 << 30}
 """Memory for the directions and probabilities of the images in flight."""
@@ -174,7 +174,7 @@ class Samples:
         pieces = [slice(start, start + self.size) for start in range(0, len(image), self.size)]
         # Each thread makes the samples of its micro-batch, which stay in its cache.
         if device.type == "cpu":
-            return torch.cat(models.in_threads(outputs, pieces))
+            return torch.cat(batches.in_threads(outputs, pieces))
         return torch.cat([outputs(rows) for rows in pieces])
 
 

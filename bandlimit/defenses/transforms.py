@@ -22,7 +22,7 @@ from bandlimit.defenses.directions import random_directions
 from bandlimit.errors import UserError, suggest
 
 if TYPE_CHECKING:
-    from bandlimit.models import Classifier
+    from bandlimit.models.classifier import Classifier
 
 DIRECTIONS = ("right", "left", "down", "up")
 """Where a shift moves the image."""

@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from PIL import Image
 
-from bandlimit import certificates, contents, store
+from bandlimit.files import certificates, contents, store
 from bandlimit.plots.style import DPI, style
 
 

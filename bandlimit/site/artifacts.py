@@ -16,9 +16,9 @@ from docutils.core import publish_parts
 from markupsafe import Markup
 from PIL import Image
 
-from bandlimit import contents, store
+from bandlimit.claims.wording import number
 from bandlimit.errors import UserError
-from bandlimit.verdicts import number
+from bandlimit.files import contents, store
 
 ROWS = 400
 """Rows of a table that a page shows; its files have all of them."""
@@ -111,8 +111,8 @@ def read(
 
     Args:
         names: files of tables and figures, relative to `root`.
-        captions: reStructuredText templates, each with the name of its artifact or of the rule
-            that makes it; they are filled from the parameters in the artifact's own certificate.
+        captions: reStructuredText templates, each with the name of its artifact in a folder of its
+            study; they are filled from the parameters in the artifact's own certificate.
         root: folder of the project.
 
     Raises:
@@ -123,27 +123,18 @@ def read(
     for name in names:
         stem = os.path.splitext(name)[0]
         found.setdefault(stem, Artifact(stem)).names.append(name)
-    templates = {Path(path).stem: Path(path) for path in captions}
-    params: dict[str, Any] = {}
+    templates = {(Path(path).parent.name, Path(path).stem): Path(path) for path in captions}
     for artifact in found.values():
         proof = contents.certificate(root / artifact.primary)
         if proof:
             artifact.rule = proof["rule"]
             artifact.inputs = list(proof["inputs"])
-            params[artifact.stem] = proof["params"]
         _fill(artifact, root)
-    made = [artifact.rule for artifact in found.values()]
-    for artifact in found.values():
-        # A caption of a rule that makes many artifacts tells of none of them.
-        own = [
-            PurePosixPath(artifact.stem).name,
-            *[artifact.rule] * (made.count(artifact.rule) == 1),
-        ]
-        template = next((templates[name] for name in own if name in templates), None)
-        if artifact.rule and template:
+        template = templates.get((artifact.study, PurePosixPath(artifact.stem).name))
+        if proof and template:
             try:
                 text = template.read_text(encoding="utf-8")
-                artifact.caption = caption(text, params[artifact.stem])
+                artifact.caption = caption(text, proof["params"])
             except jinja2.UndefinedError as error:
                 raise UserError(
                     f"The caption {str(template)!r} asks for what the certificate of "
@@ -154,7 +145,9 @@ def read(
 
 def caption(template: str, params: Mapping[str, Any]) -> Markup:
     """Return a caption of the workflow's report as HTML, filled from a job's parameters."""
-    job = SimpleNamespace(params=SimpleNamespace(named=params), wildcards=params.get("wildcards"))
+    job = SimpleNamespace(
+        params=SimpleNamespace(identity=params), wildcards=params.get("wildcards")
+    )
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
     text = environment.from_string(template).render(snakemake=job)
     settings = {"file_insertion_enabled": False, "raw_enabled": False, "report_level": 5}

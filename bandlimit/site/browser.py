@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from bandlimit import store, tables
-from bandlimit.verdicts import number
+from bandlimit.claims.wording import number
+from bandlimit.files import store, tables
 
 FLOOR = 50
 """Decibels below its greatest power at which a spectrum is black."""

@@ -18,11 +18,13 @@ from urllib.parse import quote
 import jinja2
 from PIL import Image
 
-from bandlimit import certificates, contents, explain, ledger, store
+from bandlimit.claims import ledger
+from bandlimit.claims.wording import number
 from bandlimit.errors import UserError
+from bandlimit.files import certificates, contents, store
+from bandlimit.provenance import explain
 from bandlimit.site import artifacts, browser
 from bandlimit.site.artifacts import Artifact
-from bandlimit.verdicts import number
 
 TITLE = "Bandlimit: what holds, and where each number comes from"
 COMMENT = "<!-- {} -->"
@@ -37,8 +39,7 @@ def write(
     *,
     claims: str | os.PathLike[str],
     documents: Sequence[str | os.PathLike[str]],
-    tables: Sequence[str | os.PathLike[str]],
-    figures: Sequence[str | os.PathLike[str]],
+    files: Sequence[str | os.PathLike[str]],
     captions: Sequence[str | os.PathLike[str]],
     certificate: Mapping[str, Any],
     page: str | os.PathLike[str] | None = None,
@@ -51,9 +52,9 @@ def write(
         pages: folder of all other pages and pictures, beside it.
         claims: the ledger as Parquet.
         documents: the claims files that its rows come from, in the order of the page.
-        tables: files of tables, in all their forms.
-        figures: files of figures, in all their forms.
-        captions: templates of captions, each with the name of its artifact or rule.
+        files: those of tables and figures, in all their forms, in the order of the page.
+        captions: templates of captions, each with the name of its artifact in a folder of its
+            study.
         certificate: proof of origin.
         page: the ledger as a page.
         choice: images to show one by one, if any.
@@ -64,12 +65,12 @@ def write(
     """
     site = _Site(Path(index), Path(pages), certificate)
     shutil.rmtree(pages, ignore_errors=True)
-    shown = artifacts.read([site.name(path) for path in (*tables, *figures)], captions, site.root)
+    shown = artifacts.read([site.name(path) for path in files], captions, site.root)
     frame = store.read(claims).to_pandas()
     told = ledger.page(frame, documents, {})
     told["file"] = site.name(claims)
-    files = _Files(site.root, [site.name(claims), *(a.primary for a in shown)])
-    site.learn(files, shown, told, certificate)
+    way = _Files(site.root, [site.name(claims), *(a.primary for a in shown)])
+    site.learn(way, shown, told, certificate)
     site.write_lineages()
     site.write_index(shown, site.name(page) if page else None, choice)
 
@@ -118,7 +119,7 @@ class _Site:
         self.results = Path(os.path.abspath(index)).parent
         self.certificate = certificate
         self.environment = jinja2.Environment(
-            loader=jinja2.PackageLoader("bandlimit"),
+            loader=jinja2.PackageLoader("bandlimit.site", "templates"),
             autoescape=True,
             undefined=jinja2.StrictUndefined,
             trim_blocks=True,
@@ -334,7 +335,7 @@ class _Site:
     # Files
 
     def _write(self, name: str, template: str, values: Mapping[str, Any]) -> None:
-        text = self.environment.get_template(f"site/{template}").render(values)
+        text = self.environment.get_template(template).render(values)
         contents.write_text(self.root / name, text, self.certificate, COMMENT)
 
     def _save(self, picture: Image.Image, name: str) -> str:

@@ -15,7 +15,9 @@ import torch
 from conftest import MODEL, build
 from PIL import Image
 
-from bandlimit import architectures, datasets, store
+from bandlimit.data import make
+from bandlimit.files import store
+from bandlimit.models import architectures
 
 
 def logged(project, rule, name):
@@ -116,7 +118,7 @@ IMAGES = {
 def own_parquet(path, images, labels):
     ids = [f"own/{i}" for i in range(len(labels))]
     if images.dtype == np.uint8:
-        table = datasets.table(ids, labels, ["test"] * len(ids), images)
+        table = make.table(ids, labels, ["test"] * len(ids), images)
     else:
         table = pa.table(
             {

@@ -12,8 +12,10 @@ import pytest
 import yaml
 from conftest import Project
 
-from bandlimit import audit, cli, contents, store
+from bandlimit import cli
 from bandlimit.errors import UserError
+from bandlimit.files import contents, store
+from bandlimit.provenance import audit
 
 FIGURE = "results/figures/bandlimiting/figure_2.png"
 TABLE = "results/tables/bandlimiting/defense_rates.parquet"

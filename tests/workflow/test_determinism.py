@@ -9,7 +9,8 @@ import pytest
 import yaml
 from conftest import HOME, build
 
-from bandlimit import datasets, store
+from bandlimit.data import stream
+from bandlimit.files import store
 
 ATTACK = "pgd_minimal"
 ATTACKS = ["averaged", "black_box", "confident"]
@@ -155,7 +156,7 @@ def test_tables_of_robustness_do_not_depend_on_shards_and_batches(tiny_run, shar
 
 def test_a_shard_may_have_none_of_the_chosen_images(sharded_run):
     dataset = sharded_run.folder / "results/datasets/tiny.parquet"
-    kept = datasets.chosen(dataset, 8, name="tiny", seed=SEED)
+    kept = stream.chosen(dataset, 8, name="tiny", seed=SEED)
     ids = store.read(dataset, ["image_id"])["image_id"].to_pylist()
     row = next(row for row, name in enumerate(ids) if name not in kept)
     config = copy.deepcopy(sharded_run.config)

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from bandlimit import contents, replay, store
+from bandlimit.files import contents, store
+from bandlimit.provenance import replay, samples
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ def test_times_are_not_compared(tiny_run, told):
 @pytest.mark.parametrize("rule", replay.SAMPLED)
 def test_images_are_attacked_and_judged_again(tiny_run, told, rule):
     for proof in told[rule]:
-        records, *rest = replay.sample(
+        records, *rest = samples.sample(
             proof,
             results=tiny_run.folder / "results",
             home=tiny_run.folder,
@@ -111,7 +112,7 @@ def test_a_changed_value_is_named(tiny_run, told, changed, rule, wildcards, colu
     proof = one(told, rule, **wildcards)
     name = next(iter(proof["writes"].values()))
     image = rewrite(changed, name, column, 4, value)
-    finding = replay.sample(proof, results=changed, home=tiny_run.folder, images=99, seed=0)[0]
+    finding = samples.sample(proof, results=changed, home=tiny_run.folder, images=99, seed=0)[0]
     assert (finding.file, finding.verdict) == (name, "TAMPERED")
     assert finding.detail.startswith(f"Image {image!r}")
     assert f"column {column!r}" in finding.detail
@@ -162,7 +163,7 @@ def test_records_behind_a_table_that_were_changed_show_in_the_table(tiny_run, to
 def test_another_seed_than_was_used_shows(tiny_run, told, rule, wildcards):
     proof = copy.deepcopy(one(told, rule, **wildcards))
     proof["params"]["seed"] += 1
-    finding = replay.sample(
+    finding = samples.sample(
         proof, results=tiny_run.folder / "results", home=tiny_run.folder, images=8, seed=0
     )[0]
     assert finding.verdict == "TAMPERED"
@@ -172,7 +173,7 @@ def test_records_of_a_processor_that_rounds_otherwise_prove_nothing(tiny_run, to
     proof = one(told, "attack", attack="pgd")
     rewrite(changed, proof["writes"]["adversarial"], "linf", 4, 0.02)
     where = {"results": changed, "home": tiny_run.folder, "images": 99, "seed": 0}
-    assert replay.sample(proof, **where)[0].verdict == "TAMPERED"
+    assert samples.sample(proof, **where)[0].verdict == "TAMPERED"
     judged = one(told, "evaluate_undefended", model="model_a")["writes"]["evaluation"]
     path = changed / Path(judged).relative_to("results")
     for shift, verdict in ((1e-7, "MISSING"), (0.1, "TAMPERED")):
@@ -181,6 +182,6 @@ def test_records_of_a_processor_that_rounds_otherwise_prove_nothing(tiny_run, to
         moved = pa.array(table["margin"].to_numpy() + shift)
         table = table.set_column(column, table.schema.field(column), moved)
         store.write(path, table, contents.certificate(tiny_run.folder / judged))
-        finding = replay.sample(proof, **where)[0]
+        finding = samples.sample(proof, **where)[0]
         assert finding.verdict == verdict
         assert "column 'linf'" in finding.detail

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from bandlimit import contents, store
-from bandlimit.certificates import FORMAT
+from bandlimit.files import contents, store
+from bandlimit.files.certificates import FORMAT
 
 MODELS = {f"results/models/model_{name}.safetensors" for name in "ab"}
 DATASET = "results/datasets/tiny.parquet"

@@ -3,8 +3,7 @@ rule attack:
     input:
         dataset="results/datasets/{dataset}.parquet",
         model="results/models/{model}.safetensors",
-        gates=lambda wildcards: jobs.gate_files(study, wildcards.model),
-        code=code("attack"),
+        gates=lambda wildcards: paths.gate_files(run, wildcards.model),
     output:
         adversarial="results/adversarial/{dataset}/{model}/{attack}/{shard}.parquet",
     log:
@@ -14,9 +13,10 @@ rule attack:
     conda:
         "../../envs/bandlimit.yaml"
     resources:
-        gpu=helpers.gpus(study),
+        gpu=helpers.gpus(run),
     params:
-        named=lambda wildcards: jobs.params(study, "attack", wildcards),
+        **code("attack"),
+        identity=lambda wildcards: jobs.identity(run, "attack", wildcards),
     message:
         "Attacking {wildcards.model} on {wildcards.dataset} by {wildcards.attack}, {wildcards.shard}"
     script:
@@ -25,4 +25,4 @@ rule attack:
 
 rule adversarial:
     input:
-        jobs.adversarial_files(study),
+        paths.adversarial_files(run.experiments.values()),

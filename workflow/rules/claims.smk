@@ -1,12 +1,11 @@
 # Each claim beside what was measured: reproduced, not reproduced, contradicted, or not run.
 rule evaluate_claims:
     input:
-        tables=[f"results/{table}.parquet" for table in jobs.table_names(study)],
-        figures=[path for _, path in jobs.claim_figures(study)],
-        claims=helpers.claims_files(study, workflow.basedir),
-        schema=helpers.own_file(workflow.basedir, "workflow/schemas/claims.schema.yaml"),
-        page=helpers.own_file(workflow.basedir, "bandlimit/templates/ledger.html.j2"),
-        code=code("evaluate_claims"),
+        tables=[f"results/{table}.parquet" for table in catalogue.table_names(run)],
+        figures=[path for _, path in catalogue.pictures(run)],
+        claims=helpers.own_files(catalogue.claims_files(run), workflow.basedir),
+        schema=helpers.own_file("workflow/schemas/claims.schema.yaml", workflow.basedir),
+        page=helpers.own_file("bandlimit/claims/ledger.html.j2", workflow.basedir),
     output:
         parquet="results/claims/claims.parquet",
         markdown="results/claims/claims.md",
@@ -23,7 +22,8 @@ rule evaluate_claims:
     conda:
         "../../envs/bandlimit.yaml"
     params:
-        named=jobs.params(study, "evaluate_claims"),
+        **code("evaluate_claims"),
+        identity=jobs.identity(run, "evaluate_claims"),
     message:
         "Asking each claim of the tables"
     script:

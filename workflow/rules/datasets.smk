@@ -5,11 +5,11 @@ rule download_dataset:
     log:
         "logs/download_dataset/{source}.log",
     wildcard_constraints:
-        source="|".join(jobs.downloaded_sources(study) or ["(?!)"]),
+        source="|".join(paths.downloaded_sources(run) or ["(?!)"]),
     conda:
         "../../envs/bandlimit.yaml"
     params:
-        named=lambda wildcards: jobs.params(study, "download_dataset", wildcards),
+        identity=lambda wildcards: jobs.identity(run, "download_dataset", wildcards),
     message:
         "Fetching {wildcards.source}"
     script:
@@ -18,8 +18,7 @@ rule download_dataset:
 
 rule make_dataset:
     input:
-        unpack(lambda wildcards: jobs.dataset_files(study.datasets[wildcards.dataset])),
-        code=code("make_dataset"),
+        unpack(lambda wildcards: paths.source_files(run.datasets[wildcards.dataset])),
     output:
         dataset="results/datasets/{dataset}.parquet",
     log:
@@ -29,7 +28,8 @@ rule make_dataset:
     conda:
         "../../envs/bandlimit.yaml"
     params:
-        named=lambda wildcards: jobs.params(study, "make_dataset", wildcards),
+        **code("make_dataset"),
+        identity=lambda wildcards: jobs.identity(run, "make_dataset", wildcards),
     message:
         "Making the dataset {wildcards.dataset}"
     script:
@@ -38,4 +38,4 @@ rule make_dataset:
 
 rule datasets:
     input:
-        expand("results/datasets/{dataset}.parquet", dataset=study.datasets),
+        expand("results/datasets/{dataset}.parquet", dataset=run.datasets),

@@ -7,7 +7,7 @@ rule download_weights:
     conda:
         "../../envs/bandlimit.yaml"
     params:
-        named=lambda wildcards: jobs.params(study, "download_weights", wildcards),
+        identity=lambda wildcards: jobs.identity(run, "download_weights", wildcards),
     message:
         "Fetching the weights of {wildcards.model}"
     script:
@@ -16,8 +16,7 @@ rule download_weights:
 
 rule convert_model:
     input:
-        unpack(lambda wildcards: jobs.weights_file(study, wildcards.model)),
-        code=code("convert_model"),
+        unpack(lambda wildcards: paths.weights_file(run, wildcards.model)),
     output:
         model="results/models/{model}.safetensors",
     log:
@@ -25,13 +24,12 @@ rule convert_model:
     benchmark:
         "results/benchmarks/convert_model/{model}.tsv"
     wildcard_constraints:
-        model="|".join(
-            jobs.names(study.models, lambda model: model.source != "trained")
-        ),
+        model=jobs.closed(run.models, lambda model: model.source != "trained"),
     conda:
         "../../envs/bandlimit.yaml"
     params:
-        named=lambda wildcards: jobs.params(study, "convert_model", wildcards),
+        **code("convert_model"),
+        identity=lambda wildcards: jobs.identity(run, "convert_model", wildcards),
     message:
         "Converting {wildcards.model}"
     script:
@@ -40,8 +38,7 @@ rule convert_model:
 
 rule train_model:
     input:
-        dataset=lambda wildcards: f"results/datasets/{study.training[wildcards.model]['dataset']}.parquet",
-        code=code("train_model"),
+        dataset=lambda wildcards: f"results/datasets/{run.training[wildcards.model]['dataset']}.parquet",
     output:
         model="results/models/{model}.safetensors",
         history="results/models/{model}_history.parquet",
@@ -50,15 +47,14 @@ rule train_model:
     benchmark:
         "results/benchmarks/train_model/{model}.tsv"
     wildcard_constraints:
-        model="|".join(
-            jobs.names(study.models, lambda model: model.source == "trained")
-        ),
+        model=jobs.closed(run.models, lambda model: model.source == "trained"),
     # All attacks on the model wait for it: it starts first, on one core, beside other jobs.
     priority: 10
     conda:
         "../../envs/bandlimit.yaml"
     params:
-        named=lambda wildcards: jobs.params(study, "train_model", wildcards),
+        **code("train_model"),
+        identity=lambda wildcards: jobs.identity(run, "train_model", wildcards),
     message:
         "Training {wildcards.model}"
     script:
@@ -67,4 +63,4 @@ rule train_model:
 
 rule models:
     input:
-        expand("results/models/{model}.safetensors", model=study.models),
+        expand("results/models/{model}.safetensors", model=run.models),

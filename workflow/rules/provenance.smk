@@ -1,24 +1,16 @@
 # What shows and proves a run: a site, a list of all files under one hash, and a research object.
 rule static_site:
     input:
-        unpack(lambda wildcards: jobs.site_files(study)),
+        unpack(lambda wildcards: jobs.site_files(run)),
         claims="results/claims/claims.parquet",
         ledger="results/claims/claims.html",
-        documents=helpers.claims_files(study, workflow.basedir),
-        tables=expand(
-            "results/{table}.{form}",
-            table=jobs.table_names(study),
-            form=["parquet", "md", "html", "tex", "csv"],
+        documents=helpers.own_files(catalogue.claims_files(run), workflow.basedir),
+        artifacts=jobs.site_artifacts(run),
+        registries=helpers.matching("workflow/registry/*.csv", workflow.basedir),
+        captions=helpers.own_files(
+            [path for entry in entries for path in entry.captions()], workflow.basedir
         ),
-        figures=expand(
-            "{figure}.{form}",
-            figure=jobs.site_figures(study),
-            form=["png", "pdf", "svg"],
-        ),
-        registries=helpers.own_files(workflow.basedir, "workflow/registry/*.csv"),
-        captions=helpers.own_files(workflow.basedir, "workflow/report/*.rst"),
-        pages=helpers.own_files(workflow.basedir, "bandlimit/templates/site/*"),
-        code=code("static_site"),
+        pages=helpers.matching("bandlimit/site/templates/*", workflow.basedir),
     output:
         index="results/index.html",
         pages=directory("results/site"),
@@ -29,7 +21,8 @@ rule static_site:
     conda:
         "../../envs/bandlimit.yaml"
     params:
-        named=jobs.params(study, "static_site"),
+        **code("static_site"),
+        identity=jobs.identity(run, "static_site"),
     message:
         "Writing the site of the results"
     script:
@@ -39,12 +32,10 @@ rule static_site:
 rule manifest:
     input:
         artifacts=[
-            *rules.bandlimiting.input,
-            *rules.robustness.input,
+            *jobs.site_artifacts(run),
             *rules.claims.input,
             *rules.static_site.output,
         ],
-        code=code("manifest"),
     output:
         manifest="results/provenance/manifest.json",
     log:
@@ -53,6 +44,9 @@ rule manifest:
         "results/benchmarks/manifest.tsv"
     conda:
         "../../envs/bandlimit.yaml"
+    params:
+        **code("manifest"),
+        identity=jobs.identity(run, "manifest"),
     message:
         "Listing every file of the run"
     script:
@@ -63,7 +57,6 @@ rule ro_crate:
     input:
         manifest="results/provenance/manifest.json",
         sources=helpers.research_object(workflow.basedir),
-        code=code("ro_crate"),
     output:
         crate=directory("results/provenance/ro-crate"),
         zip="results/provenance/ro-crate.zip",
@@ -73,6 +66,9 @@ rule ro_crate:
         "results/benchmarks/ro_crate.tsv"
     conda:
         "../../envs/bandlimit.yaml"
+    params:
+        **code("ro_crate"),
+        identity=jobs.identity(run, "ro_crate"),
     message:
         "Describing the run as a research object"
     script:

@@ -1,0 +1,1 @@
+"""Adaptive attacks: they know the defence and attack all of it, as a module."""

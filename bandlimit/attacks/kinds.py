@@ -1,0 +1,47 @@
+"""The kinds of attack and the names of their parameters, for code that only checks a configuration.
+
+Imports nothing, since every start of the workflow pays for it.
+"""
+
+from __future__ import annotations
+
+MINIMAL = (
+    "fgsm_minimal",
+    "pgd_minimal",
+    "deepfool_l2",
+    "carlini_wagner_l2",
+    "deepfool_linf",
+)
+"""Attacks that minimise the perturbation; epsilon filters their result afterwards."""
+
+DOCUMENT_ATTACKS = MINIMAL[:4]
+"""Those of the document's Table 1."""
+
+FIXED = ("fgsm", "pgd")
+"""Attacks that spend the whole epsilon."""
+
+ATTACKS = MINIMAL + FIXED
+
+MAX_EPSILON = 0.130
+"""Largest step of minimal FGSM where the configuration names none."""
+
+
+ATTACK_PARAMETERS: dict[str, frozenset[str]] = {
+    "eot_pgd": frozenset(
+        {"steps", "samples", "loss", "restarts", "rel_stepsize", "gradient", "band"}
+    ),
+    "pgd": frozenset({"steps", "rel_stepsize"}),
+    "fgsm": frozenset(),
+    "noise": frozenset({"corner", "draws"}),
+    "square": frozenset({"queries", "p_init"}),
+    "autoattack": frozenset(
+        {"version", "steps", "queries", "targets", "restarts", "eot", "samples"}
+    ),
+    "carlini_wagner_l2": frozenset(
+        {"confidences", "binary_search_steps", "steps", "stepsize", "initial_const"}
+    ),
+}
+"""What a configured attack on a defence may say beside kind, defences and epsilons, by kind."""
+
+MINIMAL_KINDS = ("carlini_wagner_l2",)
+"""Kinds that know no epsilon."""

@@ -1,0 +1,62 @@
+"""How numbers, intervals and rows are written in the ledger."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def wanted(claim: Mapping[str, Any]) -> str:
+    parts = [", ".join(claim["needs"])] if claim["needs"] else ["what it is about"]
+    if "data" in claim:
+        parts.append(f"on {' or '.join(claim['data'])} or a stand-in for it")
+    return " ".join(parts)
+
+
+def place(holds: bool, least: float, greatest: float) -> str:
+    if least == greatest:
+        return "as claimed" if holds else f"not the {number(least)} claimed"
+    if math.isinf(greatest):
+        return f"{'at least' if holds else 'below'} {number(least)}"
+    if math.isinf(least):
+        return f"{'at most' if holds else 'above'} {number(greatest)}"
+    return f"{'within' if holds else 'outside'} {number(least)} to {number(greatest)}"
+
+
+def named(test: Mapping[str, Any]) -> str:
+    words = {"min": "least ", "max": "greatest ", "mean": "mean ", "spread": "spread of "}
+    return words.get(test["aggregate"], "") + str(test["label"])
+
+
+def number(value: float) -> str:
+    """Return a number as a reader wants it: three digits that count, four from 1 on.
+
+    >>> number(0.93301), number(0.005841), number(1226.0042), number(8.0)
+    ('0.933', '0.00584', '1226', '8')
+    """
+    if math.isinf(value):
+        return "unbounded"
+    rounded = round(value, 12)
+    if rounded == int(rounded):
+        return str(int(rounded))
+    return f"{value:.3g}" if abs(value) < 1 else f"{value:.4g}"
+
+
+def interval(value: float, low: float, high: float) -> str:
+    if low == high or math.isinf(low) and math.isinf(high):
+        return number(value)
+    return f"{number(value)} [{number(low)}, {number(high)}]"
+
+
+def row_numbers(rows: Sequence[tuple[str, int]]) -> str:
+    """Return 'table: 1, 2; other: 3'."""
+    tables = dict.fromkeys(table for table, _ in rows)
+    return "; ".join(
+        f"{name}: {', '.join(str(row) for table, row in sorted(rows) if table == name)}"
+        for name in tables
+    )
+
+
+def sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."

@@ -1,0 +1,1 @@
+"""The configuration, checked and resolved against the registries. Imports nothing heavy."""

@@ -1,0 +1,127 @@
+"""A model as configured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bandlimit.config import registry
+from bandlimit.config.datasets import Dataset
+from bandlimit.config.schema import member
+from bandlimit.errors import UserError
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model of the run: its registry entry or what the configuration says of it."""
+
+    name: str
+    source: str
+    architecture: str
+    urls: tuple[str, ...]
+    sha256: str | None
+    path: str | None
+    classes: int
+    shape: tuple[int, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    gate_dataset: str | None
+    gate_accuracy: float | None
+    gate_tolerance: float
+
+    @property
+    def downloads(self) -> bool:
+        """Whether its weights come from the network."""
+        return self.source in ("torchvision", "url")
+
+
+def resolve(name: str, own: Mapping[str, Any], known: Mapping[str, Any], place: str) -> Model:
+    """Return a model as configured.
+
+    Args:
+        name: of the model.
+        own: the user's own models by name, checked by their schema.
+        known: rows of the registry by name.
+        place: what names the model, for errors.
+
+    Raises:
+        UserError: there is no such model, or its mean and deviation do not fit its images.
+    """
+    if name in own:
+        entry = own[name]
+        if not len(entry["mean"]) == len(entry["std"]) == entry["shape"][0]:
+            raise UserError(
+                f"models.{name}.mean and .std need one number for each of the {entry['shape'][0]} "
+                f"channels of its shape, got {entry['mean']} and {entry['std']}."
+            )
+        for key in ("mean", "std"):
+            if max(entry[key]) > 1:
+                raise UserError(
+                    f"models.{name}.{key} is that of pixels in [0, 1], so that no number is above "
+                    f"1, got {entry[key]}; divide what was measured on pixels from 0 to 255 by 255."
+                )
+        return Model(
+            name=name,
+            source="file",
+            architecture=entry["architecture"],
+            urls=(),
+            sha256=entry["sha256"].lower() if "sha256" in entry else None,
+            path=entry["path"],
+            classes=entry["classes"],
+            shape=tuple(entry["shape"]),
+            mean=tuple(entry["mean"]),
+            std=tuple(entry["std"]),
+            gate_dataset=entry.get("gate_dataset"),
+            gate_accuracy=entry.get("gate_accuracy"),
+            gate_tolerance=entry.get("gate_tolerance", 0.0),
+        )
+    member(name, {**known, **own}, "registered models", place)
+    row = known[name]
+    return Model(
+        name=name,
+        source=row["source"],
+        architecture=row["architecture"],
+        urls=tuple(row["urls"].split()),
+        sha256=row["sha256"] or None,
+        path=None,
+        classes=int(row["classes"]),
+        shape=registry.shape(row["shape"]),
+        mean=tuple(map(float, row["mean"].split())),
+        std=tuple(map(float, row["std"].split())),
+        gate_dataset=row["gate_dataset"] or None,
+        gate_accuracy=float(row["gate_accuracy"]) if row["gate_accuracy"] else None,
+        gate_tolerance=float(row["gate_tolerance"] or 0),
+    )
+
+
+def check_match(dataset: Dataset, model: Model) -> None:
+    """Check that a model takes the images of a dataset and knows their classes.
+
+    Raises:
+        UserError: it does not.
+    """
+    if dataset.shape is not None and dataset.shape != model.shape:
+        raise UserError(
+            f"The model {model.name!r} takes images of shape {model.shape}, but the dataset "
+            f"{dataset.name!r} has {dataset.shape}; an experiment needs one shape."
+        )
+    if dataset.classes > model.classes:
+        raise UserError(
+            f"The dataset {dataset.name!r} has {dataset.classes} classes, but the model "
+            f"{model.name!r} knows {model.classes}; it must know all of them."
+        )
+
+
+def check_other(model: Model, other: Model) -> None:
+    """Check that another model can take the place of a model.
+
+    Raises:
+        UserError: it takes other images, or knows other classes.
+    """
+    if (other.shape, other.classes) != (model.shape, model.classes):
+        raise UserError(
+            f"The model {other.name!r}, of a defence of {model.name!r}, takes images of shape "
+            f"{other.shape} and knows {other.classes} classes; it must take {model.shape} and know "
+            f"{model.classes}."
+        )

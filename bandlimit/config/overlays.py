@@ -1,0 +1,89 @@
+"""Configuration files, each laid over those before it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import IO, Any
+
+import yaml
+
+from bandlimit.errors import UserError
+
+
+def read(
+    paths: Sequence[str | os.PathLike[str]], overrides: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the configuration of several files, each laid over those before it.
+
+    Args:
+        paths: YAML files.
+        overrides: what was set besides, laid over them all.
+
+    Raises:
+        UserError: a file can't be read, or is not YAML.
+    """
+    config: dict[str, Any] = {}
+    for path in paths:
+        try:
+            with open(path, encoding="utf-8") as file:
+                found = _load(file, os.fspath(path)) or {}
+        except yaml.YAMLError as error:
+            raise UserError(
+                f"The configuration {os.fspath(path)!r} is not YAML: "
+                f"{' '.join(str(error).split())}."
+            ) from error
+        except OSError as error:
+            raise UserError(
+                f"The configuration {os.fspath(path)!r} can't be read: {error.strerror}; the "
+                "command runs in the folder of the workflow."
+            ) from error
+        if not isinstance(found, Mapping):
+            raise UserError(
+                f"The configuration {os.fspath(path)!r} must be a mapping of keys to values, got "
+                f"{type(found).__name__}."
+            )
+        lay_over(config, found)
+    lay_over(config, overrides or {})
+    return config
+
+
+def lay_over(config: dict[str, Any], overlay: Mapping[str, Any]) -> None:
+    """Lay an overlay on a configuration: mappings merge, everything else is replaced."""
+    for key, value in overlay.items():
+        if isinstance(value, Mapping) and isinstance(config.get(key), dict):
+            lay_over(config[key], value)
+        else:
+            config[key] = dict(value) if isinstance(value, Mapping) else value
+
+
+class _Loader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):  # type: ignore[misc]
+    """Reads plain YAML, and refuses a key that is written twice: the first would be lost."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: dict[Any, int] = {}
+        for key, _ in node.value:
+            # '<<' merges other mappings in, and may be overwritten.
+            if key.tag == "tag:yaml.org,2002:merge" or not isinstance(key, yaml.ScalarNode):
+                continue
+            line = key.start_mark.line + 1
+            if key.value in seen:
+                raise _Twice(
+                    f"the key {key.value!r} is written in line {seen[key.value]} and in line {line}"
+                )
+            seen[key.value] = line
+        found: dict[Any, Any] = super().construct_mapping(node, deep)
+        return found
+
+
+class _Twice(Exception):
+    """A key that is written twice."""
+
+
+def _load(file: IO[str], path: str) -> Any:
+    try:
+        return yaml.load(file, _Loader)  # noqa: S506 (it is a safe loader)
+    except _Twice as error:
+        raise UserError(
+            f"In the configuration {path!r} {error}; each key is allowed once in its mapping."
+        ) from error

@@ -1,0 +1,58 @@
+"""The registries: data sets and models that the workflow knows, with their checksums."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from bandlimit.errors import UserError
+
+
+def read(
+    path: str | os.PathLike[str], schema: str | os.PathLike[str] | None = None
+) -> dict[str, dict[str, str]]:
+    """Return the rows of a registry, a CSV file, by name.
+
+    Args:
+        path: the file.
+        schema: a JSON schema that each row must match; without one rows are taken as they are.
+
+    Raises:
+        UserError: the file can't be read, a row does not match the schema, or a name is there
+            twice.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except OSError as error:
+        raise UserError(
+            f"The registry {os.fspath(path)!r} can't be read: {error.strerror}."
+        ) from error
+    if schema is not None:
+        # Imported here: who only looks a row up needs no JSON schema.
+        from bandlimit.config.schema import check, read_schema
+
+        rule = read_schema(Path(schema))
+        for row in rows:
+            check(row, rule, f"the entry {row.get('name')!r} of {os.fspath(path)}")
+    found: dict[str, dict[str, str]] = {}
+    for row in rows:
+        if row["name"] in found:
+            raise UserError(
+                f"The registry {os.fspath(path)!r} has two rows named {row['name']!r}; each name "
+                "is allowed once."
+            )
+        found[row["name"]] = row
+    return found
+
+
+def shape(text: str) -> tuple[int, ...]:
+    """Return the lengths in a cell such as '3 32 32' or '3x32x32'."""
+    return tuple(int(length) for length in text.replace("x", " ").split())
+
+
+def pairs(text: str) -> Iterator[list[str]]:
+    """Yield name and value of each part of a cell such as 'train:50000 test:10000'."""
+    return (part.split(":") for part in text.split())

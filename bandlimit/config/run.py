@@ -1,0 +1,89 @@
+"""The run: the whole configuration, checked and resolved."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bandlimit.config.datasets import Dataset
+from bandlimit.config.defenses import DefenseEntry
+from bandlimit.config.experiments import Experiment
+from bandlimit.config.models import Model
+from bandlimit.errors import UserError
+
+
+@dataclass(frozen=True)
+class Run:
+    """The whole configuration, checked and resolved.
+
+    Attributes:
+        seed: what keys every random draw.
+        device: auto, cpu or cuda.
+        datasets: by name.
+        models: by name, those that experiments and defences in use need, and the user's own.
+        training: recipes by the name of the model.
+        experiments: those that studies use, by name.
+        defenses: by name.
+        studies: the settings of each study that runs, by its name.
+    """
+
+    seed: int
+    device: str
+    datasets: Mapping[str, Dataset]
+    models: Mapping[str, Model]
+    training: Mapping[str, Mapping[str, Any]]
+    experiments: Mapping[str, Experiment]
+    defenses: Mapping[str, DefenseEntry]
+    studies: Mapping[str, Any] = field(default_factory=dict)
+
+    def experiment(self, dataset: str, model: str) -> Experiment:
+        """Return the experiment of a dataset and a model.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for experiment in self.experiments.values():
+            if (experiment.dataset, experiment.model) == (dataset, model):
+                return experiment
+        raise KeyError((dataset, model))
+
+    def gates(self, model: str) -> list[str]:
+        """Return the dataset on which the model's accuracy is checked, if the run has it whole.
+
+        A gate of the registry is for a source and a split, under any name, the first of several;
+        that of one's own model may name any dataset of the configuration.
+        """
+        entry = self.models[model]
+        gate = entry.gate_dataset
+        if gate is None:
+            return []
+        if entry.source == "file" and gate in self.datasets:
+            return [gate] if self.datasets[gate].images is None else []
+        return [name for name, dataset in self.datasets.items() if dataset.means(gate)][:1]
+
+    def gate(self, dataset: str, model: str) -> tuple[float, float] | None:
+        """Return (accuracy, tolerance) that the model must reach on this dataset, or None."""
+        if dataset not in self.gates(model):
+            return None
+        entry = self.models[model]
+        assert entry.gate_accuracy is not None  # the registry's schema asks for both
+        return entry.gate_accuracy, entry.gate_tolerance
+
+
+def check_paths(run: Run) -> None:
+    """Check that the local files and folders of all datasets in use are there.
+
+    Not part of `plan.load`, since a run on data that is elsewhere can be planned.
+
+    Raises:
+        UserError: one is not.
+    """
+    for name in {experiment.dataset for experiment in run.experiments.values()}:
+        path = run.datasets[name].path
+        if path is not None and not os.path.exists(path.split("{split}")[0]):
+            raise UserError(
+                f"datasets.{name}.path must be an existing file or folder, got {path!r}, "
+                "which does not exist."
+            )

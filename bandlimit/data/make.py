@@ -1,0 +1,201 @@
+"""Datasets: from archives, folders and packages to one Parquet schema, and from there to tensors.
+
+A dataset file has the columns image_id (string, unique), label (int64), split (string) and image
+(fixed-shape tensor C x H x W, uint8). Each loader lists its images first, without their pixels, so
+that a subset is drawn before anything is decoded, and then yields them one by one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from bandlimit.data import downloads
+from bandlimit.data.arrays import load_idx, load_parquet
+from bandlimit.data.cifar10 import load_cifar10
+from bandlimit.data.folders import load_foolbox_samples, load_imagefolder, load_imagenet_val
+from bandlimit.data.source import DOWNLOADED, Listing, Loader, Source, by_times
+from bandlimit.data.stream import subset
+from bandlimit.errors import UserError, suggest
+from bandlimit.files import store
+
+_CHUNK_BYTES = 8 << 20
+
+
+def make_dataset(
+    source: Source,
+    out: str | os.PathLike[str],
+    *,
+    split: str | None = None,
+    images: int | None = None,
+    seed: int = 0,
+    path: str | os.PathLike[str] | None = None,
+    cache: str | os.PathLike[str] | None = None,
+    certificate: Mapping[str, Any] | None = None,
+) -> int:
+    """Write the dataset file `out` and return the number of its images.
+
+    Images stream: memory is bounded by a chunk of them (and, for the archives of CIFAR-10 and
+    MNIST, by the raw split), not by the dataset.
+
+    Args:
+        source: where the images come from.
+        out: the Parquet file to write, atomically.
+        split: the split to take; None takes all.
+        images: size of a seeded subset; None takes all. The subset is that of the smallest keyed
+            hashes of image_id, in the original order, so that a larger subset contains a smaller.
+        seed: seed of the subset.
+        path: local file or folder; takes the place of `source.path`.
+        cache: folder of the files that `download` fetched; needed if there is no path and the
+            loader downloads.
+        certificate: proof of origin, stored in the file.
+
+    Raises:
+        UserError: the source is missing, damaged or not as stated; see the tests for the cases.
+    """
+    if source.loader not in LOADERS:
+        raise UserError(
+            f"The dataset {source.name!r} asks for the loader {source.loader!r}; "
+            f"{suggest(source.loader, LOADERS)}."
+        )
+    if source.images and split is not None and split not in source.images:
+        raise UserError(
+            f"The dataset {source.name!r} has no split {split!r}; {suggest(split, source.images)}."
+        )
+    for name, value in {"resize": source.resize, "crop": source.crop}.items():
+        if value is not None and value < 1:
+            raise UserError(
+                f"The {name} of the dataset {source.name!r} is {value}, where a positive "
+                "number of pixels is needed."
+            )
+    if path is not None:
+        source = replace(source, path=path)
+    listing = LOADERS[source.loader](source, split, None if cache is None else Path(cache))
+    _check(source, listing, split)
+    rows = subset(source.name, listing.image_ids, images, seed)
+    _write(source, listing, rows, out, certificate)
+    return len(rows)
+
+
+def download_files(
+    loader: str, urls: Sequence[str], sha256: Sequence[str], folder: str | os.PathLike[str]
+) -> None:
+    """Fetch the files that a loader reads, each from the first mirror whose file is the right one.
+
+    Args:
+        loader: a name in `DOWNLOADED`.
+        urls: mirrors in order of preference; one that ends in "/" is a folder of the files.
+        sha256: one checksum per file, in the loader's order.
+        folder: where to put them; a file that is there and right is kept.
+
+    Raises:
+        UserError: no mirror has a file of the right checksum.
+    """
+    for name, checksum in zip(DOWNLOADED[loader], sha256, strict=True):
+        places = [url + name if url.endswith("/") else url for url in urls]
+        downloads.fetch(places, checksum, Path(folder) / name)
+
+
+def _check(source: Source, listing: Listing, split: str | None) -> None:
+    name = source.name
+    if not listing.image_ids:
+        where = "" if split is None else f" in the split {split!r}"
+        raise UserError(f"The dataset {name!r} has no image{where}.")
+    image_id, times = Counter(listing.image_ids).most_common(1)[0]
+    if times > 1:
+        raise UserError(
+            f"The image_id {image_id!r} stands {times} times in the dataset {name!r}, "
+            "where each must be unique."
+        )
+    top = np.inf if source.classes is None else source.classes - 1
+    for image_id, label in zip(listing.image_ids, listing.labels, strict=True):
+        if not 0 <= label <= top:
+            allowed = "0 or more" if source.classes is None else f"0..{top}"
+            raise UserError(
+                f"The label of the image {image_id!r} of the dataset {name!r} is {label}; "
+                f"allowed: {allowed}."
+            )
+    found = Counter(listing.splits)
+    for part, wanted in source.images.items():
+        if split in (None, part) and found[part] != wanted:
+            raise UserError(
+                f"The split {part!r} of the dataset {name!r} has {found[part]} images, "
+                f"where {wanted} are stated: it is incomplete or another dataset."
+            )
+
+
+def _write(
+    source: Source,
+    listing: Listing,
+    rows: Sequence[int],
+    out: str | os.PathLike[str],
+    certificate: Mapping[str, Any] | None,
+) -> None:
+    pixels = listing.read(rows)
+    first = next(pixels)
+    shape = source.shape or first.shape
+    schema = pa.schema(
+        [
+            ("image_id", pa.string()),
+            ("label", pa.int64()),
+            ("split", pa.string()),
+            ("image", store.image_type(shape, "uint8")),
+        ]
+    )
+    per_chunk = max(1, _CHUNK_BYTES // first.nbytes)
+    with store.TableWriter(out, schema, certificate) as writer:
+        for start in range(0, len(rows), per_chunk):
+            chunk = rows[start : start + per_chunk]
+            images = np.empty((len(chunk), *shape), np.uint8)
+            for place, row in enumerate(chunk):
+                image = first if start + place == 0 else next(pixels)
+                if image.shape != tuple(shape):
+                    raise UserError(
+                        f"The image {listing.image_ids[row]!r} of the dataset {source.name!r} has "
+                        f"the shape {by_times(image.shape)}, where {by_times(shape)} is needed: all "
+                        "images must have one shape (resize and crop bring picture files to one)."
+                    )
+                images[place] = image
+            writer.write(
+                table(
+                    [listing.image_ids[row] for row in chunk],
+                    [listing.labels[row] for row in chunk],
+                    [listing.splits[row] for row in chunk],
+                    images,
+                )
+            )
+
+
+def table(
+    image_ids: Sequence[str], labels: Sequence[int], splits: Sequence[str], images: np.ndarray
+) -> pa.Table:
+    """Return rows of a dataset file; images: N x C x H x W, uint8."""
+    # Arrow derives the order of axes from strides, which are arbitrary for an axis of size 1 in a
+    # view (as N x 1 x H x W often is); a copy has the strides of its shape.
+    images = images.copy()
+    return pa.table(
+        {
+            "image_id": pa.array(image_ids, pa.string()),
+            "label": pa.array(labels, pa.int64()),
+            "split": pa.array(splits, pa.string()),
+            "image": store.image_column(images),
+        }
+    )
+
+
+LOADERS: dict[str, Loader] = {
+    "parquet": load_parquet,
+    "cifar10": load_cifar10,
+    "idx": load_idx,
+    "imagefolder": load_imagefolder,
+    "imagenet_val": load_imagenet_val,
+    "foolbox_samples": load_foolbox_samples,
+}
+"""All loaders by name: (source, split or None, cache folder or None) -> listing."""

@@ -1,0 +1,95 @@
+"""The form of a certificate: the proof of origin that each file of the results carries.
+
+A certificate is one mapping. A job states what it knows (`origin.certificate`); the writer of a
+file adds the file's name, a digest of its content, and a seal over it all, so that a lone file
+can be held against itself, a certificate edited by hand shows, and content that was merely encoded
+anew is recognised. The seal is no signature: who changes a file on purpose can seal it anew, which
+only the signed manifest shows. Imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+FORMAT = 3
+"""Version of the certificate's layout."""
+
+KEY = "bandlimit.certificate"
+"""Name of the certificate in the metadata of Parquet, safetensors and PNG files."""
+
+MARK = "bandlimit certificate:"
+"""What precedes a certificate in text, PDF and SVG files."""
+
+_BLANK = "0" * 64
+_MARKED = re.compile(re.escape(MARK).encode() + rb'(?:":)?\s*(?=\{)')
+
+
+def name_of(path: str | os.PathLike[str]) -> str:
+    """Return how certificates name a file: relative to the working folder if it lies in there."""
+    path = Path(os.path.abspath(path))
+    here = Path.cwd()
+    return (path.relative_to(here) if path.is_relative_to(here) else Path(path.name)).as_posix()
+
+
+def sealed(
+    certificate: Mapping[str, Any], path: str | os.PathLike[str], content: str
+) -> dict[str, Any]:
+    """Return the certificate as the file `path` carries it.
+
+    Args:
+        certificate: what the job says of all its outputs.
+        path: the file that will carry it.
+        content: digest of what the file holds besides, as `contents.digest` computes it.
+    """
+    full = {**certificate, "file": name_of(path), "content": content}
+    full.pop("seal", None)
+    return {**full, "seal": seal(full)}
+
+
+def blank(certificate: Mapping[str, Any], path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return a stand-in as long as the sealed certificate, to be filled when content is known."""
+    return {**sealed(certificate, path, _BLANK), "seal": _BLANK}
+
+
+def seal(certificate: Mapping[str, Any]) -> str:
+    """Return the sha256 of a certificate, less its seal, in canonical form."""
+    rest = {name: value for name, value in certificate.items() if name != "seal"}
+    return hashlib.sha256(as_text(rest).encode()).hexdigest()
+
+
+def as_text(certificate: Mapping[str, Any]) -> str:
+    """Return a certificate in canonical form: one line of ASCII, fit for a comment in any text.
+
+    What would end a comment of HTML or mean something to XML is written as its number.
+    """
+    text = json.dumps(certificate, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    # Outside strings JSON has none of these.
+    for character in "-<>&":
+        if character == "-":
+            text = text.replace("--", "-\\u002d")
+        else:
+            text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def find_text(data: bytes) -> tuple[dict[str, Any], bytes] | None:
+    """Return the certificate in a text, and the text without it; None where it has none.
+
+    In a comment the mapping follows the mark; in JSON the mark is the key of the mapping.
+
+    Raises:
+        ValueError: what follows the mark begins like a mapping, and is none.
+    """
+    found = _MARKED.search(data)
+    if found is None:
+        return None
+    start = found.end()
+    rest = data[start:].decode("utf-8")
+    certificate, end = json.JSONDecoder().raw_decode(rest)
+    return certificate, data[:start] + data[start + len(rest[:end].encode()) :]

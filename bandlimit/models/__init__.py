@@ -1,0 +1,1 @@
+"""Networks: architectures, weights, and classifiers that give equal bits in each call."""

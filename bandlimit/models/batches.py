@@ -1,0 +1,182 @@
+"""Networks run in batches of one size, each on one thread, so that bits never vary."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import torch
+from torch import fx, nn
+from torch.autograd.function import once_differentiable
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from bandlimit.models import architectures
+
+_Item = TypeVar("_Item")
+
+_Result = TypeVar("_Result")
+
+
+class MicroBatches(nn.Module):
+    """Feed a network batches of one fixed size, each on one thread, so that bits never vary.
+
+    Kernels add up in another order for another batch shape, and for another number of threads.
+    Here an image meets the same kernels in every call: its logits and input gradients do not
+    depend on which or how many images share the call, on their order, or on the number of threads.
+    The last batch is filled up with zeros and its output cut back. On the CPU the batches are
+    shared out to `torch.get_num_threads()` threads; the gradient is of first order, and hooks on
+    modules inside `network` run in those threads: who needs more calls `network` itself. A call
+    with a gradient keeps the features of all its images until the gradient is freed, so what bounds
+    the memory is the number of images that the caller passes.
+
+    Args:
+        network: a frozen network in eval mode, in which images do not mix.
+        size: images in each batch.
+        dtype: of the network; input is cast to it, output to the wider one of input and network.
+    """
+
+    def __init__(
+        self, network: nn.Module, size: int, *, dtype: torch.dtype = torch.float32
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.size = size
+        self.dtype = dtype
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the logits, N x classes, of standardised images, N x C x H x W; N may be 0."""
+        if x.device.type != "cpu":
+            return torch.cat([self.run(piece) for piece in self.cut(x)])
+        if torch.is_grad_enabled() and x.requires_grad:
+            logits: torch.Tensor = _OneThreadEach.apply(x, self)
+            return logits
+        return torch.cat(in_threads(self._run_without_grad, self.cut(x)))
+
+    def cut(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Return x in pieces of at most `size` images; at least one piece, if an empty one."""
+        return list(torch.split(x, self.size))
+
+    def run(self, piece: torch.Tensor) -> torch.Tensor:
+        """Return the logits of at most `size` images by one pass of the network."""
+        # A fresh buffer also gives every pass the same strides and alignment.
+        batch = torch.empty(
+            (self.size, *piece.shape[1:]),
+            dtype=self.dtype,
+            device=piece.device,
+            memory_format=torch.channels_last,
+        )
+        batch[: len(piece)] = piece
+        batch[len(piece) :] = 0
+        logits: torch.Tensor = self.network(batch)[: len(piece)]
+        return logits.to(torch.promote_types(piece.dtype, self.dtype))
+
+    def _run_without_grad(self, piece: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():  # the mode of the caller does not reach a new thread
+            return self.run(piece)
+
+
+class _OneThreadEach(torch.autograd.Function):
+    """`MicroBatches` on the CPU with a gradient: forward and backward of a piece on one thread.
+
+    A function of its own, because the plain backward would run later, with all threads.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, batches: MicroBatches) -> torch.Tensor:
+        def run(piece: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            with torch.enable_grad():
+                leaf = piece.detach().requires_grad_()
+                return leaf, batches.run(leaf)
+
+        ctx.passes = in_threads(run, batches.cut(x))
+        return torch.cat([logits.detach() for _, logits in ctx.passes])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        def run(item: tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor]) -> torch.Tensor:
+            (leaf, logits), piece = item
+            # Kept: a caller asks for several gradients of one pass, as DeepFool does.
+            (result,) = torch.autograd.grad(logits, leaf, piece.contiguous(), retain_graph=True)
+            return result
+
+        pieces = torch.split(gradient, [len(logits) for _, logits in ctx.passes])
+        return torch.cat(in_threads(run, list(zip(ctx.passes, pieces, strict=True)))), None
+
+
+def in_threads(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
+    """Return function(item) for each item, each computed by a thread that uses no others.
+
+    The mode of the caller, such as `torch.no_grad`, does not reach the threads.
+    """
+    threads = torch.get_num_threads()
+    if threads == 1:
+        return [function(item) for item in items]
+    workers = min(threads, len(items))
+    try:
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return list(pool.map(function, items))
+    finally:
+        # Each worker set its own number, and with it the one that new threads begin with.
+        torch.set_num_threads(threads)
+
+
+def fold(network: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """Return a network in eval mode with each BatchNorm folded into the convolution before it.
+
+    Folding is done in float64 and the result cast to `dtype`, in channels_last, frozen. ReLUs work
+    in place where nothing else reads their input, which halves the memory of a gradient: a hook
+    that needs pre-activations is a forward pre-hook. The network that is given is used up: copy it
+    before if it is needed afterwards.
+    """
+    network = architectures.with_own_padding(network).eval().double()
+    folded = fx.symbolic_trace(network)
+    modules = dict(folded.named_modules())
+    for node in list(folded.graph.nodes):
+        norm = modules.get(str(node.target)) if node.op == "call_module" else None
+        if not isinstance(norm, nn.BatchNorm2d):
+            continue
+        before = node.args[0]
+        conv = modules.get(str(before.target)) if before.op == "call_module" else None
+        if isinstance(conv, nn.Conv2d) and len(before.users) == 1:
+            folded.set_submodule(str(before.target), fuse_conv_bn_eval(conv, norm))
+            node.replace_all_uses_with(before)
+            folded.graph.erase_node(node)
+    _work_in_place(folded)
+    folded.delete_all_unused_submodules()
+    folded.recompile()
+    folded.requires_grad_(False)
+    return folded.to(dtype=dtype).to(memory_format=torch.channels_last).eval()
+
+
+def _work_in_place(folded: fx.GraphModule) -> None:
+    """Let ReLUs overwrite sums and outputs of convolutions: neither is needed for the gradient."""
+    modules = dict(folded.named_modules())
+    uses: dict[nn.ReLU | nn.ReLU6, list[fx.Node]] = {}
+    for node in folded.graph.nodes:
+        module = modules.get(str(node.target)) if node.op == "call_module" else None
+        if isinstance(module, nn.ReLU | nn.ReLU6):
+            uses.setdefault(module, []).append(node.args[0])
+    for module, sources in uses.items():
+        module.inplace = all(
+            len(source.users) == 1
+            and (
+                source.target is operator.add
+                or isinstance(modules.get(str(source.target)), nn.Conv2d)
+            )
+            for source in sources
+        )
+
+
+def micro_batch(shape: Sequence[int], device: torch.device | str) -> int:
+    """Return how many images of a shape (C, H, W) a pass takes on a device.
+
+    On the CPU few, so that a layer's features stay in the cache of a core and little is lost where
+    an attack has few images left; on a card many, so that it is busy.
+    """
+    small = shape[1] <= 64 and shape[2] <= 64
+    if torch.device(device).type == "cuda":
+        return 1024 if small else 64
+    return 16 if small else 4

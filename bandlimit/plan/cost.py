@@ -1,0 +1,238 @@
+"""What a run will take: images, forward passes and bytes, from the configuration alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bandlimit.attacks import catalogue
+from bandlimit.attacks.adaptive import autoattack
+from bandlimit.attacks.adaptive.catalogue import create_adaptive
+from bandlimit.attacks.adaptive.confident import ConfidentCarliniWagnerL2
+from bandlimit.attacks.adaptive.gradient import EOTPGD, AdaptiveFGSM, AdaptivePGD
+from bandlimit.attacks.adaptive.suites import AutoAttack, RandomNoise, Square
+from bandlimit.attacks.fixed import FGSM, PGD
+from bandlimit.attacks.minimal import (
+    CarliniWagnerL2,
+    DeepFoolL2,
+    DeepFoolLinf,
+    FGSMMinimal,
+    PGDMinimal,
+)
+from bandlimit.config.defenses import DefenseEntry
+from bandlimit.config.experiments import Experiment
+from bandlimit.config.run import Run
+from bandlimit.defenses.sweep import Setting, forwards
+from bandlimit.studies.robustness.settings import AttackEntry, Examination
+
+GRADIENT = 3
+"""Forward passes that a pass forward and backward to the input costs."""
+
+DEEPFOOL_STEPS = 6
+"""Steps that DeepFool needs for most images; the configured number is only a bound."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Cost of one input set of an experiment.
+
+    Attributes:
+        inputs: 'clean', the attack, or the attack and the defence that it knows.
+        images: number of images; None where the dataset's size is not known before it is read.
+        attack_forwards: forward passes of the attack, about (searches may end early).
+        defense_forwards: forward passes of the defence, or of all that judge; at most so many.
+        stored: bytes of the adversarial set before compression.
+    """
+
+    dataset: str
+    model: str
+    inputs: str
+    images: int | None
+    attack_forwards: int
+    defense_forwards: int
+    stored: int
+
+
+def per_image(name: str, parameters: Mapping[str, Any]) -> int:
+    """Return about how many forward passes an attack spends on an image, gradients included."""
+    parameters = dict(parameters)
+    epsilons = len(parameters.pop("epsilons", (None,)))
+    attack = catalogue.create(name, **parameters)
+    match attack:
+        case FGSMMinimal():
+            return GRADIENT + round(attack.max_epsilon / attack.step) + attack.substeps
+        case PGDMinimal():
+            return GRADIENT * attack.steps * (1 + attack.binary_search_steps)
+        case DeepFoolL2() | DeepFoolLinf():
+            return GRADIENT * min(attack.steps, DEEPFOOL_STEPS) * (attack.candidates - 1)
+        case CarliniWagnerL2():
+            return GRADIENT * attack.steps * attack.binary_search_steps
+        case PGD():
+            return GRADIENT * attack.steps * epsilons
+        case FGSM():
+            return GRADIENT * epsilons
+    raise ValueError(f"no cost is known for the attack {name!r}")
+
+
+def costs(settings: Run) -> list[Cost]:
+    """Return the cost of each input set of each experiment."""
+    return [
+        _cost(settings, experiment, inputs)
+        for experiment in settings.experiments
+        for inputs in experiment.inputs()
+    ] + [
+        _adaptive_cost(settings, examination, against, attack)
+        for examination in settings.robustness.examinations
+        for against, attack in settings.robustness.sets(examination)
+    ]
+
+
+def _images(settings: Run, name: str) -> int | None:
+    """Return the number of images of a dataset, or None where it is not known."""
+    dataset = settings.datasets[name]
+    if dataset.images is not None or not dataset.counts:
+        return dataset.images
+    return dataset.counts[dataset.split] if dataset.split else sum(dataset.counts.values())
+
+
+def _pixels(settings: Run, model: str) -> int:
+    return math.prod(settings.models[model].shape)
+
+
+def _passes(settings: Run, examination: Examination, name: str) -> int:
+    """Return the forward passes of one output of a defence."""
+    entry = settings.robustness.defenses[name]
+    if entry.kind != "post_averaging":
+        return 1
+    directions = int(entry.parameters.get("directions", examination.directions))
+    steps = 6 if entry.parameters.get("sign", "both") == "both" else 3
+    return steps * directions + int(entry.parameters.get("center", True))
+
+
+def _differentiated(defense: DefenseEntry, passes: int, samples: int | None) -> int:
+    """Return the forward passes of one output of what an attack differentiates.
+
+    A few fresh samples stand for a defence that draws; one that does not draw is differentiated as
+    it stands, with all its samples.
+    """
+    if samples is None or not defense.random:
+        return passes
+    switches = (defense.parameters.get("sampler", "random"), defense.parameters.get("sign", "both"))
+    if defense.kind == "post_averaging" and switches == ("random", "both"):
+        return samples
+    return samples * passes
+
+
+def adaptive_per_image(attack: AttackEntry, defense: DefenseEntry, passes: int) -> tuple[int, int]:
+    """Return about how many forward passes an attack on a defence spends, and its sets, per image.
+
+    Args:
+        attack: as configured.
+        defense: the attacked one, as configured.
+        passes: forward passes of one output of the defence.
+    """
+    made = create_adaptive(attack.kind, **attack.parameters)
+    sets = len(attack.epsilons) or 1
+    match made:
+        case EOTPGD():
+            each = _differentiated(defense, passes, made.samples)
+            return GRADIENT * made.steps * each * made.restarts * sets, made.restarts * sets
+        case RandomNoise():
+            return 0, made.draws * sets
+        case Square():
+            return made.queries * passes * sets, sets
+        case AutoAttack():
+            runs = made.restarts * (2 if made.version == "rand" else 1 + 2 * made.targets)
+            eot = made.eot or autoattack.EOT.get(made.version, 1)
+            each = _differentiated(defense, passes, made.samples)
+            blind = 0 if made.version == "rand" else made.queries * each
+            return (GRADIENT * made.steps * runs * eot * each + blind) * sets, sets
+        case ConfidentCarliniWagnerL2():
+            found = len(made.confidences)
+            return GRADIENT * made.steps * made.binary_search_steps * passes * found, found
+        case AdaptivePGD():
+            return GRADIENT * made.steps * passes * sets, sets
+        case AdaptiveFGSM():
+            return GRADIENT * passes * sets, sets
+    raise ValueError(f"no cost is known for the attack {attack.kind!r}")
+
+
+def _adaptive_cost(settings: Run, examination: Examination, against: str, name: str) -> Cost:
+    study = settings.robustness
+    attack = study.attacks[name]
+    counts = [_images(settings, examination.dataset), examination.images, attack.images]
+    known = [count for count in counts if count is not None]
+    count = min(known, default=0)
+    spent, sets = adaptive_per_image(
+        attack, study.defenses[against], _passes(settings, examination, against)
+    )
+    judged = 0
+    for judge in study.judges(examination):
+        if (against, name) in study.judged_sets(examination, judge):
+            passes = _passes(settings, examination, judge)
+            judged += passes * (study.draws if study.defenses[judge].random else 1)
+    return Cost(
+        dataset=examination.dataset,
+        model=examination.model,
+        inputs=f"{name} on {against}",
+        images=count if known else None,
+        attack_forwards=count * spent,
+        defense_forwards=count * sets * judged,
+        stored=count * sets * _pixels(settings, examination.model) * 4,
+    )
+
+
+def _cost(settings: Run, experiment: Experiment, inputs: str) -> Cost:
+    images = _images(settings, experiment.dataset)
+    count = images or 0
+    parameters = experiment.attacks.get(inputs, {})
+    sets = len(parameters.get("epsilons", (None,)))
+    pixels = _pixels(settings, experiment.model)
+    of_defense = forwards([Setting(*setting) for setting in experiment.settings(inputs)])
+    return Cost(
+        dataset=experiment.dataset,
+        model=experiment.model,
+        inputs=inputs,
+        images=images,
+        attack_forwards=0 if inputs == "clean" else count * per_image(inputs, parameters),
+        defense_forwards=count * of_defense * sets,
+        stored=0 if inputs == "clean" else count * sets * pixels * 4,
+    )
+
+
+def report(settings: Run) -> str:
+    """Return the costs as a Markdown table with totals; images of one dataset count once."""
+    lines = [
+        "| dataset | model | inputs | images | forwards, attack (about) "
+        "| forwards, defence | adversarial set |",
+        "|---|---|---|--:|--:|--:|--:|",
+    ]
+    rows = costs(settings)
+    for row in rows:
+        lines.append(
+            f"| {row.dataset} | {row.model} | {row.inputs} | "
+            f"{'?' if row.images is None else f'{row.images:,}'} | {row.attack_forwards:,} | "
+            f"{row.defense_forwards:,} | {_size(row.stored)} |"
+        )
+    attack = sum(row.attack_forwards for row in rows)
+    defense = sum(row.defense_forwards for row in rows)
+    stored = _size(sum(row.stored for row in rows))
+    images: dict[str, int | None] = {}
+    for row in rows:
+        known = images.get(row.dataset, 0)
+        images[row.dataset] = (
+            None if known is None or row.images is None else max(known, row.images)
+        )
+    sizes = list(images.values())
+    total = "?" if None in sizes else f"{sum(size for size in sizes if size):,}"
+    lines.append(f"| **all** | | | {total} | {attack:,} | {defense:,} | {stored} |")
+    return "\n".join(lines)
+
+
+def _size(count: int) -> str:
+    for unit, size in (("GB", 10**9), ("MB", 10**6)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count / 1000:.0f} kB"

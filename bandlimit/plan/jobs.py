@@ -1,0 +1,251 @@
+"""The jobs of a run, from the configuration alone: what each is told, and how it is made again.
+
+The rules of the workflow ask here for what identifies their jobs; the audit asks again, years later
+and without Snakemake, whether today's configuration still means what a result was made with.
+Imports nothing heavy, since every start of the workflow pays for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bandlimit.config.run import Run
+from bandlimit.files import folders
+from bandlimit.plan import catalogue
+from bandlimit.studies.artifact import REDRAWN, SAMPLED, Records
+
+
+def _download_weights(run: Run, wildcards: Any) -> dict[str, Any]:
+    return {"sha256": run.models[wildcards.model].sha256}
+
+
+def _convert_model(run: Run, wildcards: Any) -> dict[str, Any]:
+    model = run.models[wildcards.model]
+    return {
+        "source": model.source,
+        "architecture": model.architecture,
+        "sha256": model.sha256,
+        "mean": list(model.mean),
+        "std": list(model.std),
+        "shape": list(model.shape),
+        "classes": model.classes,
+    }
+
+
+def _train_model(run: Run, wildcards: Any) -> dict[str, Any]:
+    """Return what identifies a trained model, except the dataset, which is an input."""
+    model = run.models[wildcards.model]
+    recipe = run.training[wildcards.model]
+    return {
+        "recipe": {key: value for key, value in recipe.items() if key != "dataset"},
+        "architecture": model.architecture,
+        "mean": list(model.mean),
+        "std": list(model.std),
+        "classes": model.classes,
+        "seed": run.seed,
+    }
+
+
+def _download_dataset(run: Run, wildcards: Any) -> dict[str, Any]:
+    """Return what the files of a registered source must be."""
+    dataset = next(d for d in run.datasets.values() if d.source == wildcards.source)
+    return {"loader": dataset.loader, "sha256": list(dataset.sha256)}
+
+
+def _make_dataset(run: Run, wildcards: Any) -> dict[str, Any]:
+    """Return what identifies a dataset, with a digest of the names and sizes in its folder."""
+    dataset = run.datasets[wildcards.dataset]
+    return {
+        "source": dataset.source,
+        "loader": dataset.loader,
+        "sha256": list(dataset.sha256),
+        "classes": dataset.classes,
+        "shape": list(dataset.shape) if dataset.shape else None,
+        "counts": dict(dataset.counts),
+        "path": dataset.path,
+        "resize": dataset.resize,
+        "crop": dataset.crop,
+        "split": dataset.split,
+        "images": dataset.images,
+        "seed": run.seed,
+        # Snakemake sees the folder only.
+        "files": folders.listing(dataset.path) if dataset.path else None,
+    }
+
+
+def _attack(run: Run, wildcards: Any) -> dict[str, Any]:
+    experiment = run.experiment(wildcards.dataset, wildcards.model)
+    return {
+        "parameters": dict(sorted(experiment.attacks[wildcards.attack].items())),
+        "device": run.device,
+        "seed": run.seed,
+    }
+
+
+def _evaluate_undefended(run: Run, wildcards: Any) -> dict[str, Any]:
+    # The gate is (accuracy, tolerance), where the job judges the whole dataset.
+    whole = wildcards.shard == "1of1"
+    return {
+        "gate": run.gate(wildcards.dataset, wildcards.model) if whole else None,
+        "device": run.device,
+        "seed": run.seed,
+    }
+
+
+def _evaluate_claims(run: Run, wildcards: Any) -> dict[str, Any]:
+    return {
+        "tables": catalogue.table_names(run),
+        "makeable": catalogue.table_names(),
+        "figures": catalogue.pictures(run),
+        "experiments": claim_experiments(run),
+    }
+
+
+def _static_site(run: Run, wildcards: Any) -> dict[str, Any]:
+    return {"browser": site_choice(run), "studies": list(run.studies)}
+
+
+def _nothing(run: Run, wildcards: Any) -> dict[str, Any]:
+    return {}
+
+
+SHARED = {
+    "download_weights": Records(_download_weights),
+    "convert_model": Records(_convert_model, again=REDRAWN),
+    "train_model": Records(_train_model),
+    "download_dataset": Records(_download_dataset),
+    "make_dataset": Records(_make_dataset, again=REDRAWN),
+    "attack": Records(_attack, again=SAMPLED),
+    "evaluate_undefended": Records(_evaluate_undefended, again=SAMPLED),
+    "evaluate_claims": Records(_evaluate_claims, again=REDRAWN),
+    "static_site": Records(_static_site),
+    "manifest": Records(_nothing),
+    "ro_crate": Records(_nothing),
+}
+"""Rules that belong to no study."""
+
+
+def identity(run: Run, rule: str, wildcards: Any = None) -> dict[str, Any]:
+    """Return what identifies a job besides its inputs and its code, by name.
+
+    One mapping for Snakemake, which compares the values of params without their names: two that
+    change places, or one that becomes equal to another, would go unseen.
+
+    Args:
+        run: the run.
+        rule: name of the rule.
+        wildcards: object with the wildcards of the job as attributes, where the rule has any.
+
+    Raises:
+        KeyError: no rule has this name, or the run has no job with these wildcards.
+    """
+    known = _records().get(rule)
+    if known is not None:
+        return dict(known.identity(run, wildcards))
+    for entry in catalogue.of(run):
+        if entry.rule == rule:
+            return dict(entry.identity)
+    raise KeyError(rule)
+
+
+def replay_kind(rule: str) -> str | None:
+    """Return how the audit makes what a rule makes again: 'redrawn', 'sampled', 'measured', None.
+
+    None says that it is not made again, or that there is no such rule.
+    """
+    known = _records().get(rule)
+    if known is not None:
+        return known.again
+    for study, artifact in catalogue.artifacts():
+        if f"{study}_{artifact.name}" == rule:
+            return artifact.again
+    return None
+
+
+def images_in(rule: str) -> str:
+    """Return the keyword of the inputs that hold the images of a sampled job."""
+    return _records()[rule].images
+
+
+def _records() -> dict[str, Records]:
+    return {**SHARED, **catalogue.records()}
+
+
+def closed(names: Mapping[str, Any], chosen: Callable[[Any], bool] = bool) -> str:
+    """Return a pattern of the names whose entries are chosen; it matches nothing if none is."""
+    return "|".join(name for name, entry in names.items() if chosen(entry)) or "(?!)"
+
+
+def claim_experiments(run: Run) -> list[dict[str, Any]]:
+    """Return of each experiment what decides which claims it can answer."""
+    found = []
+    for e in run.experiments.values():
+        facts: dict[str, Any] = {"has": []}
+        for study in run.studies:
+            own = catalogue.module(study).facts(run, e.dataset, e.model)
+            facts |= {**own, "has": [*facts["has"], *own.get("has", ())]}
+        found.append(
+            {
+                "dataset": e.dataset,
+                "model": e.model,
+                "document": e.document,
+                "stand_in": e.stand_in,
+                "architecture": run.models[e.model].architecture,
+                "published_accuracy": run.models[e.model].gate_accuracy,
+                **facts,
+            }
+        )
+    return found
+
+
+SITE_IMAGES = 24
+"""Images that the site shows one by one."""
+
+
+def site_choice(run: Run) -> dict[str, Any] | None:
+    """Return what the site shows image by image: minimal PGD, or the first attack.
+
+    None where no study defends by post-averaging.
+    """
+    study = run.studies.get("bandlimiting")
+    if study is None:
+        return None
+    e = study.experiments[0]
+    return {
+        "dataset": e.dataset,
+        "source": run.datasets[e.dataset].source,
+        "model": e.model,
+        "attack": "pgd_minimal" if "pgd_minimal" in e.attacks else next(iter(e.attacks)),
+        "images": SITE_IMAGES,
+        "epsilon": e.epsilon,
+        "radius": e.radius,
+        "directions": e.directions,
+    }
+
+
+def site_files(run: Run) -> dict[str, Any]:
+    """Return the records of these images, by the names that the job reads them by."""
+    choice = site_choice(run)
+    if choice is None:
+        return {}
+    dataset, model, attack = (choice[name] for name in ("dataset", "model", "attack"))
+    # All images to be shown are in the first shard.
+    shard = run.experiment(dataset, model).shard_names()[0]
+    place = f"{dataset}/{model}"
+    examined = run.studies.get("robustness")
+    compared = {
+        (e.dataset, e.model) for e in (examined.experiments if examined else ()) if e.controls
+    }
+    return {
+        "dataset": f"results/datasets/{dataset}.parquet",
+        "adversarial": [f"results/adversarial/{place}/{attack}/{shard}.parquet"],
+        "clean": [f"results/evaluations/{place}/clean/post_averaging/{shard}.parquet"],
+        "attacked": [f"results/evaluations/{place}/{attack}/post_averaging/{shard}.parquet"],
+        "controls": [f"results/controls/{place}/{shard}.parquet"] * ((dataset, model) in compared),
+    }
+
+
+def site_artifacts(run: Run) -> list[str]:
+    """Return the files of all tables and figures: those of a study together, tables first."""
+    return [path for entry in catalogue.of(run) for path in entry.files()]

@@ -1,0 +1,207 @@
+"""The configuration of a run, checked as a whole and resolved: shared ground, then each study.
+
+Everything a user can get wrong in the configuration is found here, before any job starts, and told
+in one sentence. Imports nothing heavy, since every start of the workflow pays for it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from bandlimit.config import datasets, defenses, experiments, models, moved, registry
+from bandlimit.config.run import Run
+from bandlimit.config.schema import check, member, read_schema
+from bandlimit.errors import UserError, suggest
+from bandlimit.studies import STUDIES
+
+
+def load(config: Mapping[str, Any], home: str | os.PathLike[str], *, files: bool = True) -> Run:
+    """Check a configuration and resolve it against the registries.
+
+    Args:
+        config: the merged configuration, as read from YAML.
+        home: the folder that holds `workflow/schemas` and `workflow/registry`.
+        files: whether the weights files that it names must be there; not needed to tell what it
+            means.
+
+    Raises:
+        UserError: anything in it is wrong; one sentence says what, where, and what is allowed.
+    """
+    home = Path(home)
+    moved.check(config)
+    config = check(_filled(config), _schema(home), "the configuration")
+    known = {kind: _registered(home, kind) for kind in ("datasets", "models")}
+    sections = _sections(config)
+    names = list(dict.fromkeys(n for s in sections.values() for n in s["experiments"]))
+    run = Run(
+        seed=int(config["seed"]),
+        device=config["device"],
+        datasets={
+            name: datasets.resolve(name, entry, known["datasets"])
+            for name, entry in config["datasets"].items()
+        },
+        models=_models(config, names, sections, known["models"]),
+        training=config["training"],
+        experiments={
+            name: experiments.resolve(name, config["experiments"][name], config["attacks"])
+            for name in names
+        },
+        defenses={
+            name: defenses.resolve(name, entry, {**known["models"], **config["models"]})
+            for name, entry in config["defenses"].items()
+        },
+    )
+    _check_experiments(run, config)
+    _check_models(run, config, known["models"], files)
+    for study, section in sections.items():
+        settings = _settings(study).load(section, run)
+        run = replace(run, studies={**run.studies, study: settings})
+    for name, model in run.models.items():
+        if model.source == "trained":
+            _check_unseen(run, name)
+    return run
+
+
+def _filled(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the configuration in which 'NAME:' alone, under a study's experiments, says nothing.
+
+    YAML reads it as null; what it means is an experiment with all its defaults.
+    """
+    found = dict(config)
+    for study in STUDIES:
+        section = found.get(study)
+        if isinstance(section, Mapping) and isinstance(section.get("experiments"), Mapping):
+            entries = {n: {} if e is None else e for n, e in section["experiments"].items()}
+            found[study] = {**section, "experiments": entries}
+    return found
+
+
+def _settings(study: str) -> ModuleType:
+    """Return the module that knows the settings of a study."""
+    return importlib.import_module(f"bandlimit.studies.{study}.settings")
+
+
+def _schema(home: Path) -> dict[str, Any]:
+    """Return the schema of the whole configuration: what is shared, and a section per study."""
+    schema = read_schema(home / "workflow/schemas/config.schema.yaml")
+    for study in STUDIES:
+        section = read_schema(home / f"workflow/schemas/{study}.schema.yaml")
+        schema["$defs"] |= section.pop("$defs", {})
+        schema["properties"][study] = section
+    return schema
+
+
+def _registered(home: Path, kind: str) -> dict[str, dict[str, str]]:
+    """Return the rows of a registry, checked."""
+    schema = home / f"workflow/schemas/{kind}.schema.yaml"
+    return registry.read(home / f"workflow/registry/{kind}.csv", schema)
+
+
+def _sections(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the sections of the studies that run, with the experiments that run alone."""
+    only = config.get("only")
+    for name in only or ():
+        member(name, config["experiments"], "experiments", "only")
+    found: dict[str, dict[str, Any]] = {}
+    for study in STUDIES:
+        section = config.get(study)
+        if section is None:
+            continue
+        for name in section["experiments"]:
+            member(name, config["experiments"], "experiments", f"{study}.experiments")
+        entries = {
+            name: section["experiments"][name]
+            for name in (section["experiments"] if only is None else only)
+            if name in section["experiments"]
+        }
+        if entries:
+            found[study] = {**section, "experiments": entries}
+    if not found:
+        raise UserError(
+            "The configuration runs nothing: a section of a study "
+            f"({', '.join(STUDIES)}) must name at least one experiment"
+            + (f" of those in 'only', {', '.join(map(repr, only))}." if only else ".")
+        )
+    return found
+
+
+def _models(
+    config: Mapping[str, Any],
+    names: list[str],
+    sections: Mapping[str, Mapping[str, Any]],
+    known: Mapping[str, Any],
+) -> dict[str, models.Model]:
+    """Return the models that experiments and defences need, and the user's own."""
+    places = {name: f"models.{name}" for name in config["models"]}
+    for name in names:
+        places.setdefault(config["experiments"][name]["model"], f"experiments.{name}.model")
+    for study, section in sections.items():
+        others = _settings(study).models_in_use(section, config)
+        # A defence that names an unknown model is told by its own name.
+        for other in others & {*known, *config["models"]}:
+            places.setdefault(other, "defenses")
+    return {
+        name: models.resolve(name, config["models"], known, places[name]) for name in sorted(places)
+    }
+
+
+def _check_experiments(run: Run, config: Mapping[str, Any]) -> None:
+    """Check the datasets of all experiments, and that each pair is there once among those run."""
+    for name, entry in config["experiments"].items():
+        member(entry["dataset"], run.datasets, "datasets", f"experiments.{name}.dataset")
+    pairs: dict[tuple[str, str], str] = {}
+    for experiment in run.experiments.values():
+        pair = (experiment.dataset, experiment.model)
+        if pair in pairs:
+            raise UserError(
+                f"The experiments {pairs[pair]!r} and {experiment.name!r} have the same dataset "
+                "and model, and their files would be the same; each pair is allowed once in a run."
+            )
+        pairs[pair] = experiment.name
+        models.check_match(run.datasets[experiment.dataset], run.models[experiment.model])
+
+
+def _check_models(
+    run: Run, config: Mapping[str, Any], known: Mapping[str, Any], files: bool
+) -> None:
+    for name, model in run.models.items():
+        if files and model.path is not None and not os.path.isfile(model.path):
+            raise UserError(
+                f"models.{name}.path must be an existing file, got {model.path!r}, "
+                "which does not exist."
+            )
+    for name, recipe in run.training.items():
+        member(name, {**known, **config["models"]}, "models", f"training.{name}")
+        member(recipe["dataset"], run.datasets, "datasets", f"training.{name}.dataset")
+    for name, model in run.models.items():
+        if model.source == "trained" and name not in run.training:
+            raise UserError(
+                f"The model {name!r} is trained by the workflow, but the configuration has no "
+                f"recipe for it under 'training'; {suggest(name, run.training)}."
+            )
+
+
+def _check_unseen(run: Run, name: str) -> None:
+    """Refuse to train a model on images that it is tested on."""
+    used = run.training[name]["dataset"]
+    tests = [*run.gates(name), *(e.dataset for e in run.experiments.values() if e.model == name)]
+    # As a defence, in the place of another model.
+    tests += [
+        experiment.dataset
+        for study in run.studies.values()
+        for experiment in study.experiments
+        if name in study.other_models(experiment)
+    ]
+    for test in tests:
+        if run.datasets[used].overlaps(run.datasets[test]):
+            raise UserError(
+                f"training.{name}.dataset is {used!r}, which has images of {test!r}, where the "
+                "model is tested; allowed is a dataset of another source, or both with a 'split' "
+                "of their own."
+            )

@@ -1,0 +1,1 @@
+"""Proof of origin: certificates made, followed, made again, listed, signed and described."""

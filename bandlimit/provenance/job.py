@@ -1,0 +1,167 @@
+"""What every script shares: its log, threads, memory, and the certificate of its outputs."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from bandlimit.errors import UserError
+from bandlimit.plan import code
+from bandlimit.provenance import origin
+
+LOCK = "requirements.lock"
+
+FORMS = ("parquet", "markdown", "html", "latex", "csv")
+"""Keywords of the outputs that hold a table, as `tables.save` names them."""
+
+# Of glibc's malloc.h, and what they are set to.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+TRIM_BYTES, MMAP_BYTES = 512 << 20, 32 << 20
+
+
+class Job:
+    """One job: its files, parameters and wildcards, free of the workflow's own types.
+
+    Args:
+        snakemake: what the workflow hands to a script.
+
+    Attributes:
+        rule: name of the rule.
+        home: folder of the project.
+        input: files that it reads, by the keywords of the rule.
+        output: files that it writes, likewise.
+        params: what identifies the job, by name.
+        wildcards: by name.
+        threads: how many it may use.
+        log: file of its messages.
+
+    Raises:
+        UserError: an input can't be read, or the code is no longer what the run was planned with.
+    """
+
+    def __init__(self, snakemake: Any) -> None:
+        self.rule: str = snakemake.rule
+        folder = Path(snakemake.scriptdir).resolve()
+        # A script of an artifact lies in the folder of its study.
+        self.home = next(p for p in folder.parents if (p / "scripts") in (folder, *folder.parents))
+        self.input = snakemake.input
+        self.output = snakemake.output
+        self.params = SimpleNamespace(**(snakemake.params.get("identity") or {}))
+        self.wildcards: dict[str, str] = dict(snakemake.wildcards.items())
+        self.threads: int = snakemake.threads
+        self.log = str(snakemake.log[0])
+        # A replay bears the certificate of what it makes again.
+        self._replayed: Mapping[str, Any] | None = getattr(snakemake, "certificate", None)
+        self._configuration = snakemake.config.get("given")
+        self._script = snakemake.params.get("script") or f"scripts/{snakemake.rule}.py"
+        self._planned = snakemake.params.get("code")
+        # What it reads is hashed before it is read: it may be edited while the job runs.
+        self._known = None if self._replayed else self._origin()
+
+    def forms(self, number: int | None = None) -> dict[str, str]:
+        """Return the files of a table by the names that `tables.save` gives them.
+
+        Args:
+            number: which table, of a job that makes several.
+        """
+        files = {form: self.output[form] for form in FORMS}
+        return files if number is None else {form: files[form][number] for form in FORMS}
+
+    def pictures(self) -> dict[str, str]:
+        """Return the files of a figure by the names that `plots.files.save` gives them."""
+        return {form: self.output[form] for form in ("png", "pdf", "svg")}
+
+    def certificate(self, device: Any = "cpu") -> Mapping[str, Any]:
+        """Return the certificate for this job's outputs; `device` is a torch device or 'cpu'.
+
+        Raises:
+            UserError: code was changed while the job ran.
+        """
+        if self._replayed is not None:
+            return self._replayed
+        assert self._known is not None
+        changed = origin.changed(self._known, self.home)
+        if changed:
+            raise UserError(
+                f"The file {changed!r} was changed while the job ran, so nothing can tell which "
+                "code made its outputs: run it again."
+            )
+        if str(device).startswith("cuda"):
+            import torch
+
+            device = torch.cuda.get_device_name(device)
+        return {**self._known, "device": str(device)}
+
+    def _origin(self) -> dict[str, Any]:
+        """Return the certificate of this job, as on a CPU."""
+        found = code.digest(self._script, self.home, LOCK)
+        if self._planned not in (None, found):
+            raise UserError(
+                f"The code of {self._script!r}, or the environment, is no longer what this run was "
+                "planned with: run it again."
+            )
+        inputs = [str(path) for path in self.input]
+        return origin.certificate(
+            rule=self.rule,
+            script=self._script,
+            params={**vars(self.params), "wildcards": self.wildcards},
+            inputs={self._place(path): path for path in inputs},
+            code=code.files_of(self._script, self.home),
+            lock=LOCK,
+            home=self.home,
+            reads={k: self._places(v) for k, v in self.input.items()},
+            writes={k: self._places(v) for k, v in self.output.items()},
+            configuration=self._configuration,
+        )
+
+    def _places(self, value: Any) -> Any:
+        """Return the names of one file or of several."""
+        return self._place(value) if isinstance(value, str) else [self._place(v) for v in value]
+
+    def _place(self, path: Any) -> str:
+        """Return a path as a certificate names it: relative to the project where it lies there."""
+        path = Path(os.path.abspath(path))
+        return (path.relative_to(self.home) if path.is_relative_to(self.home) else path).as_posix()
+
+
+def run(main: Callable[[Job], None], snakemake: Any) -> None:
+    """Run `main(job)`; messages and the traceback of a failure go to the log of the rule."""
+    logging.basicConfig(
+        filename=str(snakemake.log[0]),
+        filemode="w",
+        level=logging.WARNING,
+        format="%(levelname)s %(message)s",
+    )
+    logging.getLogger("bandlimit").setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(snakemake.threads)
+        keep_memory()
+    try:
+        main(Job(snakemake))
+    except UserError as error:
+        logging.error("%s", error)
+        sys.exit(f"Error in rule {snakemake.rule}: {error}")
+    except BaseException:
+        logging.error("%s", traceback.format_exc())
+        raise
+
+
+def keep_memory() -> None:
+    """Let the C library keep what a pass of a network frees for the next pass.
+
+    Otherwise glibc hands feature maps back to the system, which clears each page anew for the next
+    pass: up to a fifth of the time of a gradient. Both thresholds are set, since setting either
+    ends glibc's own adjustment of the other. Another C library is left as it is.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_TRIM_THRESHOLD, TRIM_BYTES)
+        mallopt(M_MMAP_THRESHOLD, MMAP_BYTES)

@@ -1,0 +1,1 @@
+"""The one Fourier transform of the project, and the sets of frequencies that studies ask about."""

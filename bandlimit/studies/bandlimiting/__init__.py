@@ -1,0 +1,1 @@
+"""The study of "Bandlimiting Neural Networks Against Adversarial Attacks"."""

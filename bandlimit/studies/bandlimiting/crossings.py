@@ -1,0 +1,234 @@
+"""Hyperplanes crossed by adversarial and random perturbations: records, and tables of them.
+
+Each adversarial image is compared with its clean image, and so are random perturbations of equal
+L2 norm, without which a number of crossings says nothing ("Bandlimiting", section 2.2).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from scipy import stats
+
+from bandlimit.attacks import records as attacks_records
+from bandlimit.data import stream
+from bandlimit.errors import UserError
+from bandlimit.files import store
+from bandlimit.models.classifier import Classifier
+from bandlimit.studies.bandlimiting import regions
+
+CONTROLS = ("gaussian", "signs")
+KINDS = ("adversarial", *CONTROLS)
+"""Perturbations: of the attack, and random ones of its L2 norm (`regions.random_control`)."""
+
+SCHEMA = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("epsilon", pa.float64()),
+        ("kind", pa.string()),
+        ("layer", pa.int64()),
+        ("units", pa.int64()),
+        ("kinks", pa.int64()),
+        ("endpoint", pa.int64()),
+        ("path", pa.int64()),
+        ("linf", pa.float64()),
+        ("l2", pa.float64()),
+    ]
+)
+"""A row per image (and epsilon of a fixed attack), kind and ReLU layer.
+
+kinks is the number of hyperplanes (two for a ReLU6 unit); endpoint and path count those crossed, as
+`regions.count_crossings` does; linf is that of the adversarial image for all kinds, so that it
+selects images; l2 is that of the perturbation itself. Both are in pixels of [0, 1].
+"""
+
+GROUP = ["dataset", "model", "attack"]
+
+
+def count(
+    classifier: Classifier,
+    adversarial: str | os.PathLike[str],
+    dataset: str | os.PathLike[str],
+    *,
+    shard: str,
+    size: int,
+    segments: int,
+    seed: int,
+    dataset_name: str,
+    model_name: str,
+) -> Iterator[pa.Table]:
+    """Yield the crossings of all successes of an attack and of their controls, table by table.
+
+    Args:
+        classifier: the network whose hyperplanes are counted.
+        adversarial: file of adversarial records.
+        dataset: file of the clean images.
+        shard: the part of the dataset that was attacked, such as '2of8'.
+        size: images in flight; memory, not results.
+        segments: parts of the way from the clean to the perturbed image.
+        seed: the configured seed.
+        dataset_name: name of the dataset, part of the key of each random draw.
+        model_name: name of the model, likewise.
+
+    Raises:
+        UserError: a file can't be read, they don't fit each other, or the network has no ReLU.
+    """
+    device = classifier.mean.device
+    clean_images = stream.batches(dataset, size, shard)
+    for rows, clean in _pairs(adversarial, clean_images, size):
+        ids = rows["image_id"].to_pylist()
+        clean = clean.to(device)
+        perturbed = torch.from_numpy(store.images_of(rows).copy()).to(device)
+        delta = perturbed - clean
+        for kind in KINDS:
+            if kind != "adversarial":
+                perturbed = clean + regions.random_control(
+                    delta,
+                    kind=kind,
+                    seed=seed,
+                    dataset=dataset_name,
+                    model=model_name,
+                    image_ids=ids,
+                )
+            table = regions.count_crossings(
+                classifier, clean, perturbed, image_ids=ids, segments=segments
+            )
+            # Rows come image by image, equally many for each.
+            layers = len(table["layer"]) // len(ids)
+            shared = {
+                "epsilon": rows["epsilon"].to_pylist(),
+                "linf": rows["linf"].to_pylist(),
+                "l2": _lengths(perturbed, clean),
+            }
+            repeated = {
+                name: [value for value in values for _ in range(layers)]
+                for name, values in shared.items()
+            }
+            yield (
+                pa.table(
+                    {**table, **repeated, "kind": [kind] * len(table["layer"])},
+                )
+                .select(SCHEMA.names)
+                .cast(SCHEMA)
+            )
+
+
+def _pairs(
+    adversarial: str | os.PathLike[str], clean: Iterable[stream.Triple], size: int
+) -> Iterator[tuple[pa.Table, torch.Tensor]]:
+    """Yield adversarial records of successes beside their clean images, in the records' order."""
+    singles = ((i, image) for ids, _, images in clean for i, image in zip(ids, images, strict=True))
+    name, image = None, torch.empty(0)
+    columns = ["image_id", "epsilon", "success", "linf", "image"]
+    for table in store.batches(adversarial, size, columns):
+        rows = table.filter(pc.field("success"))
+        found = []
+        for wanted in rows["image_id"].to_pylist():
+            # A fixed attack has a record for each epsilon, one after the other.
+            while name != wanted:
+                name, image = next(singles, (None, image))
+                if name is None:
+                    raise UserError(
+                        f"The file {str(adversarial)!r} has a record of image {wanted!r}, which "
+                        "its dataset lacks or holds in another order."
+                    )
+            found.append(image)
+        if found:
+            yield rows, torch.stack(found)
+
+
+def _lengths(perturbed: torch.Tensor, clean: torch.Tensor) -> list[float]:
+    """Return the L2 norm of each perturbation, computed in float64."""
+    difference = perturbed.double().cpu().numpy() - clean.double().cpu().numpy()
+    return [math.sqrt(float(np.sum(np.square(image.ravel())))) for image in difference]
+
+
+def within(records: pa.Table, epsilon: float) -> pd.DataFrame:
+    """Return the records of one attack whose adversarial image lies within epsilon (l_inf).
+
+    Raises:
+        UserError: epsilon is out of range, or a fixed attack was not run with it.
+    """
+    if not len(records):
+        return records.to_pandas()
+    found = pa.array([True] * len(records))
+    chosen = attacks_records.select(records.append_column("success", found), epsilon)
+    return chosen.filter(pc.field("attacked")).select(SCHEMA.names).to_pandas()
+
+
+def summary(records: pd.DataFrame, names: Sequence[Sequence[str]]) -> pd.DataFrame:
+    """Return what each attack and its controls cross: means over layers, then over images.
+
+    Args:
+        records: crossing records with the columns dataset, model and attack.
+        names: [dataset, model, attack] of each row group of the result, in order.
+
+    Columns: dataset, model, attack, kind, images, mean_l2, layers, hyperplanes_per_layer,
+    crossed_per_layer, path_per_layer, share (crossed_per_layer / hyperplanes_per_layer), each of
+    the last three with its 95% interval over images ({name}_low, {name}_high), ratio_to_gaussian
+    (of crossed_per_layer). Without an image all but images is null.
+    """
+    rows = []
+    for name in dict.fromkeys(map(tuple, names)):
+        of_attack = records[(records[GROUP] == list(name)).all(axis=1)]
+        for kind in KINDS:
+            rows.append(
+                dict(zip(GROUP, name, strict=True))
+                | {"kind": kind}
+                | _mean_image(of_attack[of_attack["kind"] == kind])
+            )
+    frame = pd.DataFrame(rows)
+    control = frame.loc[frame["kind"] == "gaussian", [*GROUP, "crossed_per_layer"]]
+    beside = frame[GROUP].merge(control, on=GROUP, how="left", validate="many_to_one")
+    frame["ratio_to_gaussian"] = frame["crossed_per_layer"] / beside["crossed_per_layer"]
+    return frame
+
+
+def _mean_image(records: pd.DataFrame) -> dict[str, Any]:
+    images = records.groupby("image_id").agg(
+        {"l2": "first", "layer": "size", "kinks": "mean", "endpoint": "mean", "path": "mean"}
+    )
+    row: dict[str, Any] = {
+        "images": len(images),
+        "mean_l2": images["l2"].mean(),
+        "layers": images["layer"].mean(),
+        "hyperplanes_per_layer": images["kinks"].mean(),
+    }
+    share = images["endpoint"] / images["kinks"]
+    measured = {"crossed_per_layer": images["endpoint"], "path_per_layer": images["path"]}
+    for name, values in {**measured, "share": share}.items():
+        low, high = interval(values.to_numpy(float))
+        row |= {name: values.mean(), f"{name}_low": low, f"{name}_high": high}
+    return row
+
+
+def by_layer(records: pd.DataFrame) -> pd.DataFrame:
+    """Return the share of hyperplanes crossed in each layer, with 95% intervals over images.
+
+    Columns: dataset, model, attack, layer, kind, share, low, high. Arguments as of `summary`.
+    """
+    rows = []
+    for name, of_layer in records.groupby([*GROUP, "layer", "kind"], sort=True):
+        share = (of_layer["endpoint"] / of_layer["kinks"]).to_numpy(float)
+        low, high = interval(share)
+        rows.append((*name, float(share.mean()), low, high))
+    columns = [*GROUP, "layer", "kind", "share", "low", "high"]
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame.astype({"share": float, "low": float, "high": float})
+
+
+def interval(values: np.ndarray) -> tuple[float | None, float | None]:
+    """Return the 95% interval of the mean by Student's t, (None, None) for less than two values."""
+    if len(values) < 2:
+        return None, None
+    mean, error = float(np.mean(values)), float(stats.sem(values))
+    half = float(stats.t.ppf(0.975, len(values) - 1)) * error
+    return mean - half, mean + half

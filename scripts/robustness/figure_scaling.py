@@ -1,0 +1,14 @@
+"""The share restored when minimal perturbations are stretched."""
+
+from bandlimit.files import store
+from bandlimit.plots import files
+from bandlimit.provenance.job import run
+from bandlimit.studies.robustness import figures
+
+
+def main(job):
+    figure = figures.restored_by_scaling(store.read(job.input.table).to_pandas())
+    files.save(figure, **job.pictures(), certificate=job.certificate())
+
+
+run(main, snakemake)

