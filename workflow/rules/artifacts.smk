@@ -1,4 +1,5 @@
-# All tables and figures, from the catalogues of the studies: one rule for each entry.
+# All tables and figures, from the catalogues of the studies: one rule for each entry. The path of a
+# script is read when its job runs, after the loop: it must come from the params of the job.
 for entry in entries:
 
     rule:
@@ -22,7 +23,7 @@ for entry in entries:
         message:
             entry.message
         script:
-            f"../../scripts/{entry.script}.py"
+            "../../{params.script}"
 
 
 # One target for each study: its tables and figures.
