@@ -1,7 +1,9 @@
 """Attack one shard of a dataset, and check what was stored by reading it again."""
 
 from bandlimit import progress
-from bandlimit.attacks import catalogue, records
+from bandlimit.attacks import records
+from bandlimit.attacks.base import create
+from bandlimit.attacks.catalogue import ATTACKS
 from bandlimit.data import stream
 from bandlimit.files import store
 from bandlimit.models import classifier
@@ -30,7 +32,7 @@ def main(job):
     ) as writer:
         for table in records.generate(
             model,
-            catalogue.create(job.wildcards["attack"], **parameters),
+            create(ATTACKS, job.wildcards["attack"], **parameters),
             images,
             seed=p.seed,
             dataset=job.wildcards["dataset"],

@@ -1,7 +1,9 @@
 """Attack one shard of a dataset through a defence that the attack knows, and read it again."""
 
 from bandlimit import progress
-from bandlimit.attacks.adaptive import catalogue, records
+from bandlimit.attacks.adaptive import records
+from bandlimit.attacks.adaptive.catalogue import KINDS
+from bandlimit.attacks.base import create
 from bandlimit.data import stream
 from bandlimit.defenses.post_averaging import PostAveraging
 from bandlimit.files import store
@@ -39,7 +41,7 @@ def main(job):
     ) as writer:
         for table in records.generate(
             defense,
-            catalogue.create_adaptive(p.kind, **p.parameters),
+            create(KINDS, p.kind, **p.parameters),
             progress.images(
                 images(),
                 progress.count(job.input.dataset, w["shard"], keep),

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from foolbox.models.pytorch import PyTorchModel
 from torch.nn.functional import cross_entropy
 
-from bandlimit.errors import UserError
+from bandlimit.errors import UserError, suggest
 
 Noise = Callable[[int, int], torch.Tensor]
 """noise(i, draw): C x H x W, uniform in [-1, 1), of the i-th image of a batch; keyed by image."""
@@ -40,6 +40,9 @@ class Attack(ABC):
 
     name: ClassVar[str]
     minimal: ClassVar[bool]
+
+
+Kind = TypeVar("Kind", bound=Attack)
 
 
 class MinimalAttack(Attack):
@@ -218,3 +221,25 @@ def exact_arithmetic() -> Iterator[None]:
             yield
     finally:
         torch.set_float32_matmul_precision(precision)
+
+
+def create(kinds: Mapping[str, type[Kind]], name: str, **parameters: Any) -> Kind:
+    """Return the attack of a name with these hyper-parameters, the others at their defaults.
+
+    Args:
+        kinds: classes by name, `catalogue.ATTACKS` or `adaptive.catalogue.KINDS`.
+        name: one of them.
+        **parameters: of the attack.
+
+    Raises:
+        UserError: there is no such attack or hyper-parameter, or a value is not allowed.
+    """
+    if name not in kinds:
+        raise UserError(f"There is no attack {name!r}; {suggest(name, kinds)}.")
+    known = kinds[name].__dataclass_fields__
+    for parameter in parameters:
+        if parameter not in known:
+            raise UserError(
+                f"The attack {name!r} has no parameter {parameter!r}; {suggest(parameter, known)}."
+            )
+    return kinds[name](**parameters)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from bandlimit.attacks.base import Attack
 from bandlimit.attacks.fixed import FGSM, PGD
 from bandlimit.attacks.minimal import (
@@ -13,7 +11,6 @@ from bandlimit.attacks.minimal import (
     FGSMMinimal,
     PGDMinimal,
 )
-from bandlimit.errors import UserError, suggest
 
 ATTACKS: dict[str, type[Attack]] = {
     attack.name: attack
@@ -28,20 +25,3 @@ ATTACKS: dict[str, type[Attack]] = {
     )
 }
 """All attacks by name."""
-
-
-def create(name: str, **parameters: Any) -> Attack:
-    """Return the attack of this name with these hyper-parameters, the others at their defaults.
-
-    Raises:
-        UserError: there is no such attack or hyper-parameter, or a value is not allowed.
-    """
-    if name not in ATTACKS:
-        raise UserError(f"There is no attack {name!r}; {suggest(name, ATTACKS)}.")
-    known = ATTACKS[name].__dataclass_fields__
-    for parameter in parameters:
-        if parameter not in known:
-            raise UserError(
-                f"The attack {name!r} has no parameter {parameter!r}; {suggest(parameter, known)}."
-            )
-    return ATTACKS[name](**parameters)

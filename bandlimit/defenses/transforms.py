@@ -20,6 +20,7 @@ from torch import Tensor
 from bandlimit.defenses.base import Defense, DrawName
 from bandlimit.defenses.directions import random_directions
 from bandlimit.errors import UserError, suggest
+from bandlimit.spectral import fourier, masks
 
 if TYPE_CHECKING:
     from bandlimit.models.classifier import Classifier
@@ -227,19 +228,13 @@ class LowPass(TransformDefense):
         if not 0 <= cutoff < math.inf:
             raise UserError(f"The cutoff of a low-pass must be a finite number >= 0, got {cutoff}.")
         self.cutoff = cutoff
-        down, right = (torch.arange(side) - side // 2 for side in self.shape[1:])
-        disk = down[:, None] ** 2 + right[None, :] ** 2 <= cutoff**2
-        self.register_buffer(
-            "passed", torch.fft.ifftshift(disk).to(classifier.mean), persistent=False
-        )
+        disk = fourier.uncentred(masks.disk(self.shape[1:], cutoff))
+        self.register_buffer("passed", disk.to(classifier.mean), persistent=False)
 
     def transform(self, x: Tensor) -> Tensor:
         """Return the part of x in the band, N x C x H x W; x is any real signal."""
         # One image at a time, since a transform of more is cut up by their number.
-        return torch.stack([self._filtered(image) for image in x.unbind()])
-
-    def _filtered(self, image: Tensor) -> Tensor:
-        return torch.fft.ifft2(torch.fft.fft2(image) * self.passed).real
+        return torch.stack([fourier.filtered(image, self.passed) for image in x.unbind()])
 
     def project(self, delta: Tensor) -> Tensor:
         """Return the part of a perturbation, N x C x H x W, that the filter passes."""

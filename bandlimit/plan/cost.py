@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bandlimit.attacks import catalogue
 from bandlimit.attacks.adaptive import autoattack
-from bandlimit.attacks.adaptive.catalogue import create_adaptive
+from bandlimit.attacks.adaptive.catalogue import KINDS
 from bandlimit.attacks.adaptive.confident import ConfidentCarliniWagnerL2
 from bandlimit.attacks.adaptive.gradient import EOTPGD, AdaptiveFGSM, AdaptivePGD
 from bandlimit.attacks.adaptive.suites import AutoAttack, RandomNoise, Square
+from bandlimit.attacks.base import create
+from bandlimit.attacks.catalogue import ATTACKS
 from bandlimit.attacks.fixed import FGSM, PGD
 from bandlimit.attacks.minimal import (
     CarliniWagnerL2,
@@ -59,7 +60,7 @@ def per_image(name: str, parameters: Mapping[str, Any]) -> int:
     """Return about how many forward passes an attack spends on an image, gradients included."""
     parameters = dict(parameters)
     epsilons = len(parameters.pop("epsilons", (None,)))
-    attack = catalogue.create(name, **parameters)
+    attack = create(ATTACKS, name, **parameters)
     match attack:
         case FGSMMinimal():
             return GRADIENT + round(attack.max_epsilon / attack.step) + attack.substeps
@@ -76,34 +77,35 @@ def per_image(name: str, parameters: Mapping[str, Any]) -> int:
     raise ValueError(f"no cost is known for the attack {name!r}")
 
 
-def costs(settings: Run) -> list[Cost]:
+def costs(run: Run) -> list[Cost]:
     """Return the cost of each input set of each experiment."""
+    examined = run.studies.get("robustness")
     return [
-        _cost(settings, experiment, inputs)
-        for experiment in settings.experiments
+        _cost(run, experiment, inputs)
+        for experiment in run.experiments.values()
         for inputs in experiment.inputs()
     ] + [
-        _adaptive_cost(settings, examination, against, attack)
-        for examination in settings.robustness.examinations
-        for against, attack in settings.robustness.sets(examination)
+        _adaptive_cost(run, examination, against, attack)
+        for examination in (examined.experiments if examined else ())
+        for against, attack in run.studies["robustness"].sets(examination)
     ]
 
 
-def _images(settings: Run, name: str) -> int | None:
+def _images(run: Run, name: str) -> int | None:
     """Return the number of images of a dataset, or None where it is not known."""
-    dataset = settings.datasets[name]
+    dataset = run.datasets[name]
     if dataset.images is not None or not dataset.counts:
         return dataset.images
     return dataset.counts[dataset.split] if dataset.split else sum(dataset.counts.values())
 
 
-def _pixels(settings: Run, model: str) -> int:
-    return math.prod(settings.models[model].shape)
+def _pixels(run: Run, model: str) -> int:
+    return math.prod(run.models[model].shape)
 
 
-def _passes(settings: Run, examination: Examination, name: str) -> int:
+def _passes(run: Run, examination: Examination, name: str) -> int:
     """Return the forward passes of one output of a defence."""
-    entry = settings.robustness.defenses[name]
+    entry = run.studies["robustness"].defenses[name]
     if entry.kind != "post_averaging":
         return 1
     directions = int(entry.parameters.get("directions", examination.directions))
@@ -133,7 +135,7 @@ def adaptive_per_image(attack: AttackEntry, defense: DefenseEntry, passes: int) 
         defense: the attacked one, as configured.
         passes: forward passes of one output of the defence.
     """
-    made = create_adaptive(attack.kind, **attack.parameters)
+    made = create(KINDS, attack.kind, **attack.parameters)
     sets = len(attack.epsilons) or 1
     match made:
         case EOTPGD():
@@ -159,19 +161,19 @@ def adaptive_per_image(attack: AttackEntry, defense: DefenseEntry, passes: int) 
     raise ValueError(f"no cost is known for the attack {attack.kind!r}")
 
 
-def _adaptive_cost(settings: Run, examination: Examination, against: str, name: str) -> Cost:
-    study = settings.robustness
+def _adaptive_cost(run: Run, examination: Examination, against: str, name: str) -> Cost:
+    study = run.studies["robustness"]
     attack = study.attacks[name]
-    counts = [_images(settings, examination.dataset), examination.images, attack.images]
+    counts = [_images(run, examination.dataset), examination.images, attack.images]
     known = [count for count in counts if count is not None]
     count = min(known, default=0)
     spent, sets = adaptive_per_image(
-        attack, study.defenses[against], _passes(settings, examination, against)
+        attack, study.defenses[against], _passes(run, examination, against)
     )
     judged = 0
     for judge in study.judges(examination):
         if (against, name) in study.judged_sets(examination, judge):
-            passes = _passes(settings, examination, judge)
+            passes = _passes(run, examination, judge)
             judged += passes * (study.draws if study.defenses[judge].random else 1)
     return Cost(
         dataset=examination.dataset,
@@ -180,17 +182,23 @@ def _adaptive_cost(settings: Run, examination: Examination, against: str, name: 
         images=count if known else None,
         attack_forwards=count * spent,
         defense_forwards=count * sets * judged,
-        stored=count * sets * _pixels(settings, examination.model) * 4,
+        stored=count * sets * _pixels(run, examination.model) * 4,
     )
 
 
-def _cost(settings: Run, experiment: Experiment, inputs: str) -> Cost:
-    images = _images(settings, experiment.dataset)
+def _cost(run: Run, experiment: Experiment, inputs: str) -> Cost:
+    images = _images(run, experiment.dataset)
     count = images or 0
     parameters = experiment.attacks.get(inputs, {})
     sets = len(parameters.get("epsilons", (None,)))
-    pixels = _pixels(settings, experiment.model)
-    of_defense = forwards([Setting(*setting) for setting in experiment.settings(inputs)])
+    pixels = _pixels(run, experiment.model)
+    averaging = run.studies.get("bandlimiting")
+    settings = (
+        e.settings(inputs)
+        for e in (averaging.experiments if averaging else ())
+        if e.name == experiment.name
+    )
+    of_defense = sum(forwards([Setting(*s) for s in own]) for own in settings)
     return Cost(
         dataset=experiment.dataset,
         model=experiment.model,
@@ -202,14 +210,14 @@ def _cost(settings: Run, experiment: Experiment, inputs: str) -> Cost:
     )
 
 
-def report(settings: Run) -> str:
+def report(run: Run) -> str:
     """Return the costs as a Markdown table with totals; images of one dataset count once."""
     lines = [
         "| dataset | model | inputs | images | forwards, attack (about) "
         "| forwards, defence | adversarial set |",
         "|---|---|---|--:|--:|--:|--:|",
     ]
-    rows = costs(settings)
+    rows = costs(run)
     for row in rows:
         lines.append(
             f"| {row.dataset} | {row.model} | {row.inputs} | "

@@ -16,9 +16,11 @@ from pyautoattack import AutoAttack
 
 from bandlimit import keys
 from bandlimit.attacks import base
-from bandlimit.attacks.adaptive import autoattack, catalogue, records
+from bandlimit.attacks.adaptive import autoattack, records
 from bandlimit.attacks.adaptive import base as adaptive_base
 from bandlimit.attacks.adaptive import gradient as adaptive_gradient
+from bandlimit.attacks.adaptive.catalogue import KINDS
+from bandlimit.attacks.base import create
 from bandlimit.errors import UserError
 from bandlimit.files import store
 from bandlimit.models import batches as models_batches
@@ -222,7 +224,7 @@ def run(defense, attack, images, labels=None, *, ids=None, size=None, epsilons=(
 
 
 def few(kind, **parameters):
-    return catalogue.create_adaptive(kind, **(FEW[kind] | parameters))
+    return create(KINDS, kind, **(FEW[kind] | parameters))
 
 
 def sizes_for(attack):
@@ -257,7 +259,7 @@ def linear():
 )
 def test_gradient_attacks_reach_exactly_their_epsilon(linear, kind, parameters):
     defense, images, linf, _ = linear
-    attack = catalogue.create_adaptive(kind, **parameters)
+    attack = create(KINDS, kind, **parameters)
     labels = predicted(defense.network, images)
     table = run(defense, attack, images, epsilons=(0.03, 0.07))
     found = torch.tensor(store.images_of(table))
@@ -283,9 +285,7 @@ def test_blind_attacks_stay_within_epsilon_and_never_do_better(linear, kind):
 
 def test_carlini_wagner_meets_distance_and_confidence(linear):
     defense, images, _, l2 = linear
-    attack = catalogue.create_adaptive(
-        "carlini_wagner_l2", confidences=[0.5, 0.0], steps=150, stepsize=0.01
-    )
+    attack = create(KINDS, "carlini_wagner_l2", confidences=[0.5, 0.0], steps=150, stepsize=0.01)
     table = run(defense, attack, images)
     assert table["confidence"].to_pylist() == [0.0, 0.5] * 4
     assert table["epsilon"].null_count == 8
@@ -318,9 +318,7 @@ class FoolboxFrom(LinfPGD):
 @pytest.mark.parametrize("rel_stepsize", [0.01 / 0.3, None])
 def test_eot_pgd_on_a_defence_that_does_not_draw_is_foolbox_pgd(samples, rel_stepsize):
     defense, images, epsilon = Plain(OneByOne()), images_of(3), 0.1
-    attack = catalogue.create_adaptive(
-        "eot_pgd", samples=samples, steps=12, rel_stepsize=rel_stepsize
-    )
+    attack = create(KINDS, "eot_pgd", samples=samples, steps=12, rel_stepsize=rel_stepsize)
     table = run(defense, attack, images, epsilons=(epsilon,))
     starts = [
         keys.generator(3, "adaptive start", "ram", "wall", "noise", "small", f"image {i}", 0)
@@ -790,7 +788,7 @@ def test_recheck_refuses_another_table(tmp_path):
 )
 def test_mistakes_are_told_in_a_sentence(kind, parameters, words):
     with pytest.raises(UserError, match=words):
-        catalogue.create_adaptive(kind, **parameters)
+        create(KINDS, kind, **parameters)
 
 
 @pytest.mark.parametrize("epsilons", [(), (0.1, 0.1), (8,)])

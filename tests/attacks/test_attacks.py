@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from bandlimit import keys
-from bandlimit.attacks import base, catalogue, fixed, minimal
+from bandlimit.attacks import base, fixed, minimal
 from bandlimit.attacks import records as attacks_records
+from bandlimit.attacks.base import create
+from bandlimit.attacks.catalogue import ATTACKS
 from bandlimit.errors import UserError
 from bandlimit.files import store
 
@@ -156,7 +158,7 @@ def linear():
 
 def test_fgsm_minimal_meets_the_exact_distance_within_a_grid_step(linear):
     model, images, linf, _ = linear
-    table = records(model, catalogue.create("fgsm_minimal"), images)
+    table = records(model, create(ATTACKS, "fgsm_minimal"), images)
     assert table["status"].to_pylist() == ["ok"] * 6
     for found, exact, steps in zip(
         table["linf"].to_pylist(), linf, table["steps"].to_pylist(), strict=True
@@ -171,7 +173,7 @@ def test_fgsm_minimal_meets_the_exact_distance_within_a_grid_step(linear):
 
 def test_fgsm_minimal_stops_at_its_largest_epsilon(linear):
     model, images, linf, _ = linear
-    table = records(model, catalogue.create("fgsm_minimal", max_epsilon=0.03), images)
+    table = records(model, create(ATTACKS, "fgsm_minimal", max_epsilon=0.03), images)
     expected = ["ok" if exact < 0.03 else "failed" for exact in linf]
     assert table["status"].to_pylist() == expected and "failed" in expected
     assert [s for s, e in zip(table["steps"].to_pylist(), expected, strict=True) if e != "ok"] == [
@@ -182,7 +184,7 @@ def test_fgsm_minimal_stops_at_its_largest_epsilon(linear):
 
 def test_pgd_minimal_meets_the_exact_distance_if_its_steps_cross_the_box(linear):
     model, images, linf, _ = linear
-    table = records(model, catalogue.create("pgd_minimal", steps=64), images)
+    table = records(model, create(ATTACKS, "pgd_minimal", steps=64), images)
     np.testing.assert_allclose(table["linf"].to_pylist(), linf, rtol=0, atol=2e-6)
 
 
@@ -192,29 +194,27 @@ def test_pgd_minimal_by_default_needs_nine_eighths_of_the_distance():
     weight = torch.where(images_of(1, SHAPE, seed=2)[0] < 0.5, -1.0, 1.0)
     model = Linear(weight)
     images = 0.5 + torch.tensor([0.01, -0.03])[:, None, None, None] * weight
-    table = records(model, catalogue.create("pgd_minimal"), images)
+    table = records(model, create(ATTACKS, "pgd_minimal"), images)
     np.testing.assert_allclose(np.divide(table["linf"], [0.01, 0.03]), 9 / 8, rtol=0.03)
 
 
 def test_deepfool_l2_meets_the_exact_distance(linear):
     model, images, _, l2 = linear
-    table = records(model, catalogue.create("deepfool_l2"), images)
+    table = records(model, create(ATTACKS, "deepfool_l2"), images)
     np.testing.assert_allclose(table["l2"].to_pylist(), 1.05 * np.array(l2), rtol=0, atol=1e-3)
     assert table["steps"].to_pylist() == [1] * 6
 
 
 def test_deepfool_linf_meets_the_exact_distance(linear):
     model, images, linf, _ = linear
-    table = records(model, catalogue.create("deepfool_linf"), images)
+    table = records(model, create(ATTACKS, "deepfool_linf"), images)
     np.testing.assert_allclose(table["linf"].to_pylist(), 1.02 * np.array(linf), atol=2e-4)
 
 
 @pytest.mark.parametrize("abort_early", [False, True])
 def test_carlini_wagner_comes_near_the_exact_distance(linear, abort_early):
     model, images, _, l2 = linear
-    attack = catalogue.create(
-        "carlini_wagner_l2", steps=150, stepsize=0.01, abort_early=abort_early
-    )
+    attack = create(ATTACKS, "carlini_wagner_l2", steps=150, stepsize=0.01, abort_early=abort_early)
     table = records(model, attack, images[1:4])
     ratio = np.divide(table["l2"].to_pylist(), l2[1:4])
     assert np.all(ratio > 0.999) and np.all(ratio < 1.05)
@@ -225,7 +225,7 @@ def test_carlini_wagner_comes_near_the_exact_distance(linear, abort_early):
 @pytest.mark.parametrize("name", ["fgsm", "pgd"])
 def test_fixed_attacks_succeed_exactly_beyond_the_distance(linear, name):
     model, images, linf, _ = linear
-    table = records(model, catalogue.create(name), images, epsilons=(0.0, 0.03, 0.13))
+    table = records(model, create(ATTACKS, name), images, epsilons=(0.0, 0.03, 0.13))
     assert table["epsilon"].to_pylist() == [0.0, 0.03, 0.13] * 6
     success = np.array(table["success"]).reshape(6, 3)
     assert not success[:, 0].any() and success[:, 2].all()
@@ -237,7 +237,7 @@ def test_fixed_attacks_succeed_exactly_beyond_the_distance(linear, name):
 def test_fixed_pgd_equals_a_hand_written_loop():
     model, images, epsilon = conv_net(), images_of(3, (1, 6, 6)), 0.4
     labels = predicted(model, images)
-    table = records(model, catalogue.create("pgd", steps=30), images, epsilons=(epsilon,))
+    table = records(model, create(ATTACKS, "pgd", steps=30), images, epsilons=(epsilon,))
     assert table["success"].to_pylist() == [True] * 3
     for i in range(3):
         generator = keys.generator(3, "pgd start", "noise", "small", f"image {i}", 0)
@@ -263,7 +263,7 @@ def test_a_result_does_not_depend_on_companions_or_order(name, parameters):
     model, images = conv_net(), images_of(6, (1, 6, 6), seed=4)
     labels = predicted(model, images)
     labels[2] = (labels[2] + 1) % 4
-    attack = catalogue.create(name, **parameters)
+    attack = create(ATTACKS, name, **parameters)
     epsilons = epsilons_for(attack)
     together = records(model, attack, images, labels, epsilons=epsilons)
     alone = records(model, attack, images, labels, size=1, epsilons=epsilons)
@@ -278,12 +278,12 @@ def test_a_result_does_not_depend_on_companions_or_order(name, parameters):
     assert together["status"].to_pylist()[2 * per_image] == "misclassified"
 
 
-@pytest.mark.parametrize("name", catalogue.ATTACKS)
+@pytest.mark.parametrize("name", ATTACKS)
 def test_records_are_what_they_say(name, tmp_path):
     model, images = conv_net(), images_of(5, (1, 6, 6), seed=6)
     images[0] = (images[0] > 0.5).float()
     labels = predicted(model, images)
-    attack = catalogue.create(name, **FEW[name])
+    attack = create(ATTACKS, name, **FEW[name])
     table = records(model, attack, images, epsilons=epsilons_for(attack))
     assert table.schema.equals(attacks_records.schema((1, 6, 6)))
     assert table["epsilon"].null_count == (5 if attack.minimal else 0)
@@ -301,7 +301,7 @@ def test_records_are_what_they_say(name, tmp_path):
 @pytest.mark.parametrize("change", ["seed", "dataset", "model_name", "image_id"])
 def test_each_key_changes_the_start(name, change):
     model, images = conv_net(), images_of(1, (1, 6, 6))
-    attack = catalogue.create(name, **FEW[name])
+    attack = create(ATTACKS, name, **FEW[name])
     key = {"seed": 1, "dataset": "a", "model_name": "b"}
     other = key | ({} if change == "image_id" else {change: 2 if change == "seed" else "c"})
     ids = (["i"], ["j" if change == "image_id" else "i"])
@@ -337,10 +337,10 @@ def test_starts_are_uniform_in_the_box():
     assert len({tuple(v.flatten().tolist()) for v in values}) == 200
 
 
-@pytest.mark.parametrize("name", catalogue.ATTACKS)
+@pytest.mark.parametrize("name", ATTACKS)
 def test_global_generators_are_left_alone(name):
     model, images = conv_net(), images_of(2, (1, 6, 6))
-    attack = catalogue.create(name, **FEW[name])
+    attack = create(ATTACKS, name, **FEW[name])
     state = torch.get_rng_state()
     records(model, attack, images, epsilons=epsilons_for(attack))
     assert torch.equal(torch.get_rng_state(), state)
@@ -386,29 +386,29 @@ class Unreadable(Frozen):
         return torch.where(bad, torch.nan, self.linear(x))
 
 
-@pytest.mark.parametrize("name", catalogue.ATTACKS)
+@pytest.mark.parametrize("name", ATTACKS)
 def test_a_constant_model_reads_zero_gradient(name):
-    attack = catalogue.create(name, **FEW[name])
+    attack = create(ATTACKS, name, **FEW[name])
     table = records(Constant(), attack, images_of(3, (1, 6, 6)), epsilons=epsilons_for(attack))
     assert set(table["status"].to_pylist()) == {"zero_gradient"}
     assert not any(table["success"].to_pylist())
     assert set(table["l2"].to_pylist()) == {0.0}
 
 
-@pytest.mark.parametrize("name", catalogue.ATTACKS)
+@pytest.mark.parametrize("name", ATTACKS)
 def test_a_nan_gradient_at_the_clean_image_is_named(name):
-    attack = catalogue.create(name, **FEW[name])
+    attack = create(ATTACKS, name, **FEW[name])
     images = torch.full((2, 1, 6, 6), 0.5)
     table = records(Root(everywhere=True), attack, images, epsilons=epsilons_for(attack))
     assert set(table["status"].to_pylist()) == {"nan_gradient"}
     assert set(table["steps"].to_pylist()) == {0}
 
 
-@pytest.mark.parametrize("name", [name for name in catalogue.ATTACKS if "fgsm" not in name])
+@pytest.mark.parametrize("name", [name for name in ATTACKS if "fgsm" not in name])
 def test_a_nan_gradient_on_the_way_is_named(name):
     # FGSM is left out: it takes its one gradient at the clean image. Fixed attacks only with an
     # epsilon too small to succeed.
-    attack = catalogue.create(name, **FEW[name])
+    attack = create(ATTACKS, name, **FEW[name])
     model, images = Root(everywhere=False), torch.full((2, 1, 6, 6), 0.5)
     assert base.sound(base.loss_gradient(model, images, predicted(model, images))[1]).all()
     table = records(model, attack, images, epsilons=() if attack.minimal else (0.001,))
@@ -416,9 +416,9 @@ def test_a_nan_gradient_on_the_way_is_named(name):
     assert table["prediction_before"].equals(table["prediction_after"])
 
 
-@pytest.mark.parametrize("name", catalogue.ATTACKS)
+@pytest.mark.parametrize("name", ATTACKS)
 def test_logits_that_are_not_finite_never_count_as_adversarial(name):
-    attack = catalogue.create(name, **FEW[name])
+    attack = create(ATTACKS, name, **FEW[name])
     images = torch.full((2, 1, 6, 6), 0.5)
     epsilons = () if attack.minimal else (0.1,)
     clean = records(Unreadable(-1), attack, images, torch.ones(2).long(), epsilons=epsilons)
@@ -465,7 +465,7 @@ def test_carlini_wagner_zeros_are_a_failure_even_if_misclassified():
         def forward(self, x):
             return super().forward(x) + 1e-9 * x.flatten(1)[:, :2]
 
-    attack = catalogue.create("carlini_wagner_l2", **FEW["carlini_wagner_l2"])
+    attack = create(ATTACKS, "carlini_wagner_l2", **FEW["carlini_wagner_l2"])
     images = 0.5 + 0.1 * images_of(2, (1, 6, 6))
     assert predicted(Sloped(), torch.zeros(1, 1, 6, 6)).tolist() == [1]
     table = records(Sloped(), attack, images)
@@ -476,7 +476,7 @@ def test_carlini_wagner_zeros_are_a_failure_even_if_misclassified():
 def test_an_image_that_is_predicted_wrong_is_not_attacked():
     model, images = conv_net(), images_of(2, (1, 6, 6))
     labels = (predicted(model, images) + 1) % 4
-    table = records(model, catalogue.create("fgsm"), images, labels, epsilons=(0.1, 0.2))
+    table = records(model, create(ATTACKS, "fgsm"), images, labels, epsilons=(0.1, 0.2))
     assert table["status"].to_pylist() == ["misclassified"] * 4
     assert table["prediction_after"].equals(table["prediction_before"])
     assert np.array_equal(store.images_of(table), images.repeat_interleave(2, dim=0).numpy())
@@ -523,7 +523,7 @@ def search_pgd(distance, noise, **parameters):
     The weights are -1, so brighter pixels lead across.
     """
     model, image = Linear(-torch.ones(1, 4, 4)), torch.full((1, 1, 4, 4), 0.5 - distance)
-    attack = catalogue.create("pgd_minimal", **parameters)
+    attack = create(ATTACKS, "pgd_minimal", **parameters)
     found = attack.search(model, image, torch.zeros(1).long(), noise)
     return float((found.images - image).abs().max()), int(found.steps)
 
@@ -603,7 +603,7 @@ def test_arithmetic_settings_are_put_back():
 
 def test_select_filters_minimal_records_by_linf():
     model, images = conv_net(), images_of(6, (1, 6, 6))
-    table = records(model, catalogue.create("deepfool_linf"), images)
+    table = records(model, create(ATTACKS, "deepfool_linf"), images)
     linf = np.array(table["linf"])
     middle = float(np.sort(linf)[2])
     chosen = attacks_records.select(table, middle)
@@ -618,7 +618,7 @@ def test_select_filters_minimal_records_by_linf():
 
 def test_select_takes_the_rows_of_a_fixed_epsilon():
     model, images = conv_net(), images_of(4, (1, 6, 6))
-    table = records(model, catalogue.create("fgsm"), images, epsilons=(2 / 255, 8 / 255))
+    table = records(model, create(ATTACKS, "fgsm"), images, epsilons=(2 / 255, 8 / 255))
     chosen = attacks_records.select(table, 8 / 255)
     assert chosen["image_id"].to_pylist() == [f"image {i}" for i in range(4)]
     assert set(chosen["epsilon"].to_pylist()) == {8 / 255}
@@ -643,7 +643,7 @@ TAMPERINGS = {
 @pytest.mark.parametrize("column", TAMPERINGS)
 def test_recheck_names_the_first_record_that_does_not_hold(column, tmp_path):
     model, images = conv_net(), images_of(4, (1, 6, 6))
-    table = records(model, catalogue.create("fgsm"), images, epsilons=(0.2,))
+    table = records(model, create(ATTACKS, "fgsm"), images, epsilons=(0.2,))
     assert table["success"].to_pylist()[2:] == [True, True]
     tamper, words = TAMPERINGS[column]
     if column == "image":
@@ -668,7 +668,7 @@ def test_recheck_finds_a_success_that_the_model_does_not_confirm(tmp_path):
     model, images = conv_net(), images_of(3, (1, 6, 6))
     labels = predicted(model, images)
     path = tmp_path / "records.parquet"
-    table = records(model, catalogue.create("fgsm"), images, epsilons=(0.2,))
+    table = records(model, create(ATTACKS, "fgsm"), images, epsilons=(0.2,))
     place = table.schema.get_field_index("prediction_after")
     table = table.set_column(place, table.schema.field(place), table["label"])
     table = table.set_column(
@@ -686,7 +686,7 @@ def test_recheck_skips_images_without_records(tmp_path):
     model, images = conv_net(), images_of(4, (1, 6, 6))
     ids = [f"image {i}" for i in range(4)]
     path = tmp_path / "records.parquet"
-    table = records(model, catalogue.create("fgsm"), images[1:3], ids=ids[1:3], epsilons=(0.1, 0.2))
+    table = records(model, create(ATTACKS, "fgsm"), images[1:3], ids=ids[1:3], epsilons=(0.1, 0.2))
     store.write(path, table)
     assert attacks_records.recheck(path, model, [(ids, predicted(model, images), images)]) == 4
 
@@ -728,7 +728,7 @@ def test_recheck_refuses_another_schema(tmp_path):
 )
 def test_bad_hyper_parameters_are_refused(name, parameters, words):
     with pytest.raises(UserError, match=words):
-        catalogue.create(name, **parameters)
+        create(ATTACKS, name, **parameters)
 
 
 @pytest.mark.parametrize(
@@ -746,7 +746,7 @@ def test_bad_epsilons_are_refused_before_any_work(epsilons, words):
     with pytest.raises(UserError, match=words):
         attacks_records.generate(
             Constant(),
-            catalogue.create("fgsm"),
+            create(ATTACKS, "fgsm"),
             [],
             seed=0,
             dataset="d",
@@ -759,7 +759,7 @@ def test_a_label_that_is_no_class_is_refused():
     with pytest.raises(UserError, match="'image 1' is 4.*0 to 3"):
         records(
             conv_net(),
-            catalogue.create("deepfool_l2"),
+            create(ATTACKS, "deepfool_l2"),
             images_of(2, (1, 6, 6)),
             torch.tensor([0, 4]),
         )
@@ -771,11 +771,11 @@ def test_a_label_that_is_no_class_is_refused():
 )
 def test_images_of_another_kind_are_a_programming_error(images):
     with pytest.raises(ValueError, match="expected"):
-        records(conv_net(), catalogue.create("deepfool_l2"), images, torch.zeros(1).long())
+        records(conv_net(), create(ATTACKS, "deepfool_l2"), images, torch.zeros(1).long())
 
 
 def test_all_names_and_kinds():
-    assert {name: attack.minimal for name, attack in catalogue.ATTACKS.items()} == {
+    assert {name: attack.minimal for name, attack in ATTACKS.items()} == {
         "fgsm_minimal": True,
         "pgd_minimal": True,
         "deepfool_l2": True,

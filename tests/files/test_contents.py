@@ -37,15 +37,17 @@ def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("all kinds")
     paths = {name: folder / f"table.{name}" for name in ("parquet", "md", "html", "tex", "csv")}
     tables.save(
-        FRAME,
-        {"attack": tables.Column("Attack"), "rate": tables.Column("Rate", 1, 100)},
+        tables.Table(
+            FRAME,
+            {"attack": tables.Column("Attack"), "rate": tables.Column("Rate", 1, 100)},
+            title="Title",
+            note="A note with {braces} and ε.",
+        ),
         parquet=paths["parquet"],
         markdown=paths["md"],
         html=paths["html"],
         latex=paths["tex"],
         csv=paths["csv"],
-        title="Title",
-        note="A note with {braces} and ε.",
         certificate=PROOF,
     )
     figure = matplotlib.figure.Figure(figsize=(2, 1))

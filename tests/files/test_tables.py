@@ -1,4 +1,3 @@
-import importlib
 import io
 import math
 import runpy
@@ -12,11 +11,12 @@ import pytest
 import yaml
 
 from bandlimit.files import contents, store, tables
-from bandlimit.files.tables import Column
+from bandlimit.files.tables import Column, Table
+from bandlimit.provenance import job
 from bandlimit.provenance.replay import Files
 from bandlimit.studies.bandlimiting.rates import ACCURACIES
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
+SCRIPTS = Path(__file__).parents[2] / "scripts" / "bandlimiting"
 FORMS = {"parquet": "parquet", "markdown": "md", "html": "html", "latex": "tex", "csv": "csv"}
 CERTIFICATE = {
     "format": 1,
@@ -49,11 +49,8 @@ def frame():
 def saved(folder):
     paths = {name: folder / f"table.{suffix}" for name, suffix in FORMS.items()}
     tables.save(
-        frame(),
-        COLUMNS,
+        Table(frame(), COLUMNS, title="Table 1: a title", note="A note below."),
         **paths,
-        title="Table 1: a title",
-        note="A note below.",
         certificate=CERTIFICATE,
     )
     return paths
@@ -137,15 +134,12 @@ def test_equal_tables_are_equal_bytes(tmp_path):
 
 def test_a_table_without_rows_is_a_table(tmp_path):
     tables.save(
-        frame().iloc[:0],
-        COLUMNS,
+        Table(frame().iloc[:0], COLUMNS, title="Empty", note="None."),
         parquet=tmp_path / "a.parquet",
         markdown=tmp_path / "a.md",
         html=tmp_path / "a.html",
         latex=tmp_path / "a.tex",
         csv=tmp_path / "a.csv",
-        title="Empty",
-        note="None.",
         certificate=CERTIFICATE,
     )
     assert len(store.read(tmp_path / "a.parquet")) == 0
@@ -194,27 +188,25 @@ def shown_as(value):
 
 @pytest.fixture
 def script(tmp_path, monkeypatch):
-    """Return a call that runs the script of a rule and returns its table in all forms."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    job = importlib.import_module("job")
+    """Return a call that runs the script of a table and returns it in all forms."""
     # Without what is of the process: its logging, threads and memory are those of the tests.
     monkeypatch.setattr(job, "run", lambda main, handed: main(job.Job(handed)))
     outputs = Files({name: str(tmp_path / f"made.{end}") for name, end in FORMS.items()})
 
-    def run(rule, inputs, **params):
+    def run(name, inputs, **params):
         handed = SimpleNamespace(
-            rule=rule,
+            rule=f"bandlimiting_{name}",
             scriptdir=str(SCRIPTS),
             input=Files(inputs),
             output=outputs,
-            params={"named": params},
+            params={"identity": params, "script": f"scripts/bandlimiting/{name}.py"},
             wildcards={},
             threads=1,
             log=[str(tmp_path / "made.log")],
             config={},
             certificate=CERTIFICATE,
         )
-        runpy.run_path(str(SCRIPTS / f"{rule}.py"), init_globals={"snakemake": handed})
+        runpy.run_path(str(SCRIPTS / f"{name}.py"), init_globals={"snakemake": handed})
         text = Path(outputs["markdown"]).read_text(encoding="utf-8")
         head, _, *rows = [
             [cell.strip() for cell in line.strip("|").split("|")]
@@ -288,8 +280,8 @@ def assert_beside(table, names, row, reported):
 
 def test_table_1_has_all_of_the_document_beside_ours(script, study):
     experiment = {"dataset": "own", "model": "net", "radius": 2.0, "directions": 15}
-    experiments = [{**experiment, "document": "CIFAR-10"}]
-    table = script("table_1", study, epsilon=8 / 255, experiments=experiments)
+    experiments = [{**experiment, "document": "CIFAR-10", "epsilon": 8 / 255}]
+    table = script("table_1", study, experiments=experiments)
     (minimal,) = (row for row in table["rows"] if row["Attack"] == "pgd_minimal")
     reported = {name: shown_as(value) for name, value in REPORTED.items()}
     reported |= {"radius": "5.25", "images": "8765"}
@@ -304,8 +296,8 @@ def test_table_1_has_all_of_the_document_beside_ours(script, study):
 
 
 def test_table_2_has_all_of_the_document_beside_ours(script, study):
-    experiments = [{"dataset": "own", "model": "net", "radius": 2.0}]
-    table = script("table_2", study, epsilon=8 / 255, experiments=experiments)
+    experiments = [{"dataset": "own", "model": "net", "radius": 2.0, "epsilon": 8 / 255}]
+    table = script("table_2", study, experiments=experiments)
     rows = {row["K"]: row for row in table["rows"]}
     assert set(rows) == {"7", "15"}
     reported = {
@@ -344,9 +336,8 @@ def test_the_table_of_samplers_counts_all_images_and_the_adversarial_ones(script
         name: [str(tmp_path / f"{stem}_{shard}.parquet") for shard in "12"]
         for name, stem in (("adversarial", "adversarial"), ("evaluations", "evaluation"))
     }
-    table = script(
-        "table_samplers", inputs, epsilon=8 / 255, names=[["own", "net", "pgd_minimal"]] * 2
-    )
+    name = {"dataset": "own", "model": "net", "attack": "pgd_minimal", "epsilon": 8 / 255}
+    table = script("table_samplers", inputs, names=[name] * 2)
     assert table["head"].index("#Adv") == table["head"].index("N") + 1
     assert [(row["Sampler"], row["N"], row["#Adv"]) for row in table["rows"]] == [
         ("random", "5", "3"),

@@ -217,16 +217,6 @@ def losses_frame():
     return pd.DataFrame(rows)
 
 
-def history_frame():
-    epochs = range(1, 4)
-    rows = [
-        {"model": m, "epoch": e, "loss": 1 / e, "accuracy": 1 - 0.3 / e, "learning_rate": 0.1 / e}
-        for m in ("resnet20", "small")
-        for e in epochs
-    ]
-    return pd.DataFrame(rows)
-
-
 def region_tables():
     """Return a square cut by one line per layer, with a step from left to right."""
     tables = {
@@ -344,13 +334,6 @@ def assert_equal_files(folder):
             7,
             ["adversarial", "random, Gaussian", "random, signs"],
             ["PGD (minimal)", "FGSM (minimal)", "ReLU layer", "(%)"],
-        ),
-        (
-            "training",
-            3,
-            7,
-            ["resnet20", "small", "learning rate"],
-            ["epoch", "training loss", "training accuracy", "learning rate"],
         ),
         (
             "accuracy",
@@ -615,7 +598,6 @@ def test_an_attack_without_any_rate_is_named():
         (figures.defense_rate_by_epsilon, by_epsilon()),
         (theory_figures.response, response_frame()),
         (figures.crossings, crossings_frame()),
-        (training.training_history, history_frame()),
         (robustness_figures.robust_accuracy, accuracy_frame()),
         (robustness_figures.restored_by_scaling, scaling_frame()),
         (robustness_figures.restored_by_controls, controls_frame()),
@@ -673,8 +655,8 @@ def test_equal_figures_give_equal_bytes(name, tmp_path):
 
 
 def test_a_figure_may_be_saved_again(tmp_path):
-    files.save(drawn("training"), *paths_in(tmp_path / "a"), CERTIFICATE)
-    files.save(drawn("training"), *paths_in(tmp_path / "b"), CERTIFICATE)
+    files.save(drawn("radius"), *paths_in(tmp_path / "a"), CERTIFICATE)
+    files.save(drawn("radius"), *paths_in(tmp_path / "b"), CERTIFICATE)
     assert_equal_files(tmp_path)
 
 
@@ -748,15 +730,18 @@ def test_a_failure_leaves_all_files_as_they_were(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("script", "module"),
     [
-        ("figure_1", "theory"),
-        ("figure_2", "bandlimiting"),
-        ("figure_3", "bandlimiting"),
-        ("figure_response", "theory"),
-        ("figure_crossings", "bandlimiting"),
+        ("bandlimiting/figure_1", "theory_figures"),
+        ("bandlimiting/figure_2", "figures"),
+        ("bandlimiting/figure_3", "figures"),
+        ("bandlimiting/figure_response", "theory_figures"),
+        ("bandlimiting/figure_crossings", "figures"),
+        ("robustness/figure_losses", "figures"),
     ],
 )
 def test_a_figure_reaches_only_what_draws_it(script, module):
-    home = Path(__file__).parents[2]
-    files = plan_code.reach(f"scripts/{script}.py", home)
+    files = plan_code.reach(f"scripts/{script}.py", Path(__file__).parents[2])
     reached = {Path(file).stem for file in files if file.startswith("bandlimit/plots/")}
-    assert reached == {"__init__", "style", "files", module}
+    assert reached == {"__init__", "style", "files"}
+    folder = f"bandlimit/studies/{script.split('/')[0]}/"
+    drawing = {Path(f).stem for f in files if f.startswith(folder) and "figures" in f}
+    assert drawing == {module}

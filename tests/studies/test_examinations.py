@@ -12,7 +12,8 @@ import yaml
 
 from bandlimit.attacks import kinds as attacks_kinds
 from bandlimit.attacks.adaptive.base import Target
-from bandlimit.attacks.adaptive.catalogue import KINDS, create_adaptive
+from bandlimit.attacks.adaptive.catalogue import KINDS
+from bandlimit.attacks.base import create
 from bandlimit.config import defenses
 from bandlimit.config.schema import read_schema
 from bandlimit.defenses import catalogue, kinds
@@ -197,7 +198,7 @@ def test_the_schema_describes_nothing_that_no_kind_knows():
 
 @pytest.mark.parametrize("kind", attacks_kinds.ATTACK_PARAMETERS)
 def test_minimal_kinds_are_those_that_know_no_epsilon(kind):
-    assert create_adaptive(kind).minimal == (kind in attacks_kinds.MINIMAL_KINDS)
+    assert create(KINDS, kind).minimal == (kind in attacks_kinds.MINIMAL_KINDS)
 
 
 # Mistakes ---------------------------------------------------------------------------------------
@@ -465,7 +466,7 @@ def test_the_passes_of_a_gradient_are_counted_as_they_are_made(
     kind, own = defense
     attack = settings.AttackEntry("a", "eot_pgd", ("d",), (0.1, 0.2), None, parameters)
     spent, sets = cost.adaptive_per_image(attack, entry_of(kind, **own), passes)
-    steps = create_adaptive("eot_pgd").steps
+    steps = create(KINDS, "eot_pgd").steps
     assert (spent, sets) == (cost.GRADIENT * steps * expected * 2, 2)
 
     # The same, counted.
@@ -473,7 +474,7 @@ def test_the_passes_of_a_gradient_are_counted_as_they_are_made(
     target = made(kind, **own) if kind != "noise" else made(kind)
     images = torch.full((1, 1, 8, 8), 0.5)
     goal = Target(target, ("i",), images, torch.tensor([0]), 1, ("a", "d", "images", "net"))
-    list(create_adaptive("eot_pgd", **parameters).spend(goal, 0.1))
+    list(create(KINDS, "eot_pgd", **parameters).spend(goal, 0.1))
     assert target.classifier.network.rows == steps * expected
 
 

@@ -47,10 +47,10 @@ def counted(paths: Sequence[str], names: Sequence[Mapping[str, Any]]) -> pd.Data
         key = (name["dataset"], name["model"], name["attack"], name["epsilon"])
         files.setdefault(key, []).append(path)
     parts = []
-    for (*name, epsilon), shards in files.items():
+    for (*group, epsilon), shards in files.items():
         of_attack = pa.concat_tables(map(store.read, shards))
         chosen = crossings.within(of_attack, epsilon)
-        parts.append(chosen.assign(**dict(zip(crossings.GROUP, name, strict=True))))
+        parts.append(chosen.assign(**dict(zip(crossings.GROUP, group, strict=True))))
     return pd.concat(parts, ignore_index=True)
 
 
