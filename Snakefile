@@ -55,9 +55,9 @@ include: "workflow/rules/attacks.smk"
 include: "workflow/rules/evaluations.smk"
 
 
-for study in run.studies:
+for name in helpers.rules_of_studies(run, workflow.basedir):
 
-    include: f"workflow/rules/{study}.smk"
+    include: name
 
 
 include: "workflow/rules/artifacts.smk"

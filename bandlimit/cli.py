@@ -13,6 +13,12 @@ from bandlimit.config import overlays
 from bandlimit.errors import UserError
 from bandlimit.plan import load
 
+MANIFEST = "provenance/manifest.json"
+"""The manifest, in the folder of the results."""
+
+SIGNATURE = "manifest.dsse.json"
+"""Name of the signed envelope, beside the manifest."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: that of the command, 1 after a user's mistake.
@@ -165,11 +171,6 @@ def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "--signature", metavar="FILE", help=f"default: {SIGNATURE} beside the manifest"
     )
     parser.set_defaults(run=_verify)
-
-
-MANIFEST = "provenance/manifest.json"
-SIGNATURE = "manifest.dsse.json"
-"""Name of the signed envelope, beside the manifest."""
 
 
 def _verify(options: argparse.Namespace) -> int:

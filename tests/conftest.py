@@ -209,7 +209,11 @@ class Project:
 
     def plan(self, config: dict | None = None) -> dict[str, str]:
         """Return the outputs that a run would make, each with its rule."""
-        done = self.run("--summary", config=config)
+        return self.plan_of(config=config)
+
+    def plan_of(self, *targets: str, config: dict | None = None) -> dict[str, str]:
+        """Return the outputs that a run of some targets would make, each with its rule."""
+        done = self.run("--summary", *targets, config=config)
         assert done.returncode == 0, done.stdout[-3000:]
         lines = [line.split("\t") for line in done.stdout.splitlines()]
         head = next(cells for cells in lines if cells[0] == "output_file")

@@ -33,7 +33,12 @@ def closed_sets(run):
 
 
 def load_run(config, workflow):
-    """Return the checked run, or end with one sentence."""
+    """Return the checked run, or end with one sentence.
+
+    The jobs import the library of this project, also where the environment holds that of another
+    copy: certificates name its code.
+    """
+    os.environ["PYTHONPATH"] = str(workflow.basedir)
     try:
         check_writable("results")
         if workflow.is_main_process:
@@ -155,6 +160,12 @@ def reported(entry, report):
     ]
     outputs = entry.outputs()
     return {**outputs, shown: flagged if entry.artifact.makes else flagged[0]}
+
+
+def rules_of_studies(run, home):
+    """Return the files of rules of the studies that run, where they make records of their own."""
+    names = [f"workflow/rules/{study}.smk" for study in run.studies]
+    return [name for name in names if Path(home, name).is_file()]
 
 
 def own_file(path, home):

@@ -1,4 +1,4 @@
-"""The registries: data sets and models that the workflow knows, with their checksums."""
+"""The registries: datasets and models that the workflow knows, with their checksums."""
 
 from __future__ import annotations
 
@@ -20,29 +20,38 @@ def read(
         schema: a JSON schema that each row must match; without one rows are taken as they are.
 
     Raises:
-        UserError: the file can't be read, a row does not match the schema, or a name is there
-            twice.
+        UserError: the file can't be read, a row has more or fewer cells than there are columns or
+            does not match the schema, or a name is missing or there twice.
     """
+    place = os.fspath(path)
     try:
         with open(path, newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
     except OSError as error:
-        raise UserError(
-            f"The registry {os.fspath(path)!r} can't be read: {error.strerror}."
-        ) from error
+        raise UserError(f"The registry {place!r} can't be read: {error.strerror}.") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"The registry {place!r} is not a CSV file in UTF-8: {error}.") from error
+    for number, row in enumerate(rows, start=1):
+        if None in row or None in row.values():
+            raise UserError(
+                f"Row {number} of the registry {place!r} needs a cell for each of its columns, "
+                f"got {row.get('name')!r} with {'more' if None in row else 'fewer'}."
+            )
+        if not row.get("name"):
+            raise UserError(f"Row {number} of the registry {place!r} needs a 'name'.")
     if schema is not None:
-        # Imported here: who only looks a row up needs no JSON schema.
+        # Imported here: looking up a row needs no JSON schema.
         from bandlimit.config.schema import check, read_schema
 
         rule = read_schema(Path(schema))
         for row in rows:
-            check(row, rule, f"the entry {row.get('name')!r} of {os.fspath(path)}")
+            check(row, rule, f"the entry {row['name']!r} of {place}")
     found: dict[str, dict[str, str]] = {}
     for row in rows:
         if row["name"] in found:
             raise UserError(
-                f"The registry {os.fspath(path)!r} has two rows named {row['name']!r}; each name "
-                "is allowed once."
+                f"The registry {place!r} has two rows named {row['name']!r}; each name is allowed "
+                "once."
             )
         found[row["name"]] = row
     return found
@@ -54,5 +63,5 @@ def shape(text: str) -> tuple[int, ...]:
 
 
 def pairs(text: str) -> Iterator[list[str]]:
-    """Yield name and value of each part of a cell such as 'train:50000 test:10000'."""
+    """Return name and value of each part of a cell such as 'train:50000 test:10000'."""
     return (part.split(":") for part in text.split())

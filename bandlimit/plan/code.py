@@ -131,8 +131,14 @@ def versions() -> dict[str, str]:
 
 def pins(lock: str | os.PathLike[str]) -> dict[str, list[str]]:
     """Return the versions of each package in a lock: several, for several versions of Python."""
+    path = Path(lock)
+    return _pins(path.read_text(encoding="utf-8"))
+
+
+@functools.lru_cache(maxsize=4)
+def _pins(text: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for package, version in _PIN.findall(Path(lock).read_text(encoding="utf-8")):
+    for package, version in _PIN.findall(text):
         found.setdefault(package, []).append(version)
     return found
 
@@ -272,6 +278,10 @@ class _Project:
                 return
 
 
+_SEEN: dict[str, list[Any]] = {}
+"""What this process learnt of files, by the sha256 of their bytes."""
+
+
 def _read(path: Path, cache: _Cache | None = None) -> _Code:
     try:
         content = path.read_bytes()
@@ -282,11 +292,12 @@ def _read(path: Path, cache: _Cache | None = None) -> _Code:
     key = hashlib.sha256(content).hexdigest()
     if path.suffix != ".py":
         return _Code(key, [], [])
-    known = cache.entries.get(key) if cache else None
+    known = _SEEN.get(key) or (cache.entries.get(key) if cache else None)
     if known is None:
         known = _parsed(content, path)
-        if cache:
-            cache.add(key, known)
+    _SEEN[key] = known
+    if cache and key not in cache.entries:
+        cache.add(key, known)
     return _Code(*known)
 
 

@@ -7,6 +7,7 @@ Imports nothing heavy, since every start of the workflow pays for it.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -143,9 +144,9 @@ def identity(run: Run, rule: str, wildcards: Any = None) -> dict[str, Any]:
     known = _records().get(rule)
     if known is not None:
         return dict(known.identity(run, wildcards))
-    for entry in catalogue.of(run):
-        if entry.rule == rule:
-            return dict(entry.identity)
+    for study, artifact in catalogue.artifacts():
+        if f"{study}_{artifact.name}" == rule and study in run.studies and artifact.when(run):
+            return dict(artifact.identity(run))
     raise KeyError(rule)
 
 
@@ -168,6 +169,7 @@ def images_in(rule: str) -> str:
     return _records()[rule].images
 
 
+@functools.cache
 def _records() -> dict[str, Records]:
     return {**SHARED, **catalogue.records()}
 

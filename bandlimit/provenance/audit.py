@@ -72,7 +72,7 @@ class Node:
     Attributes:
         name: as certificates name it.
         path: where it lies, or would.
-        rule: what made it; None of leaves.
+        rule: the rule that made it; None for a leaf.
         edges: what it rests on.
     """
 
@@ -138,7 +138,7 @@ class Auditor:
         tolerance: how far a number may be off at level `sample`; None takes that of `replay`.
 
     Raises:
-        UserError: the level is none, or a folder does not exist.
+        UserError: there is no such level, or a folder does not exist.
     """
 
     def __init__(
@@ -163,6 +163,7 @@ class Auditor:
         self._configfiles = configfiles
         self._replay = {"images": images, "seed": seed, "tolerance": tolerance}
         self._facts: dict[Path, _Facts] = {}
+        self._edges: dict[tuple[str, str], list[Edge]] = {}
         self._hashes: dict[Path, str | None] = {}
         self._trees: dict[Path, str | None] = {}
         self._runs: dict[str, Run | UserError] = {}
@@ -183,12 +184,12 @@ class Auditor:
         first = contents.certificate(path)
         if first is None:
             raise UserError(
-                f"The file {os.fspath(path)!r} carries no certificate of this workflow: it is none "
-                "of its results, or was saved anew by a program that dropped it."
+                f"The file {os.fspath(path)!r} carries no certificate of this workflow: it is not "
+                "one of its results, or a program saved it again without the certificate."
             )
         if odd := _malformed(first):
             raise UserError(
-                f"The certificate of {os.fspath(path)!r} is none that this version reads: {odd}."
+                f"This version can't read the certificate of {os.fspath(path)!r}: {odd}."
             )
         target = first["file"]
         places = self._places(Path(path), target)
@@ -208,7 +209,7 @@ class Auditor:
         self._look({Path(node.path) for node in nodes.values()})
         for name, node in nodes.items():
             if name in proofs:
-                node.edges = [*self._own(node, proofs[name], places)]
+                node.edges = [*self._known(node, proofs[name], places)]
         if places(target).resolve() != Path(path).resolve():
             nodes[target].edges.insert(0, self._copy(first, Path(path), places(target)))
         if self.level in ("redraw", "sample"):
@@ -261,21 +262,25 @@ class Auditor:
             list(pool.map(lambda path: self._at(path).hash(), new))
 
     def _sha256(self, path: Path) -> str | None:
-        """Return the sha256 of a file of code, or None where there is none."""
+        """Return the sha256 of a file such as the lock, or None where it is missing."""
         if path not in self._hashes:
             self._hashes[path] = store.sha256(path) if path.is_file() else None
         return self._hashes[path]
 
     def _meaning(self, path: Path) -> str | None:
-        """Return the digest of what a file of code means, or None where there is none."""
+        """Return the digest of what a file of code means, or None where it is missing."""
         if path not in self._trees:
-            try:
-                self._trees[path] = code.tree_digest(path) if path.is_file() else None
-            except UserError:
-                self._trees[path] = ""  # no Python any more
+            self._trees[path] = origin.meaning(path)
         return self._trees[path]
 
     # Edges
+
+    def _known(self, node: Node, proof: Mapping[str, Any], places: Any) -> list[Edge]:
+        """Return the edges of a file; audits of one run share most files on the way."""
+        key = (node.path, str(proof.get("seal")))
+        if key not in self._edges:
+            self._edges[key] = list(self._own(node, proof, places))
+        return self._edges[key]
 
     def _own(self, node: Node, proof: Mapping[str, Any], places: Any) -> Iterator[Edge]:
         path = Path(node.path)
@@ -345,9 +350,9 @@ class Auditor:
         files = list(self._configfiles or proof.get("config", ["config.yaml"]))
         name = " + ".join(file if isinstance(file, str) else file["name"] for file in files)
         here = [file for file in files if isinstance(file, str)]
-        lacking = [file for file in here if not (self._project / file).is_file()]
-        if lacking:
-            return Edge("settings", name, Verdict.MISSING, f"{lacking[0]} is not there")
+        missing = [file for file in here if not (self._project / file).is_file()]
+        if missing:
+            return Edge("settings", name, Verdict.MISSING, f"{missing[0]} is not there")
         run = self._run(files, proof.get("overrides", {}))
         if isinstance(run, UserError):
             return Edge("settings", name, Verdict.STALE, f"the configuration is refused: {run}")
@@ -520,16 +525,19 @@ def _malformed(proof: Mapping[str, Any]) -> str | None:
         if not isinstance(proof.get(name), kind):
             return f"its {name!r} is {proof.get(name)!r}"
     if not isinstance(proof["params"].get("wildcards", {}), dict):
-        return "its wildcards are no mapping"
+        return "its wildcards are not a mapping"
     for file in proof["config"]:
         if not isinstance(file, str) and not {"name", "values"} <= set(file):
-            return f"its configuration {file!r} is no file"
+            return f"its configuration {file!r} is not a file"
     own = [proof["file"], *proof["code"], *proof["lock"]]
     for name in [*own, *proof["inputs"]]:
         if ".." in Path(name).parts or (name in own and os.path.isabs(name)):
             return f"it names {name!r}, which leads out of its folder"
         if Path(name).parts[:2] in (("/", "proc"), ("/", "sys"), ("/", "dev")):
             return f"it names {name!r}, which is no file of data"
+    for name, recorded in {**proof["code"], **proof["lock"]}.items():
+        if not isinstance(recorded, str):
+            return f"its {name!r} has no digest"
     for name, recorded in proof["inputs"].items():
         if not isinstance(recorded, dict) or not {"sha256", "bytes"} <= set(recorded):
             return f"its input {name!r} has no sha256 and size"

@@ -22,7 +22,7 @@ KEYS = (
     *("image_id", "against", "attack", "inputs", "control", "defense", "sampler", "kind", "layer"),
     *("epsilon", "confidence", "factor", "radius", "directions", "restart", "draw"),
 )
-"""Columns that tell the rows of records apart."""
+"""Columns by which the rows of records differ."""
 
 
 def redrawn(name: str, stored: Path, found: Path, certificate: Mapping[str, Any]) -> Finding:
@@ -35,7 +35,7 @@ def redrawn(name: str, stored: Path, found: Path, certificate: Mapping[str, Any]
         return Finding(name, Verdict.TAMPERED, str(error))
     if not found.exists():
         return Finding(
-            name, Verdict.TAMPERED, "The job that its certificate tells does not make it."
+            name, Verdict.TAMPERED, "The job that its certificate names does not make it."
         )
     if digest == contents.digest(found):
         return Finding(name, Verdict.OK, f"equal{_size(stored)}")
@@ -126,7 +126,7 @@ Key = tuple[tuple[str, Any], ...]
 
 
 def by_key(table: pa.Table) -> dict[Key, list[Row]]:
-    """Return the rows of a table by what tells them apart: names and values of key columns."""
+    """Return the rows of a table by their keys: names and values of the key columns."""
     names = [name for name in KEYS if name in table.column_names]
     found: dict[Key, list[Row]] = {}
     for row in rows(table):
@@ -135,7 +135,7 @@ def by_key(table: pa.Table) -> dict[Key, list[Row]]:
 
 
 def other_rows(stored: Mapping[Key, list[Row]], found: Mapping[Key, list[Row]]) -> str | None:
-    """Return a sentence on the first row that one of two tables lacks, or has twice, or None."""
+    """Return a sentence on the first row that is missing in one table, or there twice, or None."""
     for key in [*stored, *found]:
         old, new = len(stored.get(key, [])), len(found.get(key, []))
         if old != new:

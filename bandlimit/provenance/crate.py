@@ -5,9 +5,8 @@ can read the chain of jobs. It is made of the manifest and the certificates alon
 claims, code and configuration lie in it; records, weights and images, which can be huge and may
 not be ours to give, are named by their content.
 
-No action has a time: results hold none, so that equal runs give equal bytes, and how long a job
-took is no part of what it made (`results/benchmarks` has it). Nor has it an agent: who ran it is
-for a signature to say.
+No action has a time: results hold no times, so that equal runs give equal bytes; how long a job
+took stands in `results/benchmarks`. Nor does it have an agent: a signature says who ran it.
 """
 
 from __future__ import annotations
@@ -32,7 +31,6 @@ import yaml
 from bandlimit.config import registry
 from bandlimit.errors import UserError
 from bandlimit.files import contents, store
-from bandlimit.plan import code
 from bandlimit.provenance import manifest, origin
 from bandlimit.provenance.verdicts import Finding, Verdict
 
@@ -101,10 +99,12 @@ def write(
         sources: files of the project that belong to the crate, relative to it: Snakefile, rules,
             configuration, registries, lock, licence and citation. Code that certificates name
             needs no mention.
-        limit: up to so many bytes in all, results lie in the crate as a whole.
+        limit: where all results together are not larger than this many bytes, all lie in the
+            crate.
 
     Raises:
-        UserError: a file lacks, is not what the manifest says, or the code is not what made it.
+        UserError: a file is missing or not what the manifest says, or the code has changed since
+            it made the results.
     """
     run = _Run.read(Path(results), Path(home), sources, limit)
     folder = Path(folder)
@@ -169,7 +169,7 @@ def check(
         elif store.sha256(path) != sha256:
             verdict, text = Verdict.TAMPERED, "it is not what the crate's metadata says"
         elif known.get(name, sha256) != sha256 or (
-            name in trees and code.tree_digest(path) != trees[name]
+            name in trees and origin.meaning(path) != trees[name]
         ):
             verdict, text = Verdict.STALE, "the manifest names another"
         found.append(Finding(f"{folder.name}/{name}", verdict, text))
@@ -270,7 +270,7 @@ class _Run:
         whole = sum(entry["bytes"] for entry in files.values()) <= limit
         outside = dict(listed["outside"])
         jobs = _jobs(results, files)
-        # Also that of the job that made the manifest, which is no part of what it lists.
+        # Also that of the job that made the manifest, which the manifest does not list.
         own = {*sources, *listed["lock"], *(name for job in jobs for name in job.proof["code"])}
         # Overlays that lie elsewhere are the user's own: the parameters of the jobs say it all.
         config = [name for job in jobs for name in job.proof.get("config", ())]
@@ -295,7 +295,7 @@ class _Run:
             if name in project
         ]
         trees = {pair for job in jobs for pair in job.proof["code"].items()}
-        said += [(name, code.tree_digest(home / name) == digest) for name, digest in sorted(trees)]
+        said += [(name, origin.meaning(home / name) == digest) for name, digest in sorted(trees)]
         for name, same in said:
             if not same:
                 raise UserError(
@@ -436,7 +436,7 @@ class _Builder:
         try:
             root["name"] = f"A run of {citation['title']} {citation['version']}"
             root["description"] = " ".join(str(citation["abstract"]).split())
-            # When the crate was made is no part of it: the date is that of the version.
+            # Not when the crate was made: the date is that of the version.
             root["datePublished"] = str(citation["date-released"])
             licence, authors = str(citation["license"]), citation["authors"]
         except KeyError as error:
@@ -687,7 +687,7 @@ def _label(job: _Job) -> str:
 
 
 def _kind(value: Any) -> str:
-    """Return the type of a parameter's value: what is no single word or number is JSON text."""
+    """Return the type of a parameter's value; lists and mappings are JSON text."""
     if isinstance(value, bool):
         return "Boolean"
     if isinstance(value, int):
@@ -700,7 +700,7 @@ def _ref(identifier: str) -> Reference:
 
 
 def _refs(identifiers: Iterable[str]) -> Any:
-    """Return references to entities, each once, in the order given; a lone one is no list."""
+    """Return references to entities, each once, in the order given; of one, itself."""
     return _compact([_ref(identifier) for identifier in dict.fromkeys(identifiers)])
 
 

@@ -2,12 +2,13 @@
 
 A certificate names the files that a job read; those carry certificates of their own, so that the
 way back to images, weights and code can be told without Snakemake and git. This module tells what
-certificates say; whether they tell the truth is the audit's question. Imports no torch.
+certificates say; whether that is true is the audit's question. Imports no torch.
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import os
 import shlex
@@ -28,7 +29,7 @@ SHOWN = 8
 """Items of a list, or lines of one, beyond which the rest is counted only."""
 
 PACKAGE = Path(__file__).resolve().parents[2]
-"""Folder of this project, where the tree that holds the results has no registry or claims."""
+"""Folder of this project, for results that lie in a tree without registry or claims."""
 
 
 def lineage(
@@ -63,14 +64,15 @@ def lineage(
     proof = contents.certificate(path)
     if proof is None:
         raise UserError(
-            f"The file {str(path)!r} carries no certificate, so its origin can't be told; every "
-            "file under 'results' that a rule wrote carries one, but for downloads and benchmarks."
+            f"The file {str(path)!r} carries no certificate, so its origin is unknown; every "
+            "file under 'results' that a rule wrote carries one, except downloads and benchmarks."
         )
     try:
         return _lineage(path, proof, tree or _tree(path, proof, results))
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(
-            f"The certificate of {str(path)!r} can't be told ({error}): it is of another version."
+            f"The certificate of {str(path)!r} can't be explained ({error}): it is of another "
+            "version."
         ) from error
 
 
@@ -82,7 +84,7 @@ def _lineage(path: str | os.PathLike[str], proof: Mapping[str, Any], tree: Tree)
         "file": proof["file"],
         "rule": proof["rule"],
         "script": proof["script"],
-        "does": tree.does(proof.get("script")),
+        "does": tree.does(proof["script"]),
         "params": proof["params"],
         "command": command(proof),
         "inputs": [tree.entry(name, known) for name, known in sorted(proof["inputs"].items())],
@@ -165,7 +167,7 @@ class Tree:
         return self._verdicts
 
     def asked(self) -> list[tuple[dict[str, Any], dict[str, set[str]]]]:
-        """Return each claim with its tables, and of each table the files it hangs on."""
+        """Return each claim with its tables, and of each table the files it was made from."""
         if self._asked is None:
             behind: dict[str, set[str]] = {}
             self._asked = []
@@ -188,7 +190,7 @@ class Tree:
         return self.home / name
 
     def certificate(self, name: str) -> dict[str, Any] | None:
-        """Return the certificate of a file by its name, or None: none, no file, or damaged."""
+        """Return the certificate of a file by its name, or None where it can't be read."""
         if name not in self._found:
             try:
                 # A user's own data may be a folder.
@@ -223,7 +225,7 @@ class Tree:
     ) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]], list[str]]:
         """Return the certificates on the way back, what no rule made, and names that are lost.
 
-        The certificates are in an order in which each follows those that it hangs on.
+        The certificates are in an order in which each follows those of its inputs.
         """
         depths: dict[str, int] = {}
         origins: dict[str, dict[str, Any]] = {}
@@ -260,8 +262,10 @@ class Tree:
             for folder in (self.home, PACKAGE):
                 place = folder / script
                 if place.is_file():
-                    words = ast.get_docstring(ast.parse(place.read_text(encoding="utf-8")))
-                    self._scripts[script] = (words or "").partition("\n")[0] or None
+                    # A copy of the project may hold anything under this name.
+                    with contextlib.suppress(SyntaxError, ValueError, OSError):
+                        words = ast.get_docstring(ast.parse(place.read_text(encoding="utf-8")))
+                        self._scripts[script] = (words or "").partition("\n")[0] or None
                     break
         return self._scripts[script]
 
@@ -274,7 +278,7 @@ def _claims(
 ) -> tuple[list[str], list[str], dict[str, dict[str, Any]], list[str]]:
     """Return ids of claims that rest on a file, of those on its inputs, and what is known of both.
 
-    Last come the ids of claims whose tables are not here, so that none can tell.
+    Last come the ids of claims whose tables are not here, so that it can't be known.
 
     A claim rests on a file if its table is that file, in any form, or was made from it.
     """
@@ -560,7 +564,7 @@ def _claim_lines(found: Mapping[str, Any]) -> list[str]:
         names = ", ".join(_cut(found["unasked"]))
         lines += [
             "",
-            f"Whether these rest on it can't be told, for their tables are not here: {names}.",
+            f"Whether these rest on it is unknown, since their tables are not here: {names}.",
         ]
     return lines
 

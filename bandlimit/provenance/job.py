@@ -65,6 +65,16 @@ class Job:
         # What it reads is hashed before it is read: it may be edited while the job runs.
         self._known = None if self._replayed else self._origin()
 
+    def _check_library(self) -> None:
+        """Refuse to run with another copy of the library than certificates would name."""
+        here, library = Path(__file__).resolve().parents[1], (self.home / "bandlimit").resolve()
+        if library.is_dir() and here != library:
+            raise UserError(
+                f"The library that is running lies in {str(here)!r}, and the code of this project "
+                f"in {str(library)!r}: run the workflow by 'make', or put the project first in "
+                "PYTHONPATH."
+            )
+
     def forms(self, number: int | None = None) -> dict[str, str]:
         """Return the files of a table by the names that `tables.save` gives them.
 
@@ -101,6 +111,7 @@ class Job:
 
     def _origin(self) -> dict[str, Any]:
         """Return the certificate of this job, as on a CPU."""
+        self._check_library()
         found = code.digest(self._script, self.home, LOCK)
         if self._planned not in (None, found):
             raise UserError(

@@ -1,7 +1,7 @@
 """The manifest of a run: every file of the results with its hash, and one hash over them all.
 
-A certificate proves the origin of one file, but can be sealed anew by who changes a file on
-purpose, and can't tell that a file is gone or was slipped in. The manifest, made at the end of a
+A certificate proves the origin of one file, but whoever changes a file on purpose can seal it
+again, and it can't show that a file is gone or was slipped in. The manifest, made at the end of a
 run, names all files that led to its artifacts; signed, it settles what the run made. Checking
 needs neither Snakemake nor git nor torch, writes nothing, and works on results that were moved.
 
@@ -19,14 +19,13 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from bandlimit.errors import UserError
 from bandlimit.files import certificates, contents, store
-from bandlimit.plan import code as code_of
 from bandlimit.provenance import origin
 from bandlimit.provenance.verdicts import Finding, Verdict
 
@@ -65,7 +64,7 @@ def build(
     Returns:
         Mapping with `format`, `root`, `targets` (names) and
         `files` (name: sha256, bytes and, by the file's certificate, content, seal and rule),
-        `outside` (inputs that are no results: what the certificates say of them),
+        `outside` (inputs that are not results: what the certificates say of them),
         `code` (file: digest of its syntax tree) and
         `lock` (file: each sha256 that certificates name).
 
@@ -131,7 +130,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return the manifest in a file.
 
     Raises:
-        UserError: there is none, or it is damaged or of another format.
+        UserError: it is missing, damaged, or of another format.
     """
     try:
         manifest = json.loads(Path(path).read_bytes())
@@ -141,7 +140,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         ) from error
     except ValueError as error:
         raise UserError(
-            f"The manifest {str(path)!r} is damaged: it is no JSON ({error})."
+            f"The manifest {str(path)!r} is damaged: it is not JSON ({error})."
         ) from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         found = manifest.get("format") if isinstance(manifest, dict) else None
@@ -161,7 +160,7 @@ def check(
 
     A file whose bytes differ is STALE if it carries a certificate of its own that fits, so that a
     rule made it again since; else TAMPERED. Changed code and inputs from outside are STALE, since
-    nothing tells who changed them.
+    it is unknown who changed them.
 
     Args:
         results: the folder of the results; it may have been moved.
@@ -208,7 +207,8 @@ def lines(findings: Sequence[Finding]) -> list[str]:
     """Return findings as lines of text: what is not OK, then how many files there are of each."""
     wrong = [finding for finding in findings if finding.verdict is not Verdict.OK]
     counts = Counter(finding.verdict for finding in findings)
-    summary = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
+    order = [Verdict.OK, *(verdict for verdict in Verdict if verdict is not Verdict.OK)]
+    summary = ", ".join(f"{counts[verdict]} {verdict}" for verdict in order if counts[verdict])
     noun = "file" if len(findings) == 1 else "files"
     return [
         *(f"{finding.verdict:<8}  {finding.file}: {finding.detail}" for finding in wrong),
@@ -287,7 +287,7 @@ def _certificate(results: Path, name: str) -> dict[str, Any] | None:
     if proof.get("format") != certificates.FORMAT:
         raise UserError(
             f"The certificate of {name!r} has format {proof.get('format')!r}, not "
-            f"{certificates.FORMAT}: delete the file, and it is made anew."
+            f"{certificates.FORMAT}: delete the file, and it is made again."
         )
     if proof.get("seal") != certificates.seal(proof):
         raise UserError(f"The certificate of {name!r} was changed: its seal does not fit.")
@@ -311,7 +311,7 @@ def _agree(first: tuple[dict[str, Any], str], value: dict[str, Any], name: str, 
 
 
 def _same(one: Mapping[str, Any], two: Mapping[str, Any]) -> bool:
-    """Return whether two statements are of the same file, or of one encoded anew."""
+    """Return whether two statements are of the same file, or of the same content."""
     if one["sha256"] == two["sha256"]:
         return True
     return one.get("content") is not None and one.get("content") == two.get("content")
@@ -409,26 +409,27 @@ def _judge_unnamed(path: Path, name: str) -> Finding:
 
 
 def _check_home(home: Path, manifest: Mapping[str, Any]) -> list[Finding]:
-    allowed = {name: [value["sha256"]] for name, value in manifest["outside"].items()}
-    allowed |= manifest["lock"]
-    trees = {name: [value] for name, value in manifest["code"].items()}
-    judge = functools.partial(_judge_outside, home)
-    return _each(judge, [(n, v, False) for n, v in allowed.items()]) + _each(
-        judge, [(n, v, True) for n, v in trees.items()]
-    )
+    whole = {name: [value["sha256"]] for name, value in manifest["outside"].items()}
+    whole |= manifest["lock"]
+    code = {name: [value] for name, value in manifest["code"].items()}
+    return [
+        *_each(functools.partial(_judge_outside, home, _sha256), list(whole.items())),
+        *_each(functools.partial(_judge_outside, home, origin.meaning), list(code.items())),
+    ]
 
 
-def _judge_outside(home: Path, item: tuple[str, Sequence[str], bool]) -> Finding:
-    name, allowed, tree = item
+def _sha256(path: Path) -> str:
+    """Return the sha256 of a file, or of the list of files in a folder."""
+    return str(origin.identity(path, content=False)["sha256"])
+
+
+def _judge_outside(
+    home: Path, digest: Callable[[Path], str | None], item: tuple[str, Sequence[str]]
+) -> Finding:
+    name, allowed = item
     path = home / name
     if not path.exists():
         return Finding(name, Verdict.MISSING, "results were made with it, and it is gone")
-    try:
-        value = (
-            code_of.tree_digest(path) if tree else origin.identity(path, content=False)["sha256"]
-        )
-    except UserError:
-        value = None  # no Python any more
-    if value not in allowed:
+    if digest(path) not in allowed:
         return Finding(name, Verdict.STALE, "results were made with it as it was before")
     return Finding(name, Verdict.OK)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bandlimit.errors import UserError
 from bandlimit.files import certificates, contents, folders, store
 from bandlimit.plan import code as code_of
 
@@ -48,8 +49,7 @@ def certificate(
     Returns:
         Mapping with the arguments and, of each input, `sha256`, `bytes` and, where it carries a
         certificate, the digest `content` of what it holds and its `seal`; the sha256 of the lock;
-        versions of packages; the commit, and whether the tree was as
-        committed.
+        versions of packages; the commit, and whether the tree was as committed.
     """
     home = Path(home)
     changes = _git(home, "status", "--porcelain", "--untracked-files=no")
@@ -73,11 +73,14 @@ def certificate(
 
 
 def identity(path: str | os.PathLike[str], *, content: bool = True) -> dict[str, Any]:
-    """Return what tells a file or folder from others: `sha256`, `bytes`, `content` and `seal`.
+    """Return what identifies a file or folder: `sha256`, `bytes`, `content` and `seal`.
 
-    Of a folder it is the sha256 of a list of all its files with their sha256. Content and seal are
-    what the file's own certificate says, if it has one, and are left out on wish; whether that is
-    so is the audit's question.
+    Of a folder it is the sha256 of a list of all its files with their sha256.
+
+    Args:
+        path: the file or folder.
+        content: whether to add content and seal as the file's own certificate states them, if it
+            has one; whether that is true is the audit's question.
 
     Raises:
         UserError: the file is missing or damaged.
@@ -93,19 +96,33 @@ def identity(path: str | os.PathLike[str], *, content: bool = True) -> dict[str,
     return found | {key: proof[key] for key in ("content", "seal") if proof and key in proof}
 
 
+def meaning(path: str | os.PathLike[str]) -> str | None:
+    """Return the digest that certificates name a file of code by.
+
+    None where the file is missing, and an empty text where it can't be read as Python any more, so
+    that it equals no digest of a certificate.
+    """
+    if not os.path.isfile(path):
+        return None
+    try:
+        return code_of.tree_digest(path)
+    except UserError:
+        return ""
+
+
 def changed(certificate: Mapping[str, Any], home: str | os.PathLike[str]) -> str | None:
-    """Return the name of a code file that is no longer what a certificate says, or None."""
+    """Return the name of a file of code, or of the lock, that a certificate no longer fits."""
     for name, recorded in certificate["code"].items():
-        if not (Path(home) / name).is_file() or code_of.tree_digest(Path(home) / name) != recorded:
-            return name
+        if meaning(Path(home) / name) != recorded:
+            return str(name)
     for name, recorded in certificate["lock"].items():
         if not (Path(home) / name).is_file() or store.sha256(Path(home) / name) != recorded:
-            return name
+            return str(name)
     return None
 
 
 def _git(home: Path, *arguments: str) -> str | None:
-    """Return what git says, or None where there is no git or no repository."""
+    """Return what git says, or None without git or outside a repository."""
     try:
         done = subprocess.run(
             ["git", "-C", str(home), *arguments], capture_output=True, text=True, check=True

@@ -3,9 +3,8 @@
 A job is a function of its certificate: the rule names a script, and the certificate its inputs,
 params and wildcards. So a job can run again years later, without the workflow, in a folder of its
 own where the inputs lie under the names that the certificate gives them, and what it makes there
-must equal what is stored. Tables and figures are made again whole (`redraw`). Records are the
-result of hours, but that of an image depends on nothing but the configuration, the seed and the
-image, never on batch, shard or company: so a few images are enough (`sample`).
+must equal what is stored. Tables and figures are made again whole (`redraw`). Records took hours,
+but the record of an image does not depend on the other images: a few are enough (`samples`).
 
 Scripts run in this process, one at a time; what they change of it is put back.
 """
@@ -26,7 +25,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from bandlimit.files import certificates
-from bandlimit.plan import code, jobs
+from bandlimit.plan import jobs
+from bandlimit.provenance import origin
 from bandlimit.provenance.comparison import redrawn
 from bandlimit.provenance.verdicts import Finding, Verdict
 from bandlimit.studies.artifact import MEASURED, REDRAWN
@@ -81,7 +81,7 @@ def redraw(
 
 
 class Job:
-    """A job as its certificate tells it."""
+    """A job as its certificate describes it."""
 
     def __init__(
         self,
@@ -167,11 +167,8 @@ class Job:
         ]
         for name in (name for name in names if name.startswith("bandlimit/")):
             ours, theirs = loaded / name, self.home / name
-            if not (
-                ours.is_file()
-                and theirs.is_file()
-                and code.tree_digest(ours) == code.tree_digest(theirs)
-            ):
+            meaning = origin.meaning(ours)
+            if not meaning or meaning != origin.meaning(theirs):
                 raise Stop(
                     Verdict.NOT_COMPARED,
                     f"The code that runs here is not that of {str(self.home)!r}: {name} differs.",
@@ -194,14 +191,15 @@ class Job:
             log=[str(stage / "log")],
             scriptdir=str((self.home / self.script).parent),
             # What is made again bears the certificate of what is stored, so that files whose
-            # bytes hang on its length can be compared.
+            # bytes depend on its length can be compared.
             certificate=self.certificate,
         )
         script = self.home / self.script
         if not _SCRIPT.fullmatch(self.script):
             raise Stop(
                 Verdict.TAMPERED,
-                f"The certificate names {self.script!r} as a script, which is not.",
+                f"The certificate names {self.script!r} as its script, which does not lie in "
+                "'scripts'.",
             )
         if not script.is_file():
             raise Stop(
@@ -212,7 +210,7 @@ class Job:
                 runpy.run_path(str(script), {"snakemake": workflow}, run_name=self.rule)
         except SystemExit as error:
             raise Stop(Verdict.TAMPERED, f"It could not be made again. {error.code}") from error
-        # Not the fault of what is stored: this machine lacks a package, memory or room.
+        # Not the fault of what is stored: a package, memory or room is missing on this machine.
         except (ImportError, MemoryError, OSError) as error:
             raise Stop(
                 Verdict.NOT_COMPARED, f"It could not be made again: {said(error)}."

@@ -1,7 +1,7 @@
 """Make a few images of a set again, and compare their records with what is stored.
 
-The record of an image depends on the configuration, the seed and the image alone, never on batch,
-shard or company: so a few images are enough.
+The record of an image depends on the configuration, the seed and the image alone, never on the
+batch, the shard or the other images: so a few images are enough.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ goes another way there ends at other pixels, and no tolerance would bridge that.
 """
 
 PROBES = 32
-"""Images that show whether this processor rounds as the one that made the results."""
+"""Images that show whether this processor rounds as the one did that made the results."""
 
 SHOWN = 8
 """Images of a sample that a finding names, at most."""
@@ -143,10 +143,10 @@ def _name(device: str) -> str:
 
 
 def _computes_otherwise(job: Job) -> bool:
-    """Return whether the results were made by a processor that rounds otherwise than this one.
+    """Return whether the processor that made the results rounds differently from this one.
 
-    Certificates tell cards apart, but not processors. What the undefended model says of images
-    does: of all records it hangs the least on rounding, and shows it in the last digits. Attacks
+    Certificates name cards, but not processors. What the undefended model says of images shows the
+    difference: of all records it depends least on rounding, and only in the last digits. Attacks
     follow signs of gradients, which a last digit may turn.
     """
     w = job.wildcards
@@ -170,7 +170,7 @@ def _reading() -> Iterator[None]:
         yield
     except UserError as error:
         raise Stop(Verdict.TAMPERED, f"It could not be made again. {error}") from error
-    except (KeyError, TypeError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         detail = f"Its certificate does not say what the job needs: {said(error)}."
         raise Stop(Verdict.TAMPERED, detail) from error
 
@@ -182,7 +182,7 @@ def _chosen(job: Job, images: int, seed: int) -> list[str]:
     chosen as likely as any.
     """
     known = _image_ids(job)
-    # A name per image: which are chosen does not hang on how many there are.
+    # A key per image: which are chosen does not depend on how many there are.
     order = sorted(known, key=lambda name: keys.derive(seed, "audit", job.outputs[0], name))
     chosen = frozenset(order[:images])
     return [name for name in known if name in chosen]

@@ -1,4 +1,4 @@
-"""Signatures on a manifest: who ran this vouches for these files, for everybody with their key.
+"""Signatures on a manifest: whoever ran it vouches for these files by their key.
 
 Ed25519 over a DSSE envelope (v1) that holds an in-toto statement (v1): its subjects are the files
 of the manifest with their sha256, its predicate names the manifest and its root. Tools that know
@@ -119,7 +119,7 @@ def verify(
             except InvalidSignature:
                 continue
         else:
-            # The name of the key proves nothing; it tells the likelier of two reasons.
+            # The name of the key proves nothing; it shows which of two reasons is likelier.
             if fingerprint(key) in {signature.get("keyid") for signature in signatures}:
                 raise UserError(
                     f"The envelope {str(envelope_path)!r} was changed after it was signed: its "

@@ -761,7 +761,7 @@ def test_recheck_refuses_another_table(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "parameters", "words"),
     [
-        ("eot_pgdd", {}, "no adaptive attack 'eot_pgdd'.*did you mean 'eot_pgd'"),
+        ("eot_pgdd", {}, "no attack 'eot_pgdd'.*did you mean 'eot_pgd'"),
         ("eot_pgd", {"step": 3}, "no parameter 'step'.*did you mean 'steps'"),
         ("eot_pgd", {"steps": 0}, "'steps'.*at least 1"),
         ("eot_pgd", {"samples": 0}, "'samples'.*at least 1"),

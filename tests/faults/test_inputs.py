@@ -208,7 +208,7 @@ def test_a_model_that_misses_its_accuracy_stops_the_run_before_any_attack(projec
 def test_more_images_than_a_folder_has_stop_the_attacks_on_defences(project):
     """How many there are is known once the folder has been read."""
     project.config["bandlimiting"]["experiments"][0]["robustness"]["images"] = 21
-    output = "results/adaptive/tiny/model_a/low_pass/blind/1of1.parquet"
+    output = "results/defense_attacks/tiny/model_a/low_pass/blind/1of1.parquet"
     assert project.run(output).returncode != 0
     text = logged(project, "attack_defense", "tiny/model_a/low_pass/blind/1of1")
     assert "21 images of the dataset 'tiny'" in text

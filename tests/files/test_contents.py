@@ -14,7 +14,7 @@ from PIL import Image
 
 from bandlimit.errors import UserError
 from bandlimit.files import certificates, contents, store, tables
-from bandlimit.models import classifier, weights
+from bandlimit.models import architectures, weights
 from bandlimit.plots import files
 
 matplotlib.use("Agg")
@@ -53,7 +53,7 @@ def results(tmp_path_factory):
     figure = matplotlib.figure.Figure(figsize=(2, 1))
     figure.subplots().plot([1, 2], [3, 4])
     files.save(figure, *(folder / f"figure.{form}" for form in ("png", "pdf", "svg")), PROOF)
-    network = classifier.architectures.build("cifar_resnet20", classes=10, channels=1)
+    network = architectures.build("cifar_resnet20", classes=10, channels=1)
     weights.save(folder / "a.safetensors", network.state_dict(), **CIFAR, certificate=PROOF)
     contents.write_text(folder / "page.html", "<p>ü</p>\n{proof}\n", PROOF, "<!-- {} -->")
     return folder
@@ -299,4 +299,4 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_another_format_is_told(tmp_path):
     store.write(tmp_path / "a.parquet", pa.table({"a": [1]}), {**PROOF, "format": 1})
-    assert "has format 1, not 2" in contents.fault(tmp_path / "a.parquet")
+    assert "has format 1, not 3" in contents.fault(tmp_path / "a.parquet")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bandlimit.errors import UserError
 from bandlimit.plan import code
 
 HOME = Path(__file__).parents[2]
@@ -141,7 +142,10 @@ def test_no_module_uses_another_that_it_does_not_reach():
         parts = path.relative_to(HOME).with_suffix("").parts
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
         module = __import__(name, fromlist=["x"])
-        reached = {HOME / file for file in code.reach(path.relative_to(HOME), HOME)}
+        try:
+            reached = {HOME / file for file in code.reach(path.relative_to(HOME), HOME)}
+        except UserError:
+            continue  # It loads by name, or reaches what does: no script may.
         for used in used_by(module):
             file = Path(inspect.getfile(sys.modules[used])).resolve()
             assert file in {p.resolve() for p in reached}, f"{name} uses {used}"

@@ -194,10 +194,20 @@ def test_the_zip_file_is_of_the_same_files_and_of_equal_bytes_each_time(made):
 
 
 def test_code_that_changed_since_is_refused(project):  # noqa: F811
-    project.put("scripts/attack.py", '"""Another."""\n')
+    project.put("scripts/attack.py", "ANOTHER = 1\n")
     with pytest.raises(UserError, match=r"'scripts/attack.py' is not the one that made"):
         write()
     assert not Path(FOLDER).exists()
+    project.put("scripts/attack.py", "no Python:")
+    with pytest.raises(UserError, match=r"'scripts/attack.py' is not the one that made"):
+        write()
+
+
+def test_code_with_another_comment_is_the_code_that_made_the_run(project):  # noqa: F811
+    project.put("scripts/attack.py", '"""Another docstring."""  # and a comment\n')
+    write()
+    assert wrong(listed=manifest.read(manifest.NAME)) == {}
+    assert "Another docstring" in Path(FOLDER, "scripts/attack.py").read_text()
 
 
 def test_a_table_that_changed_since_is_refused(project):  # noqa: F811
@@ -252,7 +262,7 @@ def test_a_hash_taken_out_of_the_metadata_is_found(made):
     path.write_text(json.dumps(found))
     [finding] = [f for f in crate.check(FOLDER) if f.verdict is not Verdict.OK]
     assert (finding.verdict, finding.file) == (Verdict.TAMPERED, f"ro-crate/{PAGE}")
-    assert finding.text == "the crate's metadata states no sha256 of it"
+    assert finding.detail == "the crate's metadata states no sha256 of it"
 
 
 def test_a_crate_of_another_run_does_not_fit_the_manifest(made):
@@ -293,7 +303,7 @@ def test_damaged_metadata_is_told_in_one_sentence(made, text):
 def cache(tmp_path_factory):
     """Return a cache for the validator with the context of RO-Crate 1.1, so that it needs no net.
 
-    The `rocrate` package ships the context of 1.3, which names four terms anew; for the terms that
+    The `rocrate` package ships the context of 1.3, which renames four terms; for the terms that
     crates use the rest is as in 1.1. What 1.1 has not is taken out, so that using it would show.
     """
     from requests_cache import CachedRequest, CachedResponse, CachedSession
@@ -378,8 +388,8 @@ def test_a_broken_crate_does_not_satisfy_the_profile(made, cache):
 
 
 @needs_validator
-def test_a_term_that_the_context_lacks_does_not_satisfy_the_profile(made, cache):
-    """The term for hashes is none of RO-Crate 1.1; the crate's own context must define it."""
+def test_a_term_missing_in_the_context_does_not_satisfy_the_profile(made, cache):
+    """RO-Crate 1.1 has no term for hashes; the crate's own context must define it."""
     path = Path(FOLDER, crate.METADATA)
     found = json.loads(path.read_text())
     found["@context"] = found["@context"][0]

@@ -8,6 +8,7 @@ import pytest
 
 from bandlimit.errors import UserError
 from bandlimit.files import contents, store
+from bandlimit.plan import code
 from bandlimit.provenance import explain, origin
 
 REGISTRY = """name,loader,urls,sha256,licence,reference
@@ -57,7 +58,8 @@ def proof(home, rule, inputs, **params):
         rule=rule,
         params={"wildcards": {}, **params},
         inputs={name: str(home / name) for name in inputs},
-        code=["scripts/attack.py"],
+        script="scripts/attack.py",
+        code={"scripts/attack.py": code.tree_digest(home / "scripts/attack.py")},
         lock="requirements.lock",
         home=home,
         device="cpu",
@@ -200,9 +202,36 @@ def test_a_folder_of_results_that_is_not_there_is_named(home, tmp_path):
         explain.lineage(home / TABLE, "nowhere")
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (REGISTRY + REGISTRY.splitlines()[1] + "\n", "two rows named 'digits'"),
+        (REGISTRY + "letters,idx\n", "Row 2 .* got 'letters' with fewer"),
+        (REGISTRY + "letters,idx,,,,,,\n", "Row 2 .* got 'letters' with more"),
+        ("loader,urls\nidx,\n", "Row 1 .* needs a 'name'"),
+        ("\xff", "is not a CSV file in UTF-8"),
+    ],
+)
+def test_a_broken_registry_is_one_sentence(home, text, said):
+    path = home / "workflow/registry/datasets.csv"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match=said) as error:
+        explain.lineage(home / TABLE)
+    assert str(path) in str(error.value)
+
+
+def test_what_a_script_does_is_told_where_it_can_be_read(home):
+    assert explain.lineage(home / TABLE)["does"] == "Attack one shard."
+    (home / "scripts/attack.py").write_text("no Python:", encoding="utf-8")
+    assert explain.lineage(home / TABLE)["does"] is None
+
+
 def test_explaining_needs_neither_torch_nor_snakemake():
-    code = (
-        "import sys; from bandlimit import explain; print({'torch', 'snakemake'} & {*sys.modules})"
+    program = (
+        "import sys; from bandlimit.provenance import explain; "
+        "print({'torch', 'snakemake', 'jsonschema'} & {*sys.modules})"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "set()"

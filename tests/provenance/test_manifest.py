@@ -12,8 +12,9 @@ import pytest
 
 from bandlimit.errors import UserError
 from bandlimit.files import certificates, contents, store
+from bandlimit.plan import code
 from bandlimit.provenance import manifest, origin
-from bandlimit.provenance.manifest import Verdict
+from bandlimit.provenance.verdicts import Verdict
 
 HOME = Path(__file__).parents[2]
 FILES = {
@@ -74,7 +75,11 @@ class Project:
             rule=rule,
             params=params,
             inputs={name: name for name in names},
-            code=["bandlimit/store.py", f"scripts/{rule}.py"],
+            script=f"scripts/{rule}.py",
+            code={
+                name: code.tree_digest(self.folder / name)
+                for name in ("bandlimit/store.py", f"scripts/{rule}.py")
+            },
             lock="requirements.lock",
             home=self.folder,
             device="cpu",
@@ -162,7 +167,7 @@ def test_all_that_led_to_the_artifacts_is_listed(project):
     assert found["outside"] == {
         name: origin.identity(name) for name in (OWN, "workflow/claims/all.yaml")
     }
-    assert found["code"]["scripts/attack.py"] == store.sha256("scripts/attack.py")
+    assert found["code"]["scripts/attack.py"] == code.tree_digest("scripts/attack.py")
     assert found["lock"] == {"requirements.lock": [store.sha256("requirements.lock")]}
 
 
@@ -190,7 +195,7 @@ def test_an_old_lock_beside_a_new_one_is_stated(project):
 
 
 def test_certificates_that_disagree_on_code_end_the_build(project):
-    project.put("bandlimit/store.py", '"""Other records."""\n')
+    project.put("bandlimit/store.py", "OTHER = 1\n")
     project.table()
     with pytest.raises(UserError, match="disagree on 'bandlimit/store.py'") as error:
         project.manifest()
@@ -301,7 +306,7 @@ def test_a_missing_and_a_foreign_file_are_named(project):
     assert project.wrong() == wrong
     text = manifest.lines(manifest.check("results"))
     assert text[0].startswith(f"MISSING   {STEPS}: ")
-    assert text[-1].endswith("1 MISSING, 1 UNKNOWN")
+    assert text[-1].endswith(" OK, 1 MISSING, 1 UNKNOWN")
 
 
 def test_a_file_of_another_run_is_told_from_one_made_by_hand(project):
@@ -309,7 +314,7 @@ def test_a_file_of_another_run_is_told_from_one_made_by_hand(project):
     proof = contents.certificate(RECORDS)
     store.write(other, store.read(RECORDS), proof)
     shutil.copy(RECORDS, "results/adversarial/tiny/copy.parquet")
-    found = {f.file: f.text for f in manifest.check("results") if f.verdict is Verdict.UNKNOWN}
+    found = {f.file: f.detail for f in manifest.check("results") if f.verdict is Verdict.UNKNOWN}
     assert found == {
         other: "by its certificate a rule made it, but for no artifact of the manifest",
         "results/adversarial/tiny/copy.parquet": (
@@ -319,7 +324,7 @@ def test_a_file_of_another_run_is_told_from_one_made_by_hand(project):
 
 
 def test_changed_code_and_inputs_are_stale_where_the_project_is_at_hand(project):
-    project.put("scripts/attack.py", "changed")
+    project.put("scripts/attack.py", "changed = 1\n")
     project.put("workflow/claims/all.yaml", "changed")
     project.put(f"{OWN}/class 1/more.png", "another picture")
     os.unlink("requirements.lock")
@@ -330,6 +335,15 @@ def test_changed_code_and_inputs_are_stale_where_the_project_is_at_hand(project)
         "workflow/claims/all.yaml": Verdict.STALE,
         "requirements.lock": Verdict.MISSING,
     }
+
+
+def test_code_counts_by_what_it_means(project):
+    project.put("scripts/attack.py", '"""Another docstring."""  # and a comment\n')
+    assert project.wrong(project.folder) == {}
+    project.put("scripts/attack.py", "no Python:")
+    assert project.wrong(project.folder) == {"scripts/attack.py": Verdict.STALE}
+    os.unlink("scripts/attack.py")
+    assert project.wrong(project.folder) == {"scripts/attack.py": Verdict.MISSING}
 
 
 @pytest.mark.parametrize("part", ["entry", "root", "certificate"])
@@ -399,7 +413,7 @@ def test_moved_results_are_checked_without_torch_or_snakemake_and_nothing_is_wri
     flip(moved / "tables/study/table_1.md", 2)
     listing = sorted((p, p.stat().st_mtime_ns) for p in moved.rglob("*"))
     program = (
-        "import sys; from bandlimit import manifest; "
+        "import sys; from bandlimit.provenance import manifest; "
         "print(*manifest.lines(manifest.check(sys.argv[1])), sep='\\n'); "
         "assert not {'torch', 'snakemake', 'rocrate'} & set(sys.modules)"
     )

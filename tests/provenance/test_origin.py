@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from bandlimit.files import certificates, store
+from bandlimit.plan import code
 from bandlimit.provenance import origin
 
 CODE = {
@@ -30,7 +31,11 @@ def proof(home, **changes):
         "rule": "attack",
         "params": {"seed": 1, "epsilons": [8 / 255], "wildcards": {"model": "a"}},
         "inputs": {"results/a.txt": str(home / "bandlimit/store.py"), "images": str(home)},
-        "code": ["scripts/draw.py", "bandlimit/plots.py"],
+        "script": "scripts/draw.py",
+        "code": {
+            name: code.tree_digest(home / name)
+            for name in ("scripts/draw.py", "bandlimit/plots.py")
+        },
         "lock": "requirements.lock",
         "home": home,
     }
@@ -58,9 +63,9 @@ def test_a_certificate_names_all_that_made_a_file(locked):
         "bytes": size,
     }
     assert found["inputs"]["images"]["bytes"] == sum(map(len, CODE.values())) + len("torch==2")
+    assert found["script"] == "scripts/draw.py"
     assert found["code"] == {
-        "scripts/draw.py": digest(CODE["scripts/draw.py"]),
-        "bandlimit/plots.py": digest(CODE["bandlimit/plots.py"]),
+        name: code.tree_digest(locked / name) for name in ("scripts/draw.py", "bandlimit/plots.py")
     }
     assert found["lock"] == {"requirements.lock": digest("torch==2")}
     assert found["versions"]["python"].split(".")[0] == "3"
@@ -96,7 +101,7 @@ def test_commit_and_state_of_the_tree(locked, monkeypatch):
     changed = proof(locked)
     assert changed["clean"] is False
     assert changed["commit"] == found["commit"]
-    assert changed["code"]["scripts/draw.py"] == digest("import os\n")
+    assert changed["code"]["scripts/draw.py"] != found["code"]["scripts/draw.py"]
 
 
 def test_an_input_with_a_certificate_is_named_by_its_content_too(locked):
@@ -124,5 +129,16 @@ def test_links_are_followed_and_hidden_files_are_not_data(locked, tmp_path):
 def test_code_that_changed_while_a_job_ran_is_named(locked):
     found = proof(locked)
     assert origin.changed(found, locked) is None
-    (locked / "bandlimit/plots.py").write_text("import sys\n")
+    (locked / "bandlimit/plots.py").write_text('"""Plots."""\nimport os  # for paths\n')
+    assert origin.changed(found, locked) is None
+    for text in ("import sys\n", "import (\n"):
+        (locked / "bandlimit/plots.py").write_text(text)
+        assert origin.changed(found, locked) == "bandlimit/plots.py"
+    (locked / "bandlimit/plots.py").unlink()
     assert origin.changed(found, locked) == "bandlimit/plots.py"
+
+
+def test_a_lock_that_changed_while_a_job_ran_is_named(locked):
+    found = proof(locked)
+    (locked / "requirements.lock").write_text("torch==3", encoding="utf-8")
+    assert origin.changed(found, locked) == "requirements.lock"

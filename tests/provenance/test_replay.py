@@ -18,10 +18,10 @@ from bandlimit.data import make, stream
 from bandlimit.defenses import evaluation
 from bandlimit.files import certificates, contents, store
 from bandlimit.models import architectures, classifier, weights
-from bandlimit.plan import code, jobs
+from bandlimit.plan import catalogue, code, jobs
 from bandlimit.plots import files
 from bandlimit.provenance import origin, replay, samples
-from bandlimit.provenance import verdicts as provenance_verdicts
+from bandlimit.provenance.verdicts import Finding
 from bandlimit.studies.bandlimiting import theory
 from bandlimit.studies.bandlimiting import theory_figures as plots
 
@@ -47,10 +47,10 @@ class Stored:
     def path(self, name: str) -> Path:
         return self.results / Path(name).relative_to("results")
 
-    def redraw(self, **changes: Any) -> list[provenance_verdicts.Finding]:
+    def redraw(self, **changes: Any) -> list[Finding]:
         return replay.redraw(self.certificate | changes, results=self.results, home=HOME)
 
-    def sample(self, images: int = 5, seed: int = 0, **changes: Any) -> provenance_verdicts.Finding:
+    def sample(self, images: int = 5, seed: int = 0, **changes: Any) -> Finding:
         (finding,) = samples.sample(
             self.certificate | changes,
             results=self.results,
@@ -74,12 +74,14 @@ class Stored:
 
 def certificate(rule, params, reads, writes):
     """Return what the job of a rule says, inputs lying in the working folder."""
+    script = f"scripts/{rule.replace('bandlimiting_', 'bandlimiting/')}.py"
     names = [n for value in reads.values() for n in ([value] if isinstance(value, str) else value)]
     return origin.certificate(
         rule=rule,
         params=params,
         inputs={name: name for name in names},
-        code=code.reach(f"scripts/{rule}.py", HOME),
+        script=script,
+        code=code.files_of(script, HOME),
         lock="requirements.lock",
         home=HOME,
         device="cpu",
@@ -96,7 +98,9 @@ def drawn(tmp_path_factory):
         patch.chdir(folder)
         records = theory.sampler_response_records(n=48, directions=2, draws=50)
         store.write(RESPONSE, pa.Table.from_pandas(pd.DataFrame(records), preserve_index=False))
-        proof = certificate("figure_response", {"wildcards": {}}, {"response": RESPONSE}, FIGURE)
+        proof = certificate(
+            "bandlimiting_figure_response", {"wildcards": {}}, {"response": RESPONSE}, FIGURE
+        )
         figure = plots.response(store.read(RESPONSE).to_pandas())
         files.save(figure, **FIGURE, certificate=proof)
     return Stored(folder / "results", proof)
@@ -155,19 +159,23 @@ def verdicts(findings):
 
 
 def test_each_rule_is_replayed_in_one_way_or_known_not_to_be():
-    kinds = [replay.REDRAWN, replay.SOURCES, replay.MEASURED, replay.SAMPLED]
-    known = [rule for kind in kinds for rule in kind]
-    assert len(known) == len(set(known))
+    records = {**jobs.SHARED, **catalogue.records()}
     # Trained models and downloads are inputs, and have a checksum or a history of their own.
-    assert set(known) | {
+    assert {rule for rule in records if jobs.replay_kind(rule) is None} == {
         "train_model",
         "download_weights",
         "download_dataset",
         "static_site",
         "manifest",
         "ro_crate",
-    } == set(jobs._PARAMS)
-    assert all((HOME / f"scripts/{rule}.py").is_file() for rule in known)
+    }
+    assert all((HOME / f"scripts/{rule}.py").is_file() for rule in records)
+    kinds = {f"{s}_{a.name}": jobs.replay_kind(f"{s}_{a.name}") for s, a in catalogue.artifacts()}
+    assert {rule for rule, kind in kinds.items() if kind != "redrawn"} == {
+        "bandlimiting_table_2_time"
+    }
+    assert kinds["bandlimiting_table_2_time"] == "measured"
+    assert jobs.replay_kind("no_such_rule") is None
 
 
 # Whole results
@@ -247,6 +255,18 @@ def test_damage_is_a_finding(drawing):
 @pytest.mark.parametrize("rule", ["table_2_time", "attack", "train_model", "../tests/conftest"])
 def test_a_rule_that_is_not_made_again_whole_is_told(drawn, rule):
     findings = drawn.redraw(rule=rule)
+    assert verdicts(findings) == dict.fromkeys(FIGURE.values(), "NOT COMPARED")
+
+
+@pytest.mark.parametrize("script", ["tests/conftest.py", "scripts/../own.py", "/own.py", None])
+def test_nothing_is_run_that_is_not_a_script_of_the_project(drawn, script):
+    findings = drawn.redraw(script=script)
+    assert verdicts(findings) == dict.fromkeys(FIGURE.values(), "TAMPERED")
+    assert "does not lie in 'scripts'" in findings[0].detail
+
+
+def test_a_script_that_is_gone_is_told(drawn):
+    findings = drawn.redraw(script="scripts/bandlimiting/figure_0.py")
     assert verdicts(findings) == dict.fromkeys(FIGURE.values(), "NOT COMPARED")
 
 
@@ -382,6 +402,56 @@ def test_a_certificate_without_what_the_job_needs_is_a_finding(judged):
     assert "shard" in finding.detail
 
 
+ADVERSARIAL = {f"image {n}": n in (1, 2, 5, 9) for n in range(10)}
+"""Whether an attack succeeded."""
+
+
+@pytest.mark.parametrize(
+    ("rule", "keyword", "attacked", "params", "expected"),
+    [
+        ("evaluate_undefended", "dataset", False, {}, SHARD),
+        ("evaluate_post_averaging", "images", False, {}, SHARD),
+        ("evaluate_post_averaging", "images", True, {}, [1, 2, 5, 9]),
+        ("count_crossings", "adversarial", True, {}, [1, 2, 5, 9]),
+        ("scale_perturbations", "adversarial", True, {"images": None}, [1, 2, 5, 9]),
+        ("scale_perturbations", "adversarial", True, {"images": 6}, "chosen successes"),
+        ("judge_defense", "dataset", False, {"images": 6}, "chosen shard"),
+    ],
+)
+def test_the_images_of_a_job_are_those_it_has_records_of(
+    judgement, rule, keyword, attacked, params, expected
+):
+    kept = stream.chosen(judgement.path(DATASET), 6, name="few", seed=0)
+    successes = [name for name, success in ADVERSARIAL.items() if success]
+    wanted = {
+        "chosen shard": [name for name in SHARD if name in kept],
+        "chosen successes": [name for name in successes if name in kept],
+    }
+    expected = wanted[expected] if isinstance(expected, str) else expected
+    expected = [name if isinstance(name, str) else f"image {name}" for name in expected]
+    file = "results/adversarial/few/net/pgd/1of1.parquet" if attacked else DATASET
+    if attacked:
+        rows = {"image_id": list(ADVERSARIAL), "success": list(ADVERSARIAL.values())}
+        store.write(judgement.path(file), pa.table(rows))
+    reads = {"dataset": DATASET, keyword: [file] if rule == "scale_perturbations" else file}
+    names = {"dataset": "few", "model": "net", "shard": "2of2"}
+    proof = judgement.certificate | {
+        "rule": rule,
+        "reads": reads,
+        "params": {"seed": 0, "wildcards": names, **params},
+    }
+    job = replay.Job(proof, judgement.results, HOME)
+    assert samples._image_ids(job) == expected
+
+
+@pytest.mark.parametrize("changes", [{"shard": "half"}, {"shard": "2"}])
+def test_a_malformed_shard_is_a_finding(judged, changes):
+    names = {"dataset": "few", "model": "net", **changes}
+    finding = judged.sample(params={"device": "cpu", "seed": 0, "wildcards": names})
+    assert finding.verdict == "TAMPERED"
+    assert "does not say what the job needs" in finding.detail
+
+
 def test_a_rule_without_rows_of_images_is_not_sampled(judged):
     assert judged.sample(rule="figure_2").verdict == "NOT COMPARED"
 
@@ -401,11 +471,12 @@ def test_other_code_in_this_process_than_in_the_project_is_told(judged, tmp_path
         shutil.copy(HOME / name, tmp_path / name)
     (finding,) = samples.sample(judged.certificate, **where)
     assert finding.verdict == "OK"
-    with open(tmp_path / "bandlimit/evaluation.py", "a", encoding="utf-8") as file:
-        file.write("\n")
-    (finding,) = samples.sample(judged.certificate, **where)
-    assert finding.verdict == "NOT COMPARED"
-    assert "bandlimit/evaluation.py" in finding.detail
+    for text, verdict in (("# as it was", "OK"), ("OTHER = 1", "NOT COMPARED"), ("(", None)):
+        with open(tmp_path / "bandlimit/defenses/evaluation.py", "a", encoding="utf-8") as file:
+            file.write(f"\n{text}\n")
+        (finding,) = samples.sample(judged.certificate, **where)
+        assert finding.verdict == (verdict or "NOT COMPARED")
+        assert ("bandlimit/defenses/evaluation.py differs" in finding.detail) == (verdict != "OK")
 
 
 @pytest.mark.parametrize("fails", [False, True])

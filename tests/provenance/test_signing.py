@@ -91,7 +91,7 @@ def test_keys_are_never_overwritten(signed, existing):
     assert not Path("new.pub" if existing == "new.pem" else "new.pem").exists()
 
 
-def test_a_key_in_a_folder_that_lacks_is_told(signed):
+def test_a_key_in_a_missing_folder_is_told(signed):
     with pytest.raises(UserError, match="can't be written: No such file"):
         signing.generate("none/key.pem", "key2.pub")
 

@@ -30,8 +30,8 @@ CONTROLS = "results/controls/own/net/1of1.parquet"
 LEDGER = "results/claims/claims.parquet"
 DATA = "data/own images.bin"
 EPSILON = 8 / 255
-CAPTION = """Rates at {{ snakemake.params.named.epsilon * 255 }}/255, by
-``{{ snakemake.params.named.who }}``."""
+CAPTION = """Rates at {{ snakemake.params.identity.epsilon * 255 }}/255, by
+``{{ snakemake.params.identity.who }}``."""
 
 
 def proof(rule, *inputs, **params):
@@ -39,7 +39,8 @@ def proof(rule, *inputs, **params):
         rule=rule,
         params={**params, "wildcards": {}},
         inputs={name: name for name in inputs},
-        code=["code.py"],
+        script="code.py",
+        code={"code.py": store.sha256("code.py")},
         lock="requirements.lock",
         home=".",
         device="cpu",
@@ -107,11 +108,13 @@ def write_evaluations():
 def write_table(rows=3, rule="table_1"):
     frame = pd.DataFrame({"attack": ["<pgd>"] * rows, "rate": np.linspace(0, 1, rows)})
     tables.save(
-        frame,
-        {"attack": tables.Column("Attack"), "rate": tables.Column("Rate", 2)},
+        tables.Table(
+            frame,
+            {"attack": tables.Column("Attack"), "rate": tables.Column("Rate", 2)},
+            title="Table 1: rates",
+            note="A rate is a share.",
+        ),
         **{form: f"{TABLE}.{end}" for form, end in FORMS.items()},
-        title="Table 1: rates",
-        note="A rate is a share.",
         certificate=proof(rule, ADVERSARIAL, epsilon=EPSILON, who="<us>"),
     )
 
@@ -174,8 +177,8 @@ def run(tmp_path, monkeypatch):
     for name, text in ((DATA, "images"), ("code.py", "pass\n"), ("requirements.lock", "\n")):
         Path(name).parent.mkdir(exist_ok=True)
         Path(name).write_text(text, encoding="utf-8")
-    Path("captions").mkdir()
-    Path("captions/table_1.rst").write_text(CAPTION, encoding="utf-8")
+    Path("captions/first").mkdir(parents=True)
+    Path("captions/first/table_1.rst").write_text(CAPTION, encoding="utf-8")
     write_dataset()
     write_adversarial()
     write_evaluations()
@@ -208,11 +211,12 @@ def write_site(choice=CHOICE, **changes):
         "documents": ["workflow/claims/first.yaml"],
         "tables": [f"{TABLE}.{end}" for end in FORMS.values()],
         "figures": [FIGURE],
-        "captions": ["captions/table_1.rst"],
+        "captions": ["captions/first/table_1.rst"],
         "page": "results/claims/claims.html",
         **changes,
     }
-    read = [LEDGER, *named["tables"], *named["figures"]]
+    named["files"] = [*named.pop("tables"), *named.pop("figures")]
+    read = [LEDGER, *named["files"]]
     pages.write(
         "results/index.html",
         "results/site",
@@ -411,21 +415,30 @@ def test_the_caption_is_filled_from_the_parameters_of_the_artifact(run):
     assert "&lt;us&gt;" in page and "<us>" not in page
 
 
-def test_a_caption_of_a_rule_that_makes_many_tables_stands_at_none(run):
+def test_each_table_of_a_rule_that_makes_many_has_a_caption_of_its_own(run):
     both = [f"{TABLE}.parquet", "results/tables/first/two.parquet"]
-    Path("captions/table_1.rst").rename("captions/rule.rst")
     write_table(rule="rule")
     store.write(both[1], pa.table({"a": [1]}), proof("rule", epsilon=EPSILON, who="us"))
-    assert "Rates at" in write_site(tables=both[:1], captions=["captions/rule.rst"])
-    assert "Rates at" not in write_site(tables=both, captions=["captions/rule.rst"])
-    Path("captions/two.rst").write_text("The second.", encoding="utf-8")
-    page = write_site(tables=both, captions=["captions/rule.rst", "captions/two.rst"])
-    assert "The second." in page and "Rates at" not in page
+    page = write_site(tables=both)
+    assert page.count("Rates at") == 1
+    Path("captions/first/two.rst").write_text("The second.", encoding="utf-8")
+    page = write_site(
+        tables=both, captions=["captions/first/table_1.rst", "captions/first/two.rst"]
+    )
+    assert "The second." in page and page.count("Rates at") == 1
+
+
+def test_a_caption_of_another_study_is_not_taken(run):
+    Path("captions/second").mkdir()
+    Path("captions/first/table_1.rst").rename("captions/second/table_1.rst")
+    assert "Rates at" not in write_site(captions=["captions/second/table_1.rst"])
 
 
 def test_a_caption_that_asks_for_too_much_is_named(run):
-    Path("captions/table_1.rst").write_text("{{ snakemake.params.named.seed }}", encoding="utf-8")
-    with pytest.raises(UserError, match=r"'captions/table_1.rst' asks for .* 'seed'"):
+    Path("captions/first/table_1.rst").write_text(
+        "{{ snakemake.params.identity.seed }}", encoding="utf-8"
+    )
+    with pytest.raises(UserError, match=r"'captions/first/table_1.rst' asks for .* 'seed'"):
         write_site()
 
 

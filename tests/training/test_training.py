@@ -119,13 +119,13 @@ def test_settings_are_restored_after_an_error(dataset, tmp_path, caller_state):
 def test_learns_and_saves_what_it_learned(dataset, tmp_path, caplog):
     out = tmp_path / "toy.safetensors"
     recipe = RECIPE | {"epochs": 8, "augmentation": {"flip": True}}
-    with caplog.at_level(logging.INFO, logger="bandlimit.training"):
+    with caplog.at_level(logging.INFO, logger="bandlimit.training.loop"):
         history = train(dataset, out, **recipe, certificate={"rule": "train"}).to_pandas()
     assert list(history.columns) == ["epoch", "learning_rate", "loss", "accuracy"]
     assert history["epoch"].tolist() == list(range(1, 9))
     assert history["loss"].iloc[-1] < history["loss"].iloc[0] / 2
     assert history["accuracy"].iloc[-1] > 0.9
-    own = [record for record in caplog.records if record.name == "bandlimit.training"]
+    own = [record for record in caplog.records if record.name == "bandlimit.training.loop"]
     assert [record.getMessage().split(":")[0] for record in own] == [
         f"model toy, epoch {epoch} of 8" for epoch in range(1, 9)
     ]

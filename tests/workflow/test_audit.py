@@ -117,7 +117,7 @@ def test_the_way_leads_to_images_weights_code_and_settings(place, level):
         (RECORD, "TAMPERED"),
         (TABLE, "TAMPERED"),
         ("bandlimit/defenses/sweep.py", "STALE"),
-        ("scripts/figure_2.py", "STALE"),
+        ("scripts/bandlimiting/figure_2.py", "STALE"),
         ("requirements.lock", "STALE"),
     ],
 )
@@ -127,6 +127,8 @@ def test_a_changed_byte_is_named(place, change, name, verdict):
         name = next(path.iterdir()).relative_to(place.folder).as_posix()
         change.flip(name)
         name = IMAGES
+    elif path.suffix == ".py":
+        change.write(name, path.read_bytes() + b"\nTWISTED = 1\n")
     else:
         # The first page of a table, since a small file is mostly certificate.
         change.flip(name, 60 if name.endswith(".parquet") else None)
@@ -247,7 +249,7 @@ def test_a_result_in_the_place_of_another_is_named(place, change):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 1}, "its format is 1, and 2 is known"),
+        ({"format": 1}, "its format is 1, and 3 is known"),
         ({"inputs": ["a"]}, "its 'inputs' is"),
         ({"inputs": {"results/../../a": {"sha256": "", "bytes": 1}}}, "leads out of its folder"),
         ({"inputs": {"results/a": "0" * 64}}, "has no sha256 and size"),
@@ -339,9 +341,9 @@ def test_a_configuration_that_changed_is_told_with_both_values(place, change):
 
 def test_a_job_that_the_configuration_has_no_more_is_told(place, change):
     config = json.loads(json.dumps(place.config))
-    del config["bandlimiting"]["experiments"][0]["attacks"]["pgd_minimal"]
-    config["bandlimiting"]["experiments"][0].update(crossings=[], samplers=[])
-    config["bandlimiting"]["experiments"][0]["robustness"]["scaled"] = []
+    del config["experiments"]["model_a"]["attacks"]["pgd_minimal"]
+    config["bandlimiting"]["experiments"]["model_a"].update(crossings=[], samplers=[])
+    config["robustness"]["experiments"]["model_a"]["scaled"] = []
     change.write("overlay.yaml", yaml.safe_dump(config).encode())
     details = {edge.detail for node, edge in audited(place).findings() if node.name == ADVERSARIAL}
     assert details == {"the configuration has no such job any more"}
@@ -420,7 +422,7 @@ sys.exit(cli.main(["audit", *sys.argv[1:]]))
 def test_the_command_says_what_it_found(place, change, capsys, monkeypatch):
     monkeypatch.chdir(place.folder)
     assert cli.main(["audit", FIGURE]) == 0
-    assert capsys.readouterr().out.startswith(f"OK       {FIGURE}  by figure_2\n")
+    assert capsys.readouterr().out.startswith(f"OK       {FIGURE}  by bandlimiting_figure_2\n")
     change.flip(WEIGHTS)
     assert cli.main(["audit", FIGURE, TABLE]) == 1
     out = capsys.readouterr().out

@@ -54,11 +54,14 @@ def sharded_run(tmp_path_factory, tiny_data, tiny_run):
         path.write_text(text, encoding="utf-8")
     assert changed >= 7
     project.config = copy.deepcopy(tiny_run.config)
-    first = project.config["bandlimiting"]["experiments"][0]
+    project.config["only"] = ["model_a"]
+    first = project.config["experiments"]["model_a"]
     first["attacks"] = {ATTACK: first["attacks"][ATTACK]}
     first["shards"] = 3
-    first["robustness"] |= {"attacks": ATTACKS, "defenses": DEFENSES}
-    project.config["bandlimiting"]["experiments"] = [first]
+    project.config["robustness"]["experiments"]["model_a"] |= {
+        "attacks": ATTACKS,
+        "defenses": DEFENSES,
+    }
     project.complete(
         "results/tables/bandlimiting/defense_rates.parquet",
         *(f"results/tables/robustness/{name}.parquet" for name in TABLES),
@@ -112,13 +115,13 @@ SHARDS = ["1of3", "2of3", "3of3"]
         f"results/evaluations/tiny/model_a/{ATTACK}/post_averaging",
         "results/evaluations/tiny/model_a/clean/post_averaging",
         "results/evaluations/tiny/model_a/clean/undefended",
-        "results/adaptive/tiny/model_a/post_averaging/averaged",
-        "results/adaptive/tiny/model_a/post_averaging_fixed/black_box",
-        "results/adaptive/tiny/model_a/undefended/confident",
-        "results/judged/tiny/model_a/post_averaging",
-        "results/judged/tiny/model_a/post_averaging_fixed",
-        "results/judged/tiny/model_a/undefended",
-        "results/scaled/tiny/model_a",
+        "results/defense_attacks/tiny/model_a/post_averaging/averaged",
+        "results/defense_attacks/tiny/model_a/post_averaging_fixed/black_box",
+        "results/defense_attacks/tiny/model_a/undefended/confident",
+        "results/judgements/tiny/model_a/post_averaging",
+        "results/judgements/tiny/model_a/post_averaging_fixed",
+        "results/judgements/tiny/model_a/undefended",
+        "results/scalings/tiny/model_a",
         "results/controls/tiny/model_a",
     ],
     ids=lambda start: "-".join(PurePosixPath(start).parts[-2:]),
@@ -164,6 +167,6 @@ def test_a_shard_may_have_none_of_the_chosen_images(sharded_run):
     first["shards"] = len(ids)
     first["robustness"] |= {"attacks": ["blind"], "defenses": ["low_pass"]}
     place = f"tiny/model_a/low_pass/{row + 1}of{len(ids)}.parquet"
-    paths = [f"results/{kind}/{place}" for kind in ("judged", "symptoms")]
+    paths = [f"results/{kind}/{place}" for kind in ("judgements", "symptoms")]
     sharded_run.complete(*paths, config=config)
     assert [len(store.read(sharded_run.folder / path)) for path in paths] == [0, 0]

@@ -10,7 +10,15 @@ import pyarrow as pa
 import pytest
 
 from bandlimit.files import contents, store
+from bandlimit.plan import catalogue, jobs
 from bandlimit.provenance import replay, samples
+
+
+def rules(kind):
+    """Return the rules that the audit makes again in one way."""
+    names = [*jobs.SHARED, *catalogue.records()]
+    names += [f"{study}_{artifact.name}" for study, artifact in catalogue.artifacts()]
+    return sorted(name for name in names if jobs.replay_kind(name) == kind)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +66,7 @@ def one(told, rule, **wildcards):
     return proof
 
 
-@pytest.mark.parametrize("rule", replay.REDRAWN + replay.SOURCES)
+@pytest.mark.parametrize("rule", rules("redrawn"))
 def test_tables_and_figures_are_made_again(tiny_run, told, rule):
     for proof in told[rule]:
         findings = replay.redraw(proof, results=tiny_run.folder / "results", home=tiny_run.folder)
@@ -69,12 +77,12 @@ def test_tables_and_figures_are_made_again(tiny_run, told, rule):
 
 
 def test_times_are_not_compared(tiny_run, told):
-    (proof,) = told["table_2_time"]
+    (proof,) = told["bandlimiting_table_2_time"]
     findings = replay.redraw(proof, results=tiny_run.folder / "results", home=tiny_run.folder)
     assert {f.verdict for f in findings} == {"NOT COMPARED"} and len(findings) == 5
 
 
-@pytest.mark.parametrize("rule", replay.SAMPLED)
+@pytest.mark.parametrize("rule", rules("sampled"))
 def test_images_are_attacked_and_judged_again(tiny_run, told, rule):
     for proof in told[rule]:
         records, *rest = samples.sample(
@@ -93,11 +101,11 @@ def test_images_are_attacked_and_judged_again(tiny_run, told, rule):
 CHANGES = [
     ("attack", {"attack": "pgd_minimal"}, "image", 0.5),
     ("attack", {"attack": "pgd"}, "status", "zero_gradient"),
-    ("attack_defense", {"adaptive": "averaged"}, "linf", 0.031),
+    ("attack_defense", {"defense_attack": "averaged"}, "linf", 0.031),
     ("evaluate_undefended", {"model": "model_a"}, "prediction", 77),
     ("evaluate_post_averaging", {"model": "model_a", "inputs": "clean"}, "p_true", 0.123),
     ("evaluate_samplers", {"inputs": "pgd_minimal"}, "margin", None),
-    ("judge_defense", {"examined": "undefended"}, "prediction", 77),
+    ("judge_defense", {"defense": "undefended"}, "prediction", 77),
     ("evaluate_controls", {}, "prediction", 77),
     ("scale_perturbations", {}, "linf", 0.5),
     ("count_crossings", {}, "endpoint", -1),
@@ -108,7 +116,7 @@ CHANGES = [
     ("rule", "wildcards", "column", "value"), CHANGES, ids=lambda value: str(value)
 )
 def test_a_changed_value_is_named(tiny_run, told, changed, rule, wildcards, column, value):
-    assert {rule for rule, *_ in CHANGES} == set(replay.SAMPLED)
+    assert {rule for rule, *_ in CHANGES} == set(rules("sampled"))
     proof = one(told, rule, **wildcards)
     name = next(iter(proof["writes"].values()))
     image = rewrite(changed, name, column, 4, value)
@@ -119,7 +127,7 @@ def test_a_changed_value_is_named(tiny_run, told, changed, rule, wildcards, colu
 
 
 def test_a_changed_number_of_a_table_is_named(tiny_run, told, changed):
-    (proof,) = told["table_1"]
+    (proof,) = told["bandlimiting_table_1"]
     rewrite(changed, proof["writes"]["parquet"], "defense_rate", 1, 0.987)
     findings = replay.redraw(proof, results=changed, home=tiny_run.folder)
     by_file = {f.file: f for f in findings}
@@ -141,7 +149,7 @@ def test_a_changed_word_of_the_ledger_is_named(tiny_run, told, changed):
 
 
 def test_records_behind_a_table_that_were_changed_show_in_the_table(tiny_run, told, changed):
-    (proof,) = told["defense_rates"]
+    (proof,) = told["bandlimiting_defense_rates"]
     name = next(n for n in proof["reads"]["defended"] if "/clean/" not in n)
     correct = store.read(tiny_run.folder / name)["correct"].to_numpy(zero_copy_only=False)
     row = int(np.flatnonzero(~correct)[0])
@@ -154,7 +162,7 @@ def test_records_behind_a_table_that_were_changed_show_in_the_table(tiny_run, to
     ("rule", "wildcards"),
     [
         ("attack", {"attack": "pgd"}),
-        ("attack_defense", {"adaptive": "averaged"}),
+        ("attack_defense", {"defense_attack": "averaged"}),
         ("evaluate_post_averaging", {"model": "model_a", "inputs": "clean"}),
         ("count_crossings", {}),
     ],

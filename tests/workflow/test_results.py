@@ -9,6 +9,7 @@ import pytest
 
 from bandlimit.files import contents, store
 from bandlimit.files.certificates import FORMAT
+from bandlimit.plan import code
 
 MODELS = {f"results/models/model_{name}.safetensors" for name in "ab"}
 DATASET = "results/datasets/tiny.parquet"
@@ -71,19 +72,21 @@ def test_certificates_name_their_inputs_as_they_are(tiny_run, certificates):
 
     for path, found in certificates.items():
         inputs = {name: given["sha256"] for name, given in found["inputs"].items()}
-        for name, given in {**inputs, **found["code"]}.items():
+        for name, given in found["code"].items():
+            assert given == code.tree_digest(tiny_run.folder / name), f"{path}: {name}"
+        for name, given in inputs.items():
             if (tiny_run.folder / name).is_file():
                 assert given == digest(name), f"{path}: {name}"
             else:
                 # Folders; what is in them is in their listing.
                 assert name in ("own images", "results/site"), f"{path}: {name}"
         assert found["lock"] == {"requirements.lock": digest("requirements.lock")}, path
-        assert f"scripts/{found['rule']}.py" in found["code"], path
+        assert found["script"] in found["code"], path
         assert "bandlimit/errors.py" in found["code"], path
 
 
 def origin(certificates, path):
-    """Return all files that a result hangs on, walking back from certificate to certificate."""
+    """Return all files that a result depends on, walking back from certificate to certificate."""
     found, waiting = set(), [path]
     while waiting:
         name = waiting.pop()
@@ -116,10 +119,10 @@ def test_certificates_lead_back_to_images_and_weights(certificates):
         models = MODELS & found
         if parts[1] in ("adversarial", "evaluations", "crossings"):
             assert models == {f"results/models/{parts[3]}.safetensors"}, path
-        elif parts[1] in ("judged", "symptoms", "controls") or "other_model" in parts:
+        elif parts[1] in ("judgements", "symptoms", "controls") or "other_model" in parts:
             # The other model is attacked, or a control.
             assert models == MODELS, path
-        elif parts[1] in ("adaptive", "scaled"):
+        elif parts[1] in ("defense_attacks", "scalings"):
             assert models == {f"results/models/{parts[3]}.safetensors"}, path
         else:
             assert models, path
@@ -140,7 +143,7 @@ def test_the_ledger_leads_back_to_every_table_and_to_what_was_claimed(certificat
     assert {path for path in tables if path.endswith(".parquet")} - found == set()
     assert {f"workflow/claims/{name}.yaml" for name in ("bandlimiting", "robustness")} <= found
     assert found >= {DATASET, *MODELS}
-    assert any(path.startswith("results/adaptive/") for path in found)
+    assert any(path.startswith("results/defense_attacks/") for path in found)
 
 
 def test_the_ledger_decides_no_claim_of_the_document_by_a_stand_in(tiny_run):

@@ -143,23 +143,19 @@ def _layers(run: Run) -> dict[str, Any]:
 # What identifies each job
 
 
-def main_settings(run: Run) -> list[dict[str, Any]]:
-    """Return what identifies each experiment and its main setting, in the order of the config."""
-    return [
-        {
-            "dataset": e.dataset,
-            "model": e.model,
-            "radius": e.radius,
-            "directions": e.directions,
-            "document": e.document,
-            "epsilon": e.epsilon,
-        }
-        for e in of(run).experiments
-    ]
+MAIN = ("dataset", "model", "radius", "directions", "document")
+
+
+def _settings(run: Run, *more: str) -> dict[str, Any]:
+    """Return each experiment and its main setting, in the order of the configuration."""
+    names = (*MAIN, *more)
+    return {
+        "experiments": [{name: getattr(e, name) for name in names} for e in of(run).experiments]
+    }
 
 
 def _main(run: Run) -> dict[str, Any]:
-    return {"experiments": main_settings(run)}
+    return _settings(run, "epsilon")
 
 
 def _all_rates(run: Run) -> dict[str, Any]:
@@ -185,7 +181,7 @@ def _all_rates(run: Run) -> dict[str, Any]:
 
 
 def _timed(run: Run) -> dict[str, Any]:
-    return {**_main(run), "device": run.device, "seed": run.seed}
+    return {**_settings(run), "device": run.device, "seed": run.seed}
 
 
 def _named(files: list[tuple[Averaging, str, str]]) -> list[dict[str, Any]]:
@@ -197,7 +193,7 @@ def _named(files: list[tuple[Averaging, str, str]]) -> list[dict[str, Any]]:
 
 
 def _bounds(run: Run) -> dict[str, Any]:
-    return {**_main(run), "epsilons": list(of(run).epsilons)}
+    return {**_settings(run), "epsilons": list(of(run).epsilons)}
 
 
 def _figure_1(run: Run) -> dict[str, Any]:
