@@ -1,5 +1,6 @@
 # make         set up .venv and make every result at the embedded scale
-# make test    set up the test tools too, then check format, lint, types and behaviour
+# make check   set up the test tools too, then check format, lint, types and units: two minutes
+# make test    the same and all tests, with whole runs of a tiny project
 # make status  what is done, running, failed and to do, and how long the rest takes
 # make report  one page with every table and figure: results/report.html
 # make plan    what `make paper` would run, without running it
@@ -11,7 +12,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := results
 .DELETE_ON_ERROR:
-.PHONY: results test status report plan paper lock setup clean-results moved
+.PHONY: results check test style status report plan paper lock setup clean-results moved
 
 PYTHON ?= python3
 
@@ -29,13 +30,21 @@ RUN = link=$$(mktemp -d) && trap 'rm -r "$$link"' EXIT && ln -s "$$PWD/.venv" "$
 results: setup
 	@$(RUN) -m snakemake --cores all
 
-test: setup .venv/.test
+style: setup .venv/.test
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/snakefmt --check Snakefile workflow
 	.venv/bin/mypy
 	@$(RUN) -m snakemake --lint
-	@$(RUN) -m pytest -q
+
+# Tests run on two workers at least; the runs that tests share stay on one of them.
+WORKERS = -n auto --dist loadgroup
+
+check: style
+	@$(RUN) -m pytest -q $(WORKERS) --ignore tests/workflow --ignore tests/faults
+
+test: style
+	@$(RUN) -m pytest -q $(WORKERS)
 
 status: setup
 	@$(RUN) -m bandlimit status

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bandlimit.config import overlays
-from bandlimit.errors import UserError
-from bandlimit.plan import load
+from bandlimit.errors import UserError, suggest
+from bandlimit.plan import catalogue, load
+from bandlimit.studies import STUDIES
 
 MANIFEST = "provenance/manifest.json"
 """The manifest, in the folder of the results."""
@@ -29,7 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="bandlimit", description="The frequency view of adversarial examples, recomputed."
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for add in (_add_plan, _add_audit, _add_explain, _add_verify, _add_sign, _add_status):
+    for add in (
+        *(_add_plan, _add_artifacts, _add_audit, _add_explain, _add_verify, _add_sign),
+        _add_status,
+    ):
         add(commands)
     options = parser.parse_args(arguments)
     try:
@@ -54,6 +58,20 @@ def _plan(options: argparse.Namespace) -> int:
     from bandlimit.plan import cost  # imports torch, which an error above should not wait for
 
     print(cost.report(load.load(config, ".")))
+    return 0
+
+
+def _add_artifacts(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("artifacts", help="list the tables and figures of each study")
+    parser.add_argument("studies", nargs="*", metavar="STUDY", help="default: all")
+    parser.set_defaults(run=_artifacts)
+
+
+def _artifacts(options: argparse.Namespace) -> int:
+    for study in options.studies or STUDIES:
+        if study not in STUDIES:
+            raise UserError(f"There is no study {study!r}; {suggest(study, STUDIES)}.")
+        print(f"{catalogue.study_title(study)}\n\n{catalogue.listing(study)}\n")
     return 0
 
 

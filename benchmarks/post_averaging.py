@@ -19,13 +19,12 @@ import safetensors
 import safetensors.torch
 import torch
 
-from bandlimit.models import architectures
 from bandlimit.data import stream
-from bandlimit.models import classifier
-from bandlimit.models.device import choose_device
 from bandlimit.defenses import prediction, sweep
-from bandlimit.models.fused import evaluator
 from bandlimit.defenses.base import DrawName
+from bandlimit.models import architectures, classifier
+from bandlimit.models.device import choose_device
+from bandlimit.models.fused import evaluator
 
 NAME = DrawName(seed=0, purpose="benchmark", dataset="benchmark", model="benchmark")
 

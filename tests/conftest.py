@@ -159,6 +159,20 @@ CONFIG = {
 """Two models on one dataset, all kinds of attacks and settings, and as little of each as shows."""
 
 
+RUNS = {"tiny_run", "resumed_run", "sharded_run", "place"}
+"""Fixtures that are whole runs, which tests share."""
+
+
+def pytest_collection_modifyitems(items):
+    """Keep on one worker what shares a run, and else a file; runs begin first, as the longest."""
+    shared = []
+    for item in items:
+        runs = bool(RUNS & set(item.fixturenames))
+        item.add_marker(pytest.mark.xdist_group("runs" if runs else item.path.name))
+        shared.append(runs)
+    items[:] = [item for _, item in sorted(zip(shared, items, strict=True), key=lambda p: not p[0])]
+
+
 class Project:
     """A copy of the code in a folder of its own, with its configuration."""
 

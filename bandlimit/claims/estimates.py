@@ -122,6 +122,7 @@ class Estimate:
 
 
 def select(frame: pd.DataFrame, query: str | None, name: str) -> pd.DataFrame:
+    """Return the rows of a table that a query selects; all of them without one."""
     if query is None:
         return frame
     with _plain_errors(frame, query, name):
@@ -163,6 +164,11 @@ class _plain_errors:
 
 
 def column_of(frame: pd.DataFrame, column: str, name: str) -> pd.Series:
+    """Return a column of a table.
+
+    Raises:
+        UserError: the table has no such column.
+    """
     if column not in frame:
         raise UserError(
             f"The table of {name} has no column {column!r}; {suggest(column, frame.columns)}."

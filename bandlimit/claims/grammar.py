@@ -123,6 +123,7 @@ def _check_contradicts(test: Mapping[str, Any], kinds: Sequence[str], name: str)
 
 
 def open_ended(bounds: Sequence[float | None]) -> Interval:
+    """Return two bounds, infinite where nothing is said."""
     low, high = bounds
     return (-math.inf if low is None else low), (math.inf if high is None else high)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 
 def wanted(claim: Mapping[str, Any]) -> str:
+    """Return in words what a claim needs to be asked."""
     parts = [", ".join(claim["needs"])] if claim["needs"] else ["what it is about"]
     if "data" in claim:
         parts.append(f"on {' or '.join(claim['data'])} or a stand-in for it")
@@ -15,6 +16,7 @@ def wanted(claim: Mapping[str, Any]) -> str:
 
 
 def place(holds: bool, least: float, greatest: float) -> str:
+    """Return in words where a value lies by the bounds of its test."""
     if least == greatest:
         return "as claimed" if holds else f"not the {number(least)} claimed"
     if math.isinf(greatest):
@@ -25,6 +27,7 @@ def place(holds: bool, least: float, greatest: float) -> str:
 
 
 def named(test: Mapping[str, Any]) -> str:
+    """Return the label of a test, with how it sums up its rows."""
     words = {"min": "least ", "max": "greatest ", "mean": "mean ", "spread": "spread of "}
     return words.get(test["aggregate"], "") + str(test["label"])
 
@@ -44,6 +47,7 @@ def number(value: float) -> str:
 
 
 def interval(value: float, low: float, high: float) -> str:
+    """Return a number with its interval in brackets."""
     if low == high or math.isinf(low) and math.isinf(high):
         return number(value)
     return f"{number(value)} [{number(low)}, {number(high)}]"
@@ -59,4 +63,5 @@ def row_numbers(rows: Sequence[tuple[str, int]]) -> str:
 
 
 def sentence(text: str) -> str:
+    """Return a text as a sentence."""
     return f"{text[0].upper()}{text[1:]}."

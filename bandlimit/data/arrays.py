@@ -27,6 +27,11 @@ from bandlimit.files import store
 
 
 def load_parquet(source: Source, split: str | None, cache: Path | None) -> Listing:
+    """Return the images of a Parquet file, or of one for each split.
+
+    Raises:
+        UserError: a file is missing or damaged, or a column is missing or of another type.
+    """
     if "{split}" in str(source.path) and split is None:
         return _joined([load_parquet(source, part, cache) for part in source.images])
     path = local_path(source, split)
@@ -133,6 +138,11 @@ def load_arrays(parts: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Listing:
 
 
 def load_idx(source: Source, split: str | None, cache: Path | None) -> Listing:
+    """Return the images of IDX files, the format of MNIST.
+
+    Raises:
+        UserError: a file is missing or damaged, or the arrays do not fit.
+    """
     files = local_files(source, IDX_FILES, cache)
     pairs = {"train": IDX_FILES[:2], "test": IDX_FILES[2:]}
     parts = {}

@@ -95,6 +95,11 @@ def _cifar10_batch(content: bytes, where: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def load_cifar10(source: Source, split: str | None, cache: Path | None) -> Listing:
+    """Return the images of the archive of CIFAR-10.
+
+    Raises:
+        UserError: the archive is missing, damaged, or not that of CIFAR-10.
+    """
     if source.path is not None:
         archive = local_path(source)
     else:

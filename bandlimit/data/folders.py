@@ -21,6 +21,11 @@ _MODES_OF_8_BITS = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr")
 
 
 def load_imagefolder(source: Source, split: str | None, cache: Path | None) -> Listing:
+    """Return the images of a folder with a folder for each class.
+
+    Raises:
+        UserError: the folder is missing, or something in it is not an image of a class.
+    """
     folder = local_path(source, split)
     if not folder.is_dir():
         raise UserError(
@@ -94,12 +99,18 @@ def _class_labels(source: Source, folder: Path, classes: Sequence[str]) -> dict[
 
 
 def load_imagenet_val(source: Source, split: str | None, cache: Path | None) -> Listing:
+    """Return the images of the validation set of ImageNet, in a folder for each class."""
     # The usual preprocessing of the validation set, unless the source states another.
     source = replace(source, resize=source.resize or 256, crop=source.crop or 224)
     return load_imagefolder(source, split, cache)
 
 
 def load_foolbox_samples(source: Source, split: str | None, cache: Path | None) -> Listing:
+    """Return the samples that the package foolbox ships.
+
+    Raises:
+        UserError: the package, or its samples, are missing.
+    """
     found = importlib.util.find_spec("foolbox")
     if found is None or not found.submodule_search_locations:
         raise UserError(
@@ -174,7 +185,8 @@ def _picture(path: Path, channels: int, resize: int | None, crop: int | None) ->
     if crop is not None:
         if min(image.size) < crop:
             raise UserError(
-                f"The image {str(path)!r} has {by_times(image.size)} pixels, fewer than the crop of "
+                f"The image {str(path)!r} has {by_times(image.size)} pixels, fewer than "
+                f"the crop of "
                 f"{crop} x {crop}."
             )
         left, top = (round((side - crop) / 2) for side in image.size)

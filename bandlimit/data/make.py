@@ -159,7 +159,8 @@ def _write(
                 if image.shape != tuple(shape):
                     raise UserError(
                         f"The image {listing.image_ids[row]!r} of the dataset {source.name!r} has "
-                        f"the shape {by_times(image.shape)}, where {by_times(shape)} is needed: all "
+                        f"the shape {by_times(image.shape)}, where {by_times(shape)} is "
+                        f"needed: all "
                         "images must have one shape (resize and crop bring picture files to one)."
                     )
                 images[place] = image

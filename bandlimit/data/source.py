@@ -81,6 +81,7 @@ Loader = Callable[[Source, "str | None", "Path | None"], Listing]
 
 
 def by_times(shape: Sequence[int]) -> str:
+    """Return a shape in words, such as 3 x 32 x 32."""
     return " x ".join(map(str, shape))
 
 
@@ -115,6 +116,11 @@ def local_files(source: Source, names: Sequence[str], cache: Path | None) -> dic
 
 
 def known_split(source: Source, split: str, allowed: Mapping[str, Any]) -> str:
+    """Return a split that is allowed.
+
+    Raises:
+        UserError: it is not.
+    """
     if split not in allowed:
         raise UserError(
             f"The dataset {source.name!r} has no split {split!r}; {suggest(split, allowed)}."

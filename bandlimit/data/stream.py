@@ -20,6 +20,11 @@ Triple = tuple[list[str], torch.Tensor, torch.Tensor]
 
 
 def subset(name: str, image_ids: Sequence[str], images: int | None, seed: int) -> Sequence[int]:
+    """Return the rows of a seeded choice of images, ascending; a larger choice contains a smaller.
+
+    Raises:
+        UserError: there are fewer images.
+    """
     there = len(image_ids)
     if images is None:
         return range(there)

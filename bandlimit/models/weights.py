@@ -222,6 +222,11 @@ def check_fit(
     architecture: str,
     path: str | os.PathLike[str],
 ) -> None:
+    """Check that weights are those of a network.
+
+    Raises:
+        UserError: they are not; the sentence names the first parameter that differs.
+    """
     wanted = {k: list(v.shape) for k, v in network.state_dict().items() if not k.endswith(COUNTER)}
     given = {k: list(v.shape) for k, v in state.items() if not k.endswith(COUNTER)}
     for name in (*wanted, *given):

@@ -236,7 +236,7 @@ class _Project:
     def _resolved(
         self, name: str, module: str, names: list[str], level: int, line: int
     ) -> Iterator[str]:
-        """Yield the files of an import: packages on the way, the module, and modules taken of it."""
+        """Yield the files of an import: packages, the module, and modules taken of it."""
         here = Path(name).parent
         if level:
             folder = here

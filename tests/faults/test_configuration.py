@@ -1,14 +1,19 @@
 """Mistakes in the configuration, end to end: one sentence, before any job starts.
 
-All kinds of them are cases of tests/unit/test_settings.py; here they meet Snakemake.
+All kinds of them are cases of tests/config/test_settings.py; here they meet Snakemake.
 """
 
 import copy
 import os
+import subprocess
 
 import pytest
 import torch
 from conftest import build
+
+from bandlimit.config import overlays
+from bandlimit.errors import UserError
+from bandlimit.plan import load
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +36,15 @@ def sentence(project, *arguments, config=None):
 
 
 def experiment(config):
-    return config["bandlimiting"]["experiments"][0]
+    return config["experiments"]["model_a"]
+
+
+def averaging(config):
+    return config["bandlimiting"]["experiments"]["model_a"]
+
+
+def examination(config):
+    return config["robustness"]["experiments"]["model_a"]
 
 
 def misspelt_key(config):
@@ -51,15 +64,15 @@ def unknown_dataset(config):
 
 
 def epsilon_8(config):
-    config["bandlimiting"]["epsilon"] = 8
+    experiment(config)["epsilon"] = 8
 
 
 def negative_radius(config):
-    experiment(config)["radius"] = -2
+    averaging(config)["radius"] = -2
 
 
 def no_directions(config):
-    experiment(config)["directions"] = 0
+    averaging(config)["directions"] = 0
 
 
 def subset_too_large(config):
@@ -71,7 +84,7 @@ def missing_weights(config):
 
 
 def unknown_defence(config):
-    experiment(config)["robustness"]["defenses"].append("lowpass")
+    examination(config)["defenses"].append("lowpass")
 
 
 def unknown_kind_of_defence(config):
@@ -99,7 +112,7 @@ def low_pass_without_cutoff(config):
 
 
 def attack_on_no_listed_defence(config):
-    experiment(config)["robustness"]["defenses"].remove("post_averaging")
+    examination(config)["defenses"].remove("post_averaging")
 
 
 def band_of_no_filter(config):
@@ -127,7 +140,7 @@ def trained_on_its_test_images(config):
     name = "fashion_mnist_resnet20"
     config["datasets"]["test_set"] = {"source": "fashion_mnist", "split": "test"}
     config["training"] = {name: {"dataset": "test_set"}}
-    config["bandlimiting"]["experiments"][1]["model"] = name
+    config["experiments"]["model_b"]["model"] = name
 
 
 def name_that_is_a_number(config):
@@ -145,7 +158,7 @@ def low_pass_that_passes_all(config):
         (unknown_attack, ["'pgd_minmal'", "did you mean 'pgd_minimal'?"]),
         (unknown_model, ["'modela'", "did you mean 'model_a'?"]),
         (unknown_dataset, ["'tinny'", "did you mean 'tiny'?"]),
-        (epsilon_8, ["bandlimiting.epsilon", "[0, 1]", "did you mean '8/255'?"]),
+        (epsilon_8, ["experiments.model_a.epsilon", "[0, 1]", "did you mean '8/255'?"]),
         (negative_radius, ["radius", "greater than 0", "-2"]),
         (no_directions, ["directions", "at least 1", "got 0"]),
         (subset_too_large, ["datasets.tiny.images", "1 to 10000", "10001"]),
@@ -159,7 +172,7 @@ def low_pass_that_passes_all(config):
         (low_pass_without_cutoff, ["defenses.soft", "'low_pass'", "needs 'cutoff'"]),
         (
             attack_on_no_listed_defence,
-            ["experiments[0].robustness", "'averaged'", "'post_averaging'", "'low_pass'"],
+            ["robustness.experiments.model_a", "'averaged'", "'post_averaging'", "'low_pass'"],
         ),
         (band_of_no_filter, ["attacks.in_band.against", "'post_averaging'", "'low_pass'"]),
         (identity_of_no_transform, ["attacks.averaged.against", "'post_averaging'", "'identity'"]),
@@ -175,11 +188,50 @@ def low_pass_that_passes_all(config):
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
+def test_a_mistake_is_told_in_the_words_of_the_user(fresh, monkeypatch, change, words):
+    """By what the workflow itself calls at its start; some of them through Snakemake below."""
+    config = copy.deepcopy(fresh.config)
+    change(config)
+    monkeypatch.chdir(fresh.folder)
+    with pytest.raises(UserError) as caught:
+        load.load(overlays.read(["config.yaml"], config), fresh.folder)
+    assert [word for word in words if word not in str(caught.value)] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (misspelt_key, ["'epsilonss'", "did you mean 'epsilons'?"]),
+        (missing_weights, ["models.model_a.path", "'weights/gone.th'"]),
+        (trained_on_its_test_images, ["training.fashion_mnist_resnet20.dataset", "'test_set'"]),
+        (name_that_is_a_number, ["'datasets'", "must be text", "got 5"]),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
 def test_a_mistake_ends_the_run_before_any_job(fresh, change, words):
     config = copy.deepcopy(fresh.config)
     change(config)
     text = sentence(fresh, "--dry-run", config=config)
     assert [word for word in words if word not in text] == []
+
+
+def test_a_key_that_is_written_twice_ends_the_run_before_any_job(fresh):
+    """Snakemake itself would take the last of them."""
+    command = fresh.command("--dry-run")
+    path = fresh.folder / "overlay.yaml"
+    path.write_text(f"{path.read_text()}\ndevice: cpu\n", encoding="utf-8")
+    done = subprocess.run(
+        command, cwd=fresh.folder, env=fresh.environment(), capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    assert "overlay.yaml' the key 'device' is written in line" in done.stdout + done.stderr
+
+
+def test_an_old_configuration_is_told_what_moved_where(fresh):
+    config = copy.deepcopy(fresh.config)
+    config["bandlimiting"]["experiments"] = [{"dataset": "tiny", "model": "model_a", "radius": 2}]
+    text = sentence(fresh, "--dry-run", config=config)
+    assert "have moved to experiments.NAME" in text and "robustness.experiments.NAME" in text
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a card")

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,6 @@ from bandlimit.errors import UserError
 from bandlimit.files import store
 from bandlimit.models.batches import MicroBatches
 from bandlimit.models.classifier import Classifier
-from bandlimit.plan import jobs
 from bandlimit.statistics import wilson
 from bandlimit.studies.bandlimiting import crossings, curves, samplers, timing
 
@@ -309,11 +307,11 @@ def rates():
     return pd.DataFrame(rows)
 
 
-EXPERIMENT = {"dataset": "d", "model": "m", "radius": 6.0, "directions": 15}
+EXPERIMENT = {"dataset": "d", "model": "m", "radius": 6.0, "directions": 15, "epsilon": 8 / 255}
 
 
 def test_curves_by_radius():
-    frame = curves.by_radius(rates(), [EXPERIMENT], 8 / 255)
+    frame = curves.by_radius(rates(), [EXPERIMENT])
     assert set(frame["dataset"]) == {"d"} and set(frame["directions"]) == {15}
     assert set(frame["attack"]) == {"fgsm_minimal", "pgd_minimal", "clean"}
     assert set(frame["epsilon"]) == {8 / 255}
@@ -357,12 +355,3 @@ def test_time_has_no_line_through_two_points(classifier):
 
 
 # Captions ----------------------------------------------------------------------------------------
-
-
-def test_each_caption_exists_and_is_used():
-    rules = "".join(path.read_text() for path in (HOME / "workflow/rules").glob("*.smk"))
-    named = set(re.findall(r'caption="\.\./report/(\w+)\.rst"', rules))
-    # Tables that one rule makes together have a caption each.
-    named |= {*jobs.THEORY_TABLES, *jobs.ROBUSTNESS_TABLES}
-    there = {path.stem for path in (HOME / "workflow/report").glob("*.rst")}
-    assert named and there == named | {"workflow"}

@@ -15,6 +15,8 @@ from bandlimit.attacks.adaptive.base import Target
 from bandlimit.attacks.adaptive.catalogue import KINDS
 from bandlimit.attacks.base import create
 from bandlimit.config import defenses
+from bandlimit.config.experiments import Experiment
+from bandlimit.config.run import Run
 from bandlimit.config.schema import read_schema
 from bandlimit.defenses import catalogue, kinds
 from bandlimit.defenses import kinds as defenses_kinds
@@ -26,34 +28,22 @@ from bandlimit.plan import load as plan_load
 from bandlimit.studies.robustness import rates, settings
 
 HOME = Path(__file__).parents[2]
-SCHEMA = read_schema(HOME / "workflow/schemas/config.schema.yaml")["$defs"]
+SCHEMA = {
+    **read_schema(HOME / "workflow/schemas/config.schema.yaml")["$defs"],
+    **read_schema(HOME / "workflow/schemas/robustness.schema.yaml")["$defs"],
+}
 
-EXPERIMENT = SimpleNamespace(
+EXPERIMENT = Experiment(
+    name="net",
     dataset="images",
     model="net",
     attacks={"pgd_minimal": {}, "pgd": {}},
-    radius=2.0,
-    directions=15,
+    epsilon=8 / 255,
     shards=2,
+    document=None,
+    stand_in=False,
 )
 CONFIG = {
-    "bandlimiting": {
-        "epsilon": "8/255",
-        "experiments": [
-            {"dataset": "images", "model": "plain"},
-            {
-                "dataset": "images",
-                "model": "net",
-                "robustness": {
-                    "images": 5,
-                    "defenses": ["average", "filter"],
-                    "attacks": ["on_average", "on_all", "long"],
-                    "controls": ["mirror", "another"],
-                    "scaled": ["pgd_minimal"],
-                },
-            },
-        ],
-    },
     "defenses": {
         "bare": {"kind": "undefended"},
         "average": {"kind": "post_averaging", "directions": 3},
@@ -62,6 +52,15 @@ CONFIG = {
         "another": {"kind": "other_model", "model": "net_b"},
     },
     "robustness": {
+        "experiments": {
+            "net": {
+                "images": 5,
+                "defenses": ["average", "filter"],
+                "attacks": ["on_average", "on_all", "long"],
+                "controls": ["mirror", "another"],
+                "scaled": ["pgd_minimal"],
+            },
+        },
         "epsilons": ["2/255", 0.5],
         "draws": 10,
         "control_draws": 5,
@@ -87,10 +86,22 @@ CONFIG = {
 def load(change=lambda config: None, size=20):
     config = copy.deepcopy(CONFIG)
     change(config)
-    plain = SimpleNamespace(**{**vars(EXPERIMENT), "model": "plain"})
-    experiments = {("images", e.model): e for e in (plain, EXPERIMENT)}
-    models = dict.fromkeys(["plain", "net", "net_b"])
-    return settings.load(config, experiments, models, {"images": size})
+    names = ["plain", "net", "net_b"]
+    averaged = SimpleNamespace(name="net", radius=2.0, directions=15)
+    run = Run(
+        seed=0,
+        device="cpu",
+        datasets={"images": SimpleNamespace(size=size)},
+        models={n: SimpleNamespace(name=n, shape=(1, 28, 28), classes=10) for n in names},
+        training={},
+        experiments={"net": EXPERIMENT},
+        defenses={
+            name: defenses.resolve(name, entry, dict.fromkeys(names))
+            for name, entry in config["defenses"].items()
+        },
+        studies={"bandlimiting": SimpleNamespace(experiments=[averaged])},
+    )
+    return settings.load(config["robustness"], run)
 
 
 # What is made, and who judges it ----------------------------------------------------------------
@@ -98,12 +109,12 @@ def load(change=lambda config: None, size=20):
 
 def test_experiments_that_say_nothing_are_not_examined():
     study = load()
-    (examination,) = study.examinations
+    (examination,) = study.experiments
     assert study.examination("images", "net") is examination
     assert (examination.radius, examination.directions) == (2.0, 15)
     assert examination.shard_names() == ["1of2", "2of2"]
     assert study.epsilons == (2 / 255, 0.5)
-    assert study.epsilon == 8 / 255
+    assert examination.epsilon == 8 / 255
 
 
 def test_epsilons_are_the_attack_s_own_or_the_study_s_or_none():
@@ -117,7 +128,7 @@ def test_epsilons_are_the_attack_s_own_or_the_study_s_or_none():
 def test_sets_are_those_of_examined_defences_and_of_networks_without_one():
     """A control, such as the mirror, is not attacked, nor is anything that is not listed."""
     study = load()
-    assert study.sets(study.examinations[0]) == [
+    assert study.sets(study.experiments[0]) == [
         ("average", "on_average"),
         ("filter", "on_all"),
         ("another", "on_all"),
@@ -128,7 +139,7 @@ def test_sets_are_those_of_examined_defences_and_of_networks_without_one():
 
 def test_a_defence_is_judged_on_attacks_on_itself_and_on_what_may_carry_over():
     study = load()
-    examination = study.examinations[0]
+    examination = study.experiments[0]
     carried = [("another", "on_all"), ("bare", "on_all"), ("bare", "long")]
     assert study.judged_sets(examination, "average") == [("average", "on_average"), *carried]
     assert study.judged_sets(examination, "filter") == [("filter", "on_all"), *carried]
@@ -138,24 +149,24 @@ def test_a_defence_is_judged_on_attacks_on_itself_and_on_what_may_carry_over():
 def test_the_network_without_a_defence_is_judged_first_if_it_is_attacked():
     study = load()
     # Another network is attacked for the others' sake alone.
-    assert study.judges(study.examinations[0]) == ["bare", "average", "filter"]
+    assert study.judges(study.experiments[0]) == ["bare", "average", "filter"]
 
     def unattacked(config):
-        config["bandlimiting"]["experiments"][1]["robustness"]["attacks"] = ["on_average"]
+        config["robustness"]["experiments"]["net"]["attacks"] = ["on_average"]
 
     study = load(unattacked)
-    assert study.judges(study.examinations[0]) == ["average", "filter"]
+    assert study.judges(study.experiments[0]) == ["average", "filter"]
 
     def examined(config):
-        config["bandlimiting"]["experiments"][1]["robustness"]["defenses"] = ["average", "bare"]
+        config["robustness"]["experiments"]["net"]["defenses"] = ["average", "bare"]
 
     study = load(examined)
-    assert study.judges(study.examinations[0]) == ["bare", "average"]
+    assert study.judges(study.experiments[0]) == ["bare", "average"]
 
 
 def test_defences_in_use_and_the_models_they_need():
     study = load()
-    used = study.used(study.examinations[0])
+    used = study.used(study.experiments[0])
     assert used == ["average", "filter", "another", "bare", "mirror"]
     assert study.others(used) == ["net_b"]
     assert study.others(["another", "another", "bare"]) == ["net_b"]
@@ -163,14 +174,14 @@ def test_defences_in_use_and_the_models_they_need():
 
 
 def test_models_in_use_are_known_before_names_are_checked():
-    assert settings.models_in_use(CONFIG) == {"net_b"}
+    assert settings.models_in_use(CONFIG["robustness"], CONFIG) == {"net_b"}
     config = copy.deepcopy(CONFIG)
-    entry = config["bandlimiting"]["experiments"][1]["robustness"]
+    entry = config["robustness"]["experiments"]["net"]
     entry["controls"] = ["mirror", "no such defence"]
     # The attack on the other network still needs it.
-    assert settings.models_in_use(config) == {"net_b"}
+    assert settings.models_in_use(config["robustness"], config) == {"net_b"}
     entry["attacks"] = ["on_average", "no such attack"]
-    assert settings.models_in_use(config) == set()
+    assert settings.models_in_use(config["robustness"], config) == set()
 
 
 # What may be said -------------------------------------------------------------------------------
@@ -216,9 +227,9 @@ def at(*path, value):
     return change
 
 
-ENTRY = ("bandlimiting", "experiments", 1, "robustness")
+ENTRY = ("robustness", "experiments", "net")
 ATTACKS = ("robustness", "attacks")
-PLACE = r"^bandlimiting.experiments\[1\].robustness"
+PLACE = r"^robustness.experiments.net"
 
 WRONG = {
     "defence": (
@@ -272,7 +283,7 @@ WRONG = {
     "an attack on a defence that is not listed": (
         at(*ENTRY, "attacks", value=["on_all", "elsewhere"]),
         rf"{PLACE} lists the attack 'elsewhere', which would never run: it is against 'mirror', "
-        r"and bandlimiting.experiments\[1\].robustness.defenses lists 'average', 'filter'; list",
+        r"and robustness.experiments.net.defenses lists 'average', 'filter'; list",
     ),
     "an attack where no defence is listed": (
         at(*ENTRY, "defenses", value=[]),
@@ -340,8 +351,8 @@ def test_a_mistake_is_told_in_one_sentence(change, message):
 
 
 def test_a_number_of_images_that_is_not_known_is_not_refused():
-    assert load(at(*ENTRY, "images", value=21), size=None).examinations[0].images == 21
-    assert load(at(*ENTRY, "images", value=20)).examinations[0].images == 20
+    assert load(at(*ENTRY, "images", value=21), size=None).experiments[0].images == 21
+    assert load(at(*ENTRY, "images", value=20)).experiments[0].images == 20
     own = at(*ATTACKS, "on_all", "images", value=21)
     assert load(own, size=None).attacks["on_all"].images == 21
     assert load(at(*ATTACKS, "on_all", "images", value=20)).attacks["on_all"].images == 20
@@ -491,7 +502,7 @@ def test_all_samples_of_fixed_directions_are_counted_in_the_plan():
     assert exact.attack_forwards == images * cost.GRADIENT * 10 * passes * 4
     averaged = rows["eot_one_step on post_averaging", "fashion_mnist"]
     assert averaged.attack_forwards == images * cost.GRADIENT * 2
-    assert averaged.defense_forwards == images * (6 * 15 + 1) * study.robustness.draws
+    assert averaged.defense_forwards == images * (6 * 15 + 1) * study.studies["robustness"].draws
 
 
 def test_the_plan_counts_the_images_of_a_dataset_once():

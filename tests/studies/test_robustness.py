@@ -1,6 +1,7 @@
 import dataclasses
 import inspect
 import itertools
+from collections import defaultdict
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from bandlimit.studies.robustness import checks as robustness_checks
 from bandlimit.studies.robustness import rates as robustness_rates
 
 E1, E2, E8 = 1 / 255, 2 / 255, 8 / 255
+BOUNDS = defaultdict(lambda: E8)
 PLACE = {"dataset": "d", "model": "m"}
 
 
@@ -148,7 +150,7 @@ def test_empty_tables_keep_their_columns_and_types():
     table = robustness_rates.robust_accuracy(empty)
     assert list(table.columns) == list(robustness_rates.ACCURACY) and table.empty
     assert table["draws"].dtype == "int64"
-    confidence = robustness_rates.confidence_rates(empty, E8)
+    confidence = robustness_rates.confidence_rates(empty, BOUNDS)
     assert list(confidence.columns) == list(robustness_rates.CONFIDENCE) and confidence.empty
 
 
@@ -205,7 +207,7 @@ def confidence_frame():
 
 
 def test_confidence_counts_what_fools_the_attacked_network():
-    table = robustness_rates.confidence_rates(confidence_frame(), E8)
+    table = robustness_rates.confidence_rates(confidence_frame(), BOUNDS)
     row = only(table, defense="g", confidence=0.0)
     assert (row["images"], row["adversarial"], row["draws"]) == (4, 2, 2)
     assert row["defense_rate"] == 0.75
@@ -221,7 +223,7 @@ def test_what_lies_within_the_bound_is_counted_beside_all():
     frame = confidence_frame()
     # Of the two that count at confidence 0, the one that the defence always rights lies beyond.
     frame.loc[(frame["confidence"] == 0) & (frame["image_id"] == "i0"), "linf"] = 2 * E8
-    table = robustness_rates.confidence_rates(frame, E8)
+    table = robustness_rates.confidence_rates(frame, BOUNDS)
     row = only(table, defense="g", confidence=0.0)
     assert (row["adversarial"], row["defense_rate"]) == (2, 0.75)
     assert (row["adversarial_within"], row["rate_within"]) == (1, 0.5)
@@ -237,7 +239,7 @@ def test_confidence_needs_what_the_attacked_network_says(attack):
     frame = confidence_frame()
     frame = frame[(frame["defense"] != "f") | (frame["attack"] != attack)]
     with pytest.raises(ValueError, match="'f' itself"):
-        robustness_rates.confidence_rates(frame, E8)
+        robustness_rates.confidence_rates(frame, BOUNDS)
 
 
 def test_scaling_by_hand():

@@ -205,7 +205,9 @@ def test_a_result_encoded_anew_is_the_same(place, change, monkeypatch):
     assert edge.detail == "other bytes, but the same content"
 
 
-@pytest.mark.parametrize("name", [DATASET, MODEL, TABLE, WEIGHTS, "bandlimit/curves.py"])
+@pytest.mark.parametrize(
+    "name", [DATASET, MODEL, TABLE, WEIGHTS, "bandlimit/studies/bandlimiting/curves.py"]
+)
 def test_what_is_gone_is_named(place, change, name):
     change.write(name, (place.folder / name).read_bytes())
     (place.folder / name).unlink()
@@ -317,7 +319,7 @@ def test_each_file_of_a_job_gets_the_verdict_of_its_redraw(place, change):
 
 def test_a_picture_drawn_by_other_code_is_not_called_tampered(place, change):
     path = place.folder / "bandlimit/plots/style.py"
-    change.write("bandlimit/plots/style.py", path.read_bytes() + b"\n# a comment\n")
+    change.write("bandlimit/plots/style.py", path.read_bytes() + b"\nTWISTED = 1\n")
     found = audited(place, level="redraw")
     assert found.verdict == "STALE"
     assert "TAMPERED" not in {verdict for verdict, _ in wrong(found)}
@@ -328,7 +330,7 @@ def test_a_picture_drawn_by_other_code_is_not_called_tampered(place, change):
 
 def test_a_configuration_that_changed_is_told_with_both_values(place, change):
     config = json.loads(json.dumps(place.config))
-    config["bandlimiting"]["experiments"][0]["attacks"]["pgd_minimal"]["steps"] = 6
+    config["experiments"]["model_a"]["attacks"]["pgd_minimal"]["steps"] = 6
     change.write("overlay.yaml", yaml.safe_dump(config).encode())
     found = audited(place)
     assert found.verdict == "STALE"

@@ -184,6 +184,7 @@ def first_draw(size: float, restart: int) -> int:
 
 
 def joined(parts: Sequence[Trial], confidence: float | None = None) -> Trial:
+    """Return what several runs left as one, in their order."""
     return Trial(
         torch.cat([part.images for part in parts]),
         torch.cat([part.steps for part in parts]),
@@ -195,6 +196,11 @@ def joined(parts: Sequence[Trial], confidence: float | None = None) -> Trial:
 
 
 def check_choice(attack: str, parameter: str, value: Any, allowed: Iterable[str]) -> None:
+    """Check that a hyper-parameter is one of those allowed.
+
+    Raises:
+        UserError: it is not.
+    """
     if value not in tuple(allowed):
         raise UserError(
             f"The parameter {parameter!r} of the attack {attack!r} is {value!r}; "
@@ -203,6 +209,11 @@ def check_choice(attack: str, parameter: str, value: Any, allowed: Iterable[str]
 
 
 def check_switch(attack: str, parameter: str, value: Any) -> None:
+    """Check that a hyper-parameter is true or false.
+
+    Raises:
+        UserError: it is not.
+    """
     if not isinstance(value, bool):
         raise UserError(
             f"The parameter {parameter!r} of the attack {attack!r} is {value!r}; "
@@ -211,11 +222,21 @@ def check_switch(attack: str, parameter: str, value: Any) -> None:
 
 
 def check_samples(attack: str, samples: Any) -> None:
+    """Check a number of samples, or None.
+
+    Raises:
+        UserError: it is not a whole number of at least 1.
+    """
     if samples is not None:
         check_count(attack, "samples", samples)
 
 
 def check_restarts(attack: str, parameter: str, value: Any) -> None:
+    """Check a number of runs.
+
+    Raises:
+        UserError: it is not a whole number from 1 to `RESTARTS`.
+    """
     check_count(attack, parameter, value)
     if value > RESTARTS:
         raise UserError(

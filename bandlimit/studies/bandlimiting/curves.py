@@ -15,7 +15,9 @@ RATES = ["adversarial", "defense_rate", "low", "high"]
 
 
 def by_radius(rates: pd.DataFrame, experiments: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return the defence rates over the radius at each experiment's epsilon, and the clean accuracy beside them.
+    """Return the defence rates over the radius, with the clean accuracy beside them.
+
+    Each experiment is shown at its own epsilon.
 
     The attacks are those whose radius is swept, the four of the document. Rows of attack 'clean'
     hold the defended accuracy on all clean images as defense_rate, with its Wilson interval, and

@@ -111,7 +111,8 @@ def table_1(rates: pd.DataFrame, claims: str | os.PathLike[str], experiments: Ex
         note="Clean and attacked are accuracies on the clean and the attacked set of N images; "
         "#Adv of them are adversarial within epsilon. The defence rate is the share of #Adv that "
         "the defended model classifies correctly; the ceiling is the same for the clean images of "
-        "#Adv. Rates of the defence are means over draws of directions. Wilson 95% intervals are in "
+        "#Adv. Rates of the defence are means over draws of directions. Wilson 95% "
+        "intervals are in "
         "brackets, and count images, not draws. Reported numbers are the document's, for the data "
         "set named and its own model.",
     )

@@ -61,7 +61,8 @@ TABLES: Mapping[str, tuple[Mapping[str, Column], str, str]] = {
         },
         "What cheap transforms restore of the document's adversarial images",
         "#Adv adversarial images within epsilon of the study; the restored share with its Wilson "
-        "95% interval; the ceiling is the share of the same images that are classified correctly when "
+        "95% interval; the ceiling is the share of the same images that are classified "
+        "correctly when "
         "clean.",
     ),
     "comparisons": (
