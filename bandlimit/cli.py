@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     for add in (
-        *(_add_plan, _add_artifacts, _add_audit, _add_explain, _add_verify, _add_sign),
+        *(_add_new, _add_plan, _add_artifacts, _add_audit, _add_explain, _add_verify, _add_sign),
         _add_status,
     ):
         add(commands)
@@ -58,6 +58,52 @@ def _plan(options: argparse.Namespace) -> int:
     from bandlimit.plan import cost  # imports torch, which an error above should not wait for
 
     print(cost.report(load.load(config, ".")))
+    return 0
+
+
+def _add_new(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "new",
+        help="write a configuration for a network and images of your own",
+        description="Looks at both, and writes config/NAME.yaml.",
+    )
+    parser.add_argument("name", metavar="NAME", help="lower-case letters, digits, underscores")
+    parser.add_argument(
+        "--images", required=True, metavar="DIR", help="a folder with a folder for each class"
+    )
+    parser.add_argument(
+        "--weights", required=True, metavar="FILE", help=".safetensors or a PyTorch state dict"
+    )
+    parser.add_argument("--architecture", metavar="A", help="where the tensors do not tell")
+    parser.add_argument("--classes", type=int, metavar="N", help="how many the weights must have")
+    for key in ("mean", "std"):
+        parser.add_argument(
+            f"--{key}", type=float, nargs="+", metavar="X", help="for each channel, of [0, 1]"
+        )
+    parser.add_argument(
+        "--images-per-run", type=int, metavar="N", help="a seeded subset (default: 200, or all)"
+    )
+    parser.add_argument("--out", metavar="FILE", help="default: config/NAME.yaml")
+    parser.add_argument("--force", action="store_true", help="replace a file that is there")
+    parser.set_defaults(run=_new)
+
+
+def _new(options: argparse.Namespace) -> int:
+    from bandlimit.plan import new
+
+    found = new.write(
+        options.name,
+        images=options.images,
+        weights_path=options.weights,
+        architecture=options.architecture,
+        classes=options.classes,
+        mean=options.mean,
+        std=options.std,
+        images_per_run=options.images_per_run,
+        out=options.out,
+        force=options.force,
+    )
+    print(found)
     return 0
 
 

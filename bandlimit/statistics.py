@@ -34,20 +34,6 @@ def wilson(
     return float(low), float(high)
 
 
-def clopper_pearson(
-    successes: int, total: int, level: float = 0.95
-) -> tuple[float | None, float | None]:
-    """Return the exact (Clopper-Pearson) interval of a rate, (None, None) if nothing was counted.
-
-    It covers at least as often as its level says, and is wider than Wilson's for that.
-    """
-    if total == 0:
-        return None, None
-    low, high = proportion_confint(successes, total, alpha=1 - level, method="beta")
-    # No success leaves the quantile undefined; the bound is the end of the range.
-    return (0.0 if successes == 0 else float(low)), (1.0 if successes == total else float(high))
-
-
 def mcnemar(correct_a: Answers, correct_b: Answers) -> float:
     """Return the two-sided p-value of McNemar's exact test of two methods on the same cases.
 
@@ -88,7 +74,7 @@ def square_and_add(a: float, of_a: Interval, b: float, of_b: Interval) -> Interv
     """Return the interval of a - b from the intervals of both (Newcombe's square and add).
 
     It takes a and b as independent; where both were measured on the same cases and agree more often
-    than by chance, it is wider than need be.
+    than by chance, it is wider than it needs to be.
     """
     low = a - b - math.hypot(a - of_a[0], of_b[1] - b)
     high = a - b + math.hypot(of_a[1] - a, b - of_b[0])
@@ -98,7 +84,7 @@ def square_and_add(a: float, of_a: Interval, b: float, of_b: Interval) -> Interv
 def difference(
     successes_a: float, total_a: float, successes_b: float, total_b: float, level: float = 0.95
 ) -> tuple[float | None, float | None]:
-    """Return Newcombe's interval of the difference of two rates, a less b.
+    """Return Newcombe's interval of the difference of two rates, a - b.
 
     It is his hybrid of two Wilson intervals, without continuity correction; (None, None) if nothing
     was counted on one side.

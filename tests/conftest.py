@@ -163,6 +163,7 @@ RUNS = {"tiny_run", "resumed_run", "sharded_run", "place"}
 """Fixtures that are whole runs, which tests share."""
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items):
     """Keep on one worker what shares a run, and else a file; runs begin first, as the longest."""
     shared = []

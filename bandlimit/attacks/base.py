@@ -1,4 +1,4 @@
-"""What all attacks share: their two kinds, checks of hyper-parameters, an eye on NaN."""
+"""What all attacks share: two kinds, `create`, checks of hyper-parameters, a watch for NaN."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Noise = Callable[[int, int], torch.Tensor]
 
 @dataclass(frozen=True)
 class Found:
-    """What an attack hands back for N images; its caller judges whether they are adversarial.
+    """What an attack returns for N images; its caller judges whether they are adversarial.
 
     Attributes:
         images: N x C x H x W, the perturbed images.
         steps: N, int64, what was spent; each attack says in which unit.
-        broken: N, bool, a logit or gradient on the way was not finite.
+        broken: N, bool, whether a logit or gradient on the way was not finite.
     """
 
     images: torch.Tensor
@@ -46,7 +46,7 @@ Kind = TypeVar("Kind", bound=Attack)
 
 
 class MinimalAttack(Attack):
-    """An attack that minimises the perturbation; it knows no epsilon."""
+    """An attack that minimises the perturbation; it takes no epsilon."""
 
     minimal = True
 
@@ -54,7 +54,7 @@ class MinimalAttack(Attack):
     def search(
         self, model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, noise: Noise
     ) -> Found:
-        """Attack images (N x C x H x W, float32 in [0, 1]) that the model labels rightly."""
+        """Attack images (N x C x H x W, float32 in [0, 1]) that the model classifies correctly."""
 
 
 class FixedAttack(Attack):
@@ -71,14 +71,14 @@ class FixedAttack(Attack):
         noise: Noise,
         epsilon: float,
     ) -> Found:
-        """Attack images (N x C x H x W, float32 in [0, 1]) that the model labels rightly."""
+        """Attack images (N x C x H x W, float32 in [0, 1]) that the model classifies correctly."""
 
 
 def check_count(attack: str, parameter: str, value: Any, least: int = 1) -> None:
     """Check a hyper-parameter that counts.
 
     Raises:
-        UserError: the value is no integer, or below `least`.
+        UserError: the value is not an integer, or is below `least`.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise UserError(
@@ -93,7 +93,7 @@ def check_number(
     """Check a hyper-parameter that is a finite number, above one limit and at most the other.
 
     Raises:
-        UserError: the value is none.
+        UserError: the value is not such a number.
     """
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not math.isfinite(value) or not above < value <= most:
@@ -108,10 +108,23 @@ def check_not_negative(attack: str, parameter: str, value: Any) -> None:
     """Check a hyper-parameter that is zero or a positive number.
 
     Raises:
-        UserError: the value is none.
+        UserError: the value is neither.
     """
     if value != 0 or isinstance(value, bool):
         check_number(attack, parameter, value, above=0)
+
+
+def check_switch(attack: str, parameter: str, value: Any) -> None:
+    """Check that a hyper-parameter is true or false.
+
+    Raises:
+        UserError: it is not.
+    """
+    if not isinstance(value, bool):
+        raise UserError(
+            f"The parameter {parameter!r} of the attack {attack!r} is {value!r}; "
+            "true or false is allowed."
+        )
 
 
 def device_of(model: torch.nn.Module) -> torch.device:
@@ -122,7 +135,7 @@ def device_of(model: torch.nn.Module) -> torch.device:
 
 
 def foolbox_model(model: torch.nn.Module, images: torch.Tensor) -> PyTorchModel:
-    """Return the model as Foolbox sees it; normalisation is inside, so there is none here."""
+    """Return the model as Foolbox sees it; it normalises inside, so Foolbox must not."""
     return PyTorchModel(model, bounds=(0, 1), device=images.device)
 
 
@@ -134,10 +147,10 @@ def sound(values: torch.Tensor) -> torch.Tensor:
 def loss_gradient(
     model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the logits and, for each image, the gradient of its cross-entropy by its pixels."""
+    """Return the logits and, for each image, the gradient of its cross-entropy in its pixels."""
     x = images.detach().clone().requires_grad_()
     logits = model(x)
-    # A sum, not a mean: an image's gradient must not shrink with the number of its companions.
+    # A sum, not a mean: an image's gradient must not shrink with the size of its batch.
     (gradient,) = torch.autograd.grad(cross_entropy(logits, labels, reduction="sum"), x)
     return logits.detach(), gradient
 
@@ -145,8 +158,8 @@ def loss_gradient(
 def ordered_sum(values: torch.Tensor) -> torch.Tensor:
     """Sum over the last axis by adding halves, so that the order of additions is fixed.
 
-    The sums of the framework add in an order that depends on batch size, threads and device,
-    which moves the last bit.
+    PyTorch's own sums add in an order that depends on batch size, threads and device, which changes
+    the last bit.
     """
     while values.shape[-1] > 1:
         if values.shape[-1] % 2:
@@ -159,11 +172,11 @@ def ordered_sum(values: torch.Tensor) -> torch.Tensor:
 class Watched(torch.nn.Module):
     """A model under attack that notes, per image, gradients spent and values that are not finite.
 
-    An attack that computes sign(NaN) goes on with 0, and would read as a robust model.
+    An attack that computes sign(NaN) goes on with 0, and the model would seem robust.
 
     Attributes:
         gradients: N, int64, gradients taken.
-        broken: N, bool, a logit or gradient was not finite.
+        broken: N, bool, whether a logit or gradient was not finite.
     """
 
     def __init__(
@@ -171,8 +184,8 @@ class Watched(torch.nn.Module):
     ) -> None:
         """Watch a model; with `until_adversarial`, an image is watched up to its first success.
 
-        That is for attacks which, as long as companions are not done, go on taking gradients of
-        images that are: neither count nor verdict may depend on companions.
+        That is for attacks that go on taking gradients of finished images while others of the batch
+        are unfinished: neither count nor verdict may depend on those others.
         """
         super().__init__()
         self.model = model
@@ -187,7 +200,7 @@ class Watched(torch.nn.Module):
         """Return the model's logits; a gradient that flows back through them is noted."""
         if not x.requires_grad:
             return self.model(x)
-        # A view of its own, so that what an attack adds to the loss beside the logits is not seen.
+        # A view of its own, so that what an attack adds to the loss besides the logits is not seen.
         x = x.view_as(x)
         x.register_hook(self._note)
         logits = self.model(x)
@@ -224,7 +237,7 @@ def exact_arithmetic() -> Iterator[None]:
 
 
 def create(kinds: Mapping[str, type[Kind]], name: str, **parameters: Any) -> Kind:
-    """Return the attack of a name with these hyper-parameters, the others at their defaults.
+    """Return the attack of this name with these hyper-parameters, the others at their defaults.
 
     Args:
         kinds: classes by name, `catalogue.ATTACKS` or `adaptive.catalogue.KINDS`.

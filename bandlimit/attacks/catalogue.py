@@ -24,4 +24,4 @@ ATTACKS: dict[str, type[Attack]] = {
         DeepFoolLinf,
     )
 }
-"""All attacks by name."""
+"""All attacks on a model, by name."""

@@ -52,7 +52,7 @@ class FGSM(FixedAttack):
         noise: Noise,
         epsilon: float,
     ) -> Found:
-        """Attack images (N x C x H x W, float32 in [0, 1]) that the model labels rightly."""
+        """Attack images (N x C x H x W, float32 in [0, 1]) that the model classifies correctly."""
         return _run(LinfFastGradientAttack(random_start=False), model, images, labels, epsilon)
 
 
@@ -85,7 +85,7 @@ class PGD(FixedAttack):
         noise: Noise,
         epsilon: float,
     ) -> Found:
-        """Attack images (N x C x H x W, float32 in [0, 1]) that the model labels rightly."""
+        """Attack images (N x C x H x W, float32 in [0, 1]) that the model classifies correctly."""
         unit = torch.stack([noise(i, 0) for i in range(len(images))])
         attack = KeyedStart(unit, rel_stepsize=self.rel_stepsize, steps=self.steps)
         return _run(attack, model, images, labels, epsilon)

@@ -12,7 +12,7 @@ MINIMAL = (
     "carlini_wagner_l2",
     "deepfool_linf",
 )
-"""Attacks that minimise the perturbation; epsilon filters their result afterwards."""
+"""Attacks that minimise the perturbation; their results are filtered by epsilon afterwards."""
 
 DOCUMENT_ATTACKS = MINIMAL[:4]
 """Those of the document's Table 1."""
@@ -21,10 +21,10 @@ FIXED = ("fgsm", "pgd")
 """Attacks that spend the whole epsilon."""
 
 ATTACKS = MINIMAL + FIXED
+"""All attacks on a model."""
 
 MAX_EPSILON = 0.130
 """Largest step of minimal FGSM where the configuration names none."""
-
 
 ATTACK_PARAMETERS: dict[str, frozenset[str]] = {
     "eot_pgd": frozenset(
@@ -41,7 +41,7 @@ ATTACK_PARAMETERS: dict[str, frozenset[str]] = {
         {"confidences", "binary_search_steps", "steps", "stepsize", "initial_const"}
     ),
 }
-"""What a configured attack on a defence may say beside kind, defences and epsilons, by kind."""
+"""What a configured attack on a defence may state besides kind, defences and epsilons, by kind."""
 
 MINIMAL_KINDS = ("carlini_wagner_l2",)
-"""Kinds that know no epsilon."""
+"""Kinds of attack on a defence that take no epsilon."""

@@ -27,12 +27,12 @@ from bandlimit.attacks.base import (
     check_count,
     check_not_negative,
     check_number,
+    check_switch,
     foolbox_model,
     loss_gradient,
     ordered_sum,
     sound,
 )
-from bandlimit.errors import UserError
 
 GROWTH = 1.5
 """Factor by which PGD's epsilon grows until a first adversarial is found."""
@@ -68,7 +68,7 @@ class FGSMMinimal(MinimalAttack):
     def search(
         self, model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, noise: Noise
     ) -> Found:
-        """Attack images (N x C x H x W, float32 in [0, 1]) that the model labels rightly."""
+        """Attack images (N x C x H x W, float32 in [0, 1]) that the model classifies correctly."""
         logits, gradient = loss_gradient(model, images, labels)
         direction = gradient.sign()
         broken = ~(sound(logits) & sound(gradient))
@@ -88,8 +88,8 @@ class FGSMMinimal(MinimalAttack):
         rows = near.to(images.device)
         second, unsound = _first_success(model, images[rows], direction[rows], labels[rows], finer)
         broken[rows] |= unsound
-        # The last part is the coarse epsilon itself; a model that answers anew each time may
-        # yet refuse it, and then the coarse one stays.
+        # The last part is the coarse epsilon itself; a model whose answers vary may still refuse
+        # it, and then the coarse one stays.
         steps[near] += torch.where(second < 0, self.substeps, second + 1)
         fine = finer.gather(1, second.clamp(min=0)[:, None])[:, 0]
         epsilon[near] = torch.where(second < 0, epsilon[near], fine)
@@ -107,8 +107,8 @@ def _first_success(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return for each image the index of its first epsilon (N x E) that succeeds, or -1.
 
-    Also whether a logit up to there was not finite. Images that are done leave; the room they
-    leave in the batch goes to further epsilons of the others.
+    Also whether a logit up to there was not finite. Images that are done leave the batch, and
+    their places go to further epsilons of the others.
     """
     first = torch.full((len(images),), -1)
     broken = torch.zeros(len(images), dtype=torch.bool, device=images.device)
@@ -192,7 +192,7 @@ class PGDMinimal(MinimalAttack):
     def search(
         self, model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, noise: Noise
     ) -> Found:
-        """Attack images (N x C x H x W, float32 in [0, 1]) that the model labels rightly."""
+        """Attack images (N x C x H x W, float32 in [0, 1]) that the model classifies correctly."""
         device = images.device
         best = images.clone()
         best_linf = torch.full((len(images),), math.inf, device=device)
@@ -204,7 +204,7 @@ class PGDMinimal(MinimalAttack):
         iteration = torch.zeros(len(images), dtype=torch.int64, device=device)
         x = images + epsilon * torch.stack([noise(i, 0) for i in range(len(images))])
 
-        # Each image is in a round of its own: who ends one starts the next at once, so the batch
+        # Each image has its own rounds: when it ends one it starts the next at once, so the batch
         # stays full until the last rounds.
         active = torch.arange(len(images), device=device)
         while len(active):
@@ -218,7 +218,7 @@ class PGDMinimal(MinimalAttack):
                 losses = cross_entropy(logits, labels[active], reduction="none")
                 (gradient,) = torch.autograd.grad(losses[~ended].sum(), point)
             point = point.detach()
-            # An ended image's gradient is 0, or NaN by 0 * inf inside the model, and not its own.
+            # An ended image gets the gradient 0, or NaN by 0 * inf inside the model: not its own.
             unsound = ~sound(logits.detach()) | (~ended & ~sound(gradient))
             broken[active[unsound]] = True
 
@@ -277,7 +277,7 @@ def _ordered_l2(values: Tensor, keep: int) -> Tensor:
 class DeepFoolL2(MinimalAttack):
     """DeepFool in L2: steps to the nearest of the linearised class boundaries.
 
-    The `candidates` likeliest classes are looked at; the perturbation is stretched by
+    The `candidates` likeliest classes are considered; the perturbation is stretched by
     1 + overshoot.
 
     steps: gradients taken, candidates - 1 in each step.
@@ -297,7 +297,7 @@ class DeepFoolL2(MinimalAttack):
     def search(
         self, model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, noise: Noise
     ) -> Found:
-        """Attack images (N x C x H x W, float32 in [0, 1]) that the model labels rightly."""
+        """Attack images (N x C x H x W, float32 in [0, 1]) that the model classifies correctly."""
         return _deepfool(
             lambda steps: _OrderedL2DeepFool(
                 steps=steps,
@@ -333,7 +333,7 @@ class DeepFoolLinf(MinimalAttack):
     def search(
         self, model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, noise: Noise
     ) -> Found:
-        """Attack images (N x C x H x W, float32 in [0, 1]) that the model labels rightly."""
+        """Attack images (N x C x H x W, float32 in [0, 1]) that the model classifies correctly."""
         return _deepfool(
             lambda steps: _OrderedLinfDeepFool(
                 steps=steps, candidates=self.candidates, overshoot=self.overshoot
@@ -388,8 +388,8 @@ def _deepfool(
 class CarliniWagnerL2(MinimalAttack):
     """The Carlini-Wagner L2 attack: Adam on a penalty whose weight is found by binary search.
 
-    `abort_early` ends a search whose loss no longer falls. Foolbox looks at the loss of the whole
-    batch for it, so the images are then attacked one by one; without it, in batches.
+    `abort_early` ends a search whose loss no longer falls. Foolbox judges this by the loss of the
+    whole batch, so the images are then attacked one by one; without it, in batches.
 
     steps: gradients taken.
 
@@ -411,16 +411,12 @@ class CarliniWagnerL2(MinimalAttack):
         check_number(self.name, "stepsize", self.stepsize, above=0)
         check_not_negative(self.name, "confidence", self.confidence)
         check_number(self.name, "initial_const", self.initial_const, above=0)
-        if not isinstance(self.abort_early, bool):
-            raise UserError(
-                f"The parameter 'abort_early' of the attack {self.name!r} is "
-                f"{self.abort_early!r}; true or false is allowed."
-            )
+        check_switch(self.name, "abort_early", self.abort_early)
 
     def search(
         self, model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, noise: Noise
     ) -> Found:
-        """Attack images (N x C x H x W, float32 in [0, 1]) that the model labels rightly."""
+        """Attack images (N x C x H x W, float32 in [0, 1]) that the model classifies correctly."""
         size = 1 if self.abort_early else len(images)
         parts = [
             self._attack(model, images[start : start + size], labels[start : start + size])

@@ -35,10 +35,10 @@ Batch = tuple[Sequence[str], Any, torch.Tensor]
 """Image ids, labels (N integers), images (N x C x H x W, float32 in [0, 1])."""
 
 STATUSES = ("ok", "failed", "nan_gradient", "zero_gradient", "misclassified")
-"""What can become of an image; 'ok' alone is a success."""
+"""What can become of an image; only 'ok' is a success."""
 
 LINF_SLACK = 1e-7
-"""Allowance when an l_inf is compared with epsilon: what float32 rounds near 1."""
+"""Tolerance when an l_inf is compared with epsilon: the rounding of float32 near 1."""
 
 BOX_SLACK = 1e-6
 """How far a fixed attack's l_inf may lie beyond its epsilon by rounding."""
@@ -75,7 +75,7 @@ def generate(
 ) -> Iterator[pa.Table]:
     """Attack images and yield their records, a table per batch.
 
-    Only images that the model labels rightly are attacked. Status, by the first that holds:
+    Only images that the model classifies correctly are attacked. Status, by the first that holds:
 
     * 'nan_gradient': the logits of the clean image are not finite;
     * 'misclassified': the undefended prediction is wrong;
@@ -91,18 +91,18 @@ def generate(
 
     Args:
         model: maps pixels in [0, 1] to logits, on the device that is to be used.
-        attack: one of `ATTACKS`, with its hyper-parameters.
+        attack: one of `catalogue.ATTACKS`, with its hyper-parameters.
         batches: image ids, labels, images.
         seed: the configuration's seed; with the names and the image id it keys all noise.
         dataset: name of the dataset, a key of the noise.
         model_name: name of the model, a key of the noise.
-        epsilons: for fixed attacks, l_inf in [0, 1] pixels; minimal attacks know none.
+        epsilons: for fixed attacks, l_inf in [0, 1] pixels; minimal attacks take none.
 
     Returns:
         Tables of `schema`.
 
     Raises:
-        UserError: an epsilon is not allowed or lacks; a label is no class of the model.
+        UserError: an epsilon is not allowed, or none is given; a label is no class of the model.
         ValueError: images are not N x C x H x W in float32 and [0, 1].
     """
     sizes: list[float | None] = [None]
@@ -110,8 +110,8 @@ def generate(
         sizes = [checked_epsilon(epsilon) for epsilon in epsilons]
         if not sizes or len(set(sizes)) < len(sizes):
             raise UserError(
-                f"The attack {attack.name!r} needs at least one epsilon and each of them once; "
-                f"given are {list(epsilons)}."
+                f"The attack {attack.name!r} needs at least one epsilon, and each only once; "
+                f"got {list(epsilons)}."
             )
 
     def noise_of(image_ids: Sequence[str], images: torch.Tensor) -> Noise:
@@ -260,7 +260,7 @@ def checked_epsilon(epsilon: Any) -> float:
     """Return an epsilon as a float.
 
     Raises:
-        UserError: it is no number in [0, 1].
+        UserError: it is not a number in [0, 1].
     """
     number = isinstance(epsilon, int | float) and not isinstance(epsilon, bool)
     if not number or not 0 <= epsilon <= 1:
@@ -314,8 +314,8 @@ def recheck(
 ) -> int:
     """Read stored records again and verify what they state, from the images they hold.
 
-    Norms, box, status, labels and predictions are recomputed; a fixed attack's l_inf is held
-    against its epsilon. Run it on the device that made the records: a minimal sample lies so near
+    Norms, box, status, labels and predictions are recomputed; a fixed attack's l_inf is compared
+    with its epsilon. Run it on the device that made the records: a minimal sample lies so near
     the boundary that another device's rounding may undo it.
 
     Args:
@@ -350,14 +350,14 @@ def verify(
     predict: Callable[[np.ndarray], Sequence[Any]] = lambda images: [None] * len(images),
     size: int = 100,
 ) -> int:
-    """Hold stored records against the images they were made from; return how many there are.
+    """Check stored records against the images they were made from; return how many there are.
 
     Args:
         path: Parquet file of records.
         clean: the images that were attacked, in the order of the records; more are allowed.
         wanted: the schema of the records for images of a shape.
-        problem: of (row, image, label, clean image, prediction) what is wrong with it, or None.
-        predict: what a model says of images, N x C x H x W; by default None of each.
+        problem: (row, image, label, clean image, prediction) -> what is wrong with it, or None.
+        predict: a model's predictions for images, N x C x H x W; by default None for each.
         size: records per batch.
 
     Raises:
@@ -377,7 +377,7 @@ def verify(
                 if original is None:
                     raise UserError(
                         f"The file {str(path)!r} has a record of image {row['image_id']!r}, which "
-                        "its dataset lacks or holds in another order."
+                        "is missing in its dataset, or stands there in another order."
                     )
             wrong = problem(row, image, original[1], original[2], prediction)
             if wrong:
@@ -406,21 +406,21 @@ def _check_schema(
         if given != full.field(name).type:
             raise UserError(
                 f"The file {str(path)!r} holds no adversarial records of this kind: its column "
-                f"{name!r} should be {full.field(name).type}, and is {given}."
+                f"{name!r} should be {full.field(name).type}, but is {given}."
             )
 
 
 def mismatch(row: dict[str, Any], image: np.ndarray, label: int, clean: np.ndarray) -> str | None:
-    """Return what label, box and norms of a record say otherwise than its images, or None."""
+    """Return how label, box or norms of a record disagree with its images, or None."""
     if row["label"] != label:
-        return f"its label is {row['label']}, in the dataset {label}"
+        return f"its label is {row['label']}, but {label} in the dataset"
     if image.shape != clean.shape:
-        return f"its image has shape {image.shape}, in the dataset {clean.shape}"
+        return f"its image has shape {image.shape}, but {clean.shape} in the dataset"
     if not np.all((image >= 0) & (image <= 1)):
         return "its image leaves the box [0, 1]"
     for name, computed in zip(("linf", "l2"), norms(image, clean), strict=True):
         if not math.isclose(row[name], computed, rel_tol=1e-9, abs_tol=1e-12):
-            return f"its {name} is {row[name]}, by its image {computed}"
+            return f"its {name} is {row[name]}, but {computed} by its image"
     return None
 
 
@@ -434,7 +434,7 @@ def _problem(
         return wrong
     linf, _ = norms(image, clean)
     if row["prediction_after"] != prediction:
-        return f"its prediction_after is {row['prediction_after']}, by its image {prediction}"
+        return f"its prediction_after is {row['prediction_after']}, but {prediction} by its image"
     if row["success"]:
         if prediction == label:
             return f"it counts as adversarial, but the model still predicts {label}"
@@ -445,7 +445,7 @@ def _problem(
     elif linf:
         return f"its status is {row['status']!r}, but its image is not the clean one"
     elif row["prediction_before"] != prediction:
-        return f"its prediction_before is {row['prediction_before']}, by its image {prediction}"
+        return f"its prediction_before is {row['prediction_before']}, but {prediction} by its image"
     elif row["status"] != "nan_gradient" and (row["status"] == "misclassified") != (
         prediction != label
     ):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bandlimit.attacks.kinds import FIXED
-from bandlimit.config.schema import epsilon
+from bandlimit.config.schema import epsilon, epsilons
 from bandlimit.errors import UserError
 
 
@@ -62,9 +62,9 @@ def resolve(
     for attack, changes in entry["attacks"].items():
         parameters = {**(attacks.get(attack) or {}), **(changes or {})}
         if "epsilons" in parameters:
-            parameters["epsilons"] = [
-                epsilon(value, f"attacks.{attack}.epsilons") for value in parameters["epsilons"]
-            ]
+            own = "epsilons" in (changes or {})
+            where = f"{place}.attacks.{attack}" if own else f"attacks.{attack}"
+            parameters["epsilons"] = epsilons(parameters["epsilons"], f"{where}.epsilons")
         elif attack in FIXED:
             raise UserError(
                 f"The attack {attack!r} of {place} needs 'epsilons', the l_inf bounds that it "

@@ -32,3 +32,14 @@ def check(config: Mapping[str, Any]) -> None:
             "'robustness' to robustness.experiments.NAME, and the rest to "
             "bandlimiting.experiments.NAME; 'only: [NAME]' at the top runs these experiments alone."
         )
+    entries = section.get("experiments")
+    for name, entry in entries.items() if isinstance(entries, Mapping) else ():
+        for key in entry if isinstance(entry, Mapping) else ():
+            if key in SHARED or key == "robustness":
+                place = (
+                    f"experiments.{name}.{key}" if key in SHARED else f"{key}.experiments.{name}"
+                )
+                raise UserError(
+                    f"The key {key!r} of bandlimiting.experiments.{name} has moved: it is "
+                    f"{place} at the top of the configuration."
+                )

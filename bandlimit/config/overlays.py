@@ -8,6 +8,7 @@ from typing import IO, Any
 
 import yaml
 
+from bandlimit.config.schema import LOADER
 from bandlimit.errors import UserError
 
 
@@ -33,6 +34,16 @@ def read(
                 f"The configuration {os.fspath(path)!r} is not YAML: "
                 f"{' '.join(str(error).split())}."
             ) from error
+        except RecursionError as error:
+            raise UserError(
+                f"The configuration {os.fspath(path)!r} is nested too deeply."
+            ) from error
+        except ValueError as error:
+            # Such as a date without its month, or bytes that are no text.
+            raise UserError(
+                f"The configuration {os.fspath(path)!r} must be YAML in UTF-8 with values that "
+                f"exist: {error}."
+            ) from error
         except OSError as error:
             raise UserError(
                 f"The configuration {os.fspath(path)!r} can't be read: {error.strerror}; the "
@@ -57,7 +68,7 @@ def lay_over(config: dict[str, Any], overlay: Mapping[str, Any]) -> None:
             config[key] = dict(value) if isinstance(value, Mapping) else value
 
 
-class _Loader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):  # type: ignore[misc]
+class _Loader(LOADER):  # type: ignore[misc, valid-type]
     """Reads plain YAML, and refuses a key that is written twice: the first would be lost."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -80,9 +91,24 @@ class _Twice(Exception):
     """A key that is written twice."""
 
 
+def _check_circles(value: Any, path: str, above: tuple[int, ...] = ()) -> None:
+    """Refuse a value that holds itself, by an alias within its own anchor."""
+    if not isinstance(value, dict | list):
+        return
+    if id(value) in above:
+        raise UserError(
+            f"In the configuration {path!r} an alias '*' stands inside what its own anchor '&' "
+            "names; it is allowed only after it."
+        )
+    for part in value.values() if isinstance(value, dict) else value:
+        _check_circles(part, path, (*above, id(value)))
+
+
 def _load(file: IO[str], path: str) -> Any:
     try:
-        return yaml.load(file, _Loader)  # noqa: S506 (it is a safe loader)
+        found = yaml.load(file, _Loader)  # noqa: S506 (it is a safe loader)
+        _check_circles(found, path)
+        return found
     except _Twice as error:
         raise UserError(
             f"In the configuration {path!r} {error}; each key is allowed once in its mapping."

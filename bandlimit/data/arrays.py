@@ -1,4 +1,4 @@
-"""Images that lie in arrays: Parquet, IDX."""
+"""Images stored as arrays: in Parquet or IDX files, or in memory."""
 
 from __future__ import annotations
 
@@ -175,5 +175,5 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     axes = content[3] if content[:3] == b"\0\0\x08" and len(content) > 3 else 0
     shape = np.frombuffer(content, ">u4", axes, 4).tolist() if len(content) >= 4 + 4 * axes else []
     if not shape or len(content) != 4 + 4 * axes + int(np.prod(shape)):
-        raise UserError(f"The file {str(path)!r} is no whole IDX file of unsigned bytes.")
+        raise UserError(f"The file {str(path)!r} is not a whole IDX file of unsigned bytes.")
     return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)

@@ -27,6 +27,7 @@ CIFAR10_BATCHES = {
     "train": tuple(f"data_batch_{number}" for number in range(1, 6)),
     "test": ("test_batch",),
 }
+"""The files of each split, in order."""
 
 
 class _Kind:
@@ -90,7 +91,7 @@ def _cifar10_batch(content: bytes, where: str) -> tuple[np.ndarray, np.ndarray]:
     except UserError:
         raise
     except Exception as error:  # a malformed pickle may raise anything
-        raise UserError(f"The batch {where} is no CIFAR-10 batch ({error}).") from error
+        raise UserError(f"The batch {where} is not a CIFAR-10 batch ({error}).") from error
     return images, labels
 
 
@@ -120,8 +121,10 @@ def load_cifar10(source: Source, split: str | None, cache: Path | None) -> Listi
         raise UserError(
             f"The archive {str(archive)!r} can't be read as .tar.gz ({error})."
         ) from error
-    if lacking := sorted(wanted - set(batches)):
-        raise UserError(f"The archive {str(archive)!r} lacks {', '.join(lacking)}.")
+    if missing := sorted(wanted - set(batches)):
+        raise UserError(
+            f"The archive {str(archive)!r} is incomplete; missing: {', '.join(missing)}."
+        )
     return load_arrays(
         {
             part: (

@@ -34,7 +34,9 @@ def mirrors(registry: str | os.PathLike[str], name: str) -> list[str]:
             f"The registry {str(registry)!r} can't be read: {error.strerror}."
         ) from error
     if name not in found:
-        raise UserError(f"The registry {str(registry)!r} lacks {name!r}; {suggest(name, found)}.")
+        raise UserError(
+            f"The registry {str(registry)!r} has no entry {name!r}; {suggest(name, found)}."
+        )
     return found[name]
 
 
@@ -42,7 +44,8 @@ def verify(path: str | os.PathLike[str], sha256: str) -> None:
     """Check a file against its sha256: 64 hexadecimal digits, or the first 8 of them.
 
     Raises:
-        UserError: the file is missing or has another sha256 (both are named), or `sha256` is none.
+        UserError: the file is missing or has another sha256 (both are named), or `sha256` is
+            not one.
     """
     _check_digits(sha256)
     if not Path(path).is_file():
@@ -77,7 +80,7 @@ def fetch(
 
     Raises:
         UserError: no mirror sent the right file (the sentence tells what each of them did), there
-            is no mirror, `sha256` is none, or the folder can't be written.
+            is no mirror, `sha256` is not one, or the folder can't be written.
     """
     path = Path(path)
     if sha256 is not None:
@@ -125,7 +128,7 @@ def _mismatch(path: str | os.PathLike[str], sha256: str | None) -> str | None:
 
 
 def _download(url: str, path: Path, retries: int, timeout: float, progress: bool) -> str | None:
-    """Download one URL to `path` with retries; return what went wrong, or None."""
+    """Download a URL to `path` with retries; return what went wrong, or None."""
     source = pooch.create(
         path=path.parent,
         base_url="",

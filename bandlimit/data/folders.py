@@ -186,8 +186,7 @@ def _picture(path: Path, channels: int, resize: int | None, crop: int | None) ->
         if min(image.size) < crop:
             raise UserError(
                 f"The image {str(path)!r} has {by_times(image.size)} pixels, fewer than "
-                f"the crop of "
-                f"{crop} x {crop}."
+                f"the crop of {crop} x {crop}."
             )
         left, top = (round((side - crop) / 2) for side in image.size)
         image = image.crop((left, top, left + crop, top + crop))

@@ -1,4 +1,4 @@
-"""Datasets: from archives, folders and packages to one Parquet schema, and from there to tensors.
+"""Datasets made: from archives, folders and packages to one Parquet schema.
 
 A dataset file has the columns image_id (string, unique), label (int64), split (string) and image
 (fixed-shape tensor C x H x W, uint8). Each loader lists its images first, without their pixels, so
@@ -27,6 +27,7 @@ from bandlimit.errors import UserError, suggest
 from bandlimit.files import store
 
 _CHUNK_BYTES = 8 << 20
+"""Pixels that are held in memory at once."""
 
 
 def make_dataset(
@@ -53,7 +54,7 @@ def make_dataset(
             hashes of image_id, in the original order, so that a larger subset contains a smaller.
         seed: seed of the subset.
         path: local file or folder; takes the place of `source.path`.
-        cache: folder of the files that `download` fetched; needed if there is no path and the
+        cache: folder of the files that `download_files` fetched; needed if there is no path and the
             loader downloads.
         certificate: proof of origin, stored in the file.
 
@@ -111,7 +112,7 @@ def _check(source: Source, listing: Listing, split: str | None) -> None:
     image_id, times = Counter(listing.image_ids).most_common(1)[0]
     if times > 1:
         raise UserError(
-            f"The image_id {image_id!r} stands {times} times in the dataset {name!r}, "
+            f"The image_id {image_id!r} occurs {times} times in the dataset {name!r}, "
             "where each must be unique."
         )
     top = np.inf if source.classes is None else source.classes - 1
@@ -160,8 +161,8 @@ def _write(
                     raise UserError(
                         f"The image {listing.image_ids[row]!r} of the dataset {source.name!r} has "
                         f"the shape {by_times(image.shape)}, where {by_times(shape)} is "
-                        f"needed: all "
-                        "images must have one shape (resize and crop bring picture files to one)."
+                        "needed: all images must have one shape (resize and crop bring picture "
+                        "files to one)."
                     )
                 images[place] = image
             writer.write(

@@ -30,10 +30,10 @@ DOWNLOADED = {"idx": IDX_FILES, "cifar10": ("cifar-10-python.tar.gz",)}
 
 @dataclass(frozen=True)
 class Source:
-    """Where a dataset comes from: a row of the registry, or what a user states about own data.
+    """Where a dataset comes from: a row of the registry, or what users state about their own data.
 
     Attributes:
-        name: the dataset's name; subsets are drawn by it.
+        name: the dataset's name, a key of the draw of subsets.
         loader: a name in `LOADERS`.
         urls: addresses in order of preference; one that ends in "/" is a folder that holds the
             files of the loader.
@@ -105,7 +105,8 @@ def local_files(source: Source, names: Sequence[str], cache: Path | None) -> dic
         for name in names:
             if not (folder / name).is_file():
                 raise UserError(
-                    f"The folder {str(folder)!r} of the dataset {source.name!r} lacks {name!r}."
+                    f"The folder {str(folder)!r} of the dataset {source.name!r} has no file "
+                    f"{name!r}."
                 )
         return {name: folder / name for name in names}
     if cache is None:

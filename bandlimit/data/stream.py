@@ -17,6 +17,7 @@ from bandlimit.errors import UserError
 from bandlimit.files import store
 
 Triple = tuple[list[str], torch.Tensor, torch.Tensor]
+"""Image ids, labels (N, int64), images (N x C x H x W, float32 in [0, 1])."""
 
 
 def subset(name: str, image_ids: Sequence[str], images: int | None, seed: int) -> Sequence[int]:
@@ -43,7 +44,7 @@ def load(path: str | os.PathLike[str]) -> Triple:
     """Read a dataset file whole: (image_ids, labels N int64, images N x C x H x W in [0, 1]).
 
     Raises:
-        UserError: the file is missing, damaged or lacks a column.
+        UserError: the file is missing or damaged, or has a column missing.
     """
     return _triple(store.read(path, COLUMNS))
 
@@ -96,7 +97,7 @@ def batches(
     once. Memory is bounded by `size`, not by the dataset. With `keep`, only these images.
 
     Raises:
-        UserError: the shard is malformed, or the file is missing, damaged or lacks a column.
+        UserError: the shard is malformed, or the file is missing, damaged or without a column.
         ValueError: size is below 1.
     """
     if size < 1:

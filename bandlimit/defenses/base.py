@@ -43,7 +43,7 @@ class Defense(nn.Module):
     draws nothing; one that does sets `random` and calls `next_draw` in each forward.
 
     Attributes:
-        random: whether the output is another one in each call.
+        random: whether the output differs from call to call.
         classifier: the network behind the defence.
     """
 
@@ -126,9 +126,9 @@ class Defense(nn.Module):
         Args:
             x: pixels in [0, 1], N x C x H x W.
             image_ids: N names, keys of the draws.
-            draws: numbers of the draws; a defence that is not random says the same in each.
+            draws: numbers of the draws; a defence that is not random gives the same in each.
             stop: when a defence that averages samples may stop early; others ignore it.
-            error: probability, per image, that a 'sequential' prediction is another than that of
+            error: probability, per image, that a 'sequential' prediction differs from that of
                 all samples.
 
         Raises:

@@ -53,8 +53,9 @@ def create(
         radius: of post-averaging and noise, L2 in standardised space; other kinds ignore it.
         directions: K of post-averaging; other kinds ignore it.
         other: the classifier of the kind 'other_model', whose parameter `model` names it.
-        **parameters: further parameters of the kind. A configured defence that says radius or
-            directions itself is made by `create(..., **{"radius": r, "directions": k, **entry})`.
+        **parameters: further parameters of the kind. A configured defence that states
+            radius or directions itself is made by
+            `create(..., **{"radius": r, "directions": k, **entry})`.
 
     Raises:
         UserError: the kind, a parameter or its value is not among the allowed ones, or a parameter

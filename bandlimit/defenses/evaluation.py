@@ -16,6 +16,7 @@ from bandlimit.defenses.sweep import Judgement, judge
 from bandlimit.files import store
 
 Inputs = tuple[list[str], list[float | None], torch.Tensor, torch.Tensor]
+"""Image ids, epsilons, labels (N, int64), images (N x C x H x W, float32 in [0, 1])."""
 
 COLUMNS = pa.schema(
     [
@@ -33,7 +34,7 @@ COLUMNS = pa.schema(
 )
 """A row per image, epsilon (null where the attack is minimal or the image clean), setting, draw.
 
-p_true is the (averaged) probability of the true class, margin that less the greatest of another
+p_true is the (averaged) probability of the true class, margin is that minus the greatest of another
 class. Without a defence radius, directions and draw are 0.
 """
 

@@ -1,4 +1,4 @@
-"""The kinds of defence and the names of their parameters, for who only checks a configuration.
+"""Kinds of defence and the names of their parameters, for code that only checks a configuration.
 
 Imports nothing, since every start of the workflow pays for it.
 """
@@ -18,9 +18,9 @@ PARAMETERS: dict[str, frozenset[str]] = {
     "noise": frozenset({"radius"}),
     "other_model": frozenset({"model"}),
 }
-"""What a configured defence may say beside its kind, by kind.
+"""What a configured defence may state besides its kind, by kind.
 
-Radius and directions are those of the experiment where they are not said; only the cutoff and the
+Radius and directions are those of the experiment where they are not stated; only the cutoff and the
 other model have no default.
 """
 
@@ -28,14 +28,13 @@ REQUIRED: dict[str, frozenset[str]] = {
     "low_pass": frozenset({"cutoff"}),
     "other_model": frozenset({"model"}),
 }
-"""What it must say, by kind."""
-
+"""What it must state, by kind."""
 
 SOURCES = ("undefended", "other_model")
 """Kinds of defence whose adversarial images are also tried on every other: transfer."""
 
 TRANSFORMS = ("low_pass", "rounding", "flip", "shift", "jpeg", "noise")
-"""Kinds of defence that transform the input, for which a gradient may take the identity."""
+"""Kinds of defence that transform the input, where an attack may use the identity's gradient."""
 
 FILTERS = ("low_pass",)
 """Kinds of defence that let a band of frequencies pass, to which an attack may keep."""

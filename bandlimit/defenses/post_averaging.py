@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bandlimit import keys
+from bandlimit.defenses import prediction, sweep
 from bandlimit.defenses.base import Defense, DrawName, Stop, log_mean_softmax
 from bandlimit.defenses.directions import (
     FRACTIONS,
@@ -172,9 +173,6 @@ class PostAveraging(Defense):
         Only the document's samples and softmax vote stop early; other switches take all samples.
         """
         _check_choice("stop", stop)
-        # Imported here because both build upon this module.
-        from bandlimit.defenses import prediction, sweep
-
         radius, directions = self.squads[0].radius, self.squads[0].directions
         switches = (self.vote, self.center, self.space, self.clip, self.draws == "shared")
         if (
@@ -198,6 +196,7 @@ class PostAveraging(Defense):
 
     @cached_property
     def _evaluator(self) -> MicroBatches:
+        # Imported here, since an attack has no use for it.
         from bandlimit.models.fused import evaluator
 
         return evaluator(self.classifier)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from bandlimit.models.classifier import Classifier
 
 FIRST = 2
-"""Samples that choose the candidate of the sequential test, before the test begins."""
+"""Samples that choose the candidate of the sequential test before it begins."""
 
 CHUNK = 4
 """Samples of an image that enter the network in one round, at least."""
@@ -73,13 +73,13 @@ def predict(
 
     Args:
         classifier: gives mean, std and device.
-        network: standardised input -> logits, as `inference.evaluator` makes it.
+        network: standardised input -> logits, as `fused.evaluator` makes it.
         images: pixels in [0, 1], N x C x H x W.
         image_ids: N names, keys of the draws and of the order of the samples.
         setting: radius and number of directions; its draws are ignored.
         name: seed and purpose of the draws.
         stop: 'exact' or 'sequential', see above.
-        error: probability, per image, that the sequential prediction is another than that of all
+        error: probability, per image, that the sequential prediction differs from that of all
             samples; in (0, 1).
         draw: number of the draw.
 

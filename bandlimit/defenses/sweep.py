@@ -3,7 +3,7 @@
 Directions are nested (the first K of more directions are those of a smaller K) and radii share
 their steps (r = 30 steps by 10, 20 and 30; r = 15 by 5, 10 and 15), so each distinct sample enters
 the network once and serves every setting that holds it. Samples of several images fill one
-micro-batch; the network sees to it that an image's result does not depend on its companions.
+micro-batch; the network makes sure that an image's result does not depend on the others.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ GROUP_BYTES = {"cpu": 128 << 20, "cuda": 2 << 30}
 """Memory for the directions and probabilities of the images in flight."""
 
 PASS = 256
-"""Samples that enter a network at once which does not say how many it takes."""
+"""Samples that enter a network at once where it does not say how many it takes."""
 
 
 @dataclass(frozen=True, order=True)
@@ -57,7 +57,7 @@ class Judgement:
         draw: number of the draw, from 0.
         prediction: class of greatest averaged probability.
         p_true: averaged probability of the true class.
-        margin: p_true less the greatest averaged probability of another class, in [-1, 1].
+        margin: p_true minus the greatest averaged probability of another class, in [-1, 1].
     """
 
     setting: Setting
@@ -206,7 +206,7 @@ def sweep(
 
     Args:
         classifier: gives mean, std, classes and device.
-        network: standardised input -> logits, as `inference.evaluator` makes it.
+        network: standardised input -> logits, as `fused.evaluator` makes it.
         images: pixels in [0, 1], N x C x H x W.
         image_ids: N names, keys of the draws.
         labels: N true classes.

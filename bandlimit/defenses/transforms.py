@@ -1,8 +1,8 @@
 """Defences that change the input before the network sees it, and those that change nothing.
 
-Most are controls: cheap things that undo an attack of the least perturbation as well as a defence
-does. All keep gradients: rounding and JPEG have none of use, and let it through as if they left
-the input as it is.
+Most are controls: cheap changes that undo an attack of minimal perturbation as well as a defence
+does. All pass gradients on: rounding and JPEG have no useful gradient of their own, and pass it on
+as if they left the input unchanged.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ class Undefended(Defense):
 
 
 class OtherModel(Undefended):
-    """Another classifier in the place of the one under attack: "another checkpoint".
+    """Another classifier in place of the one under attack: "another checkpoint".
 
     Args:
         classifier: the one under attack.
         other: the one that is asked.
 
     Raises:
-        UserError: it takes other images, or has another number of classes.
+        UserError: it takes images of another shape, or has another number of classes.
     """
 
     def __init__(self, classifier: Classifier, other: Classifier) -> None:
@@ -63,9 +63,9 @@ class TransformDefense(Defense):
     """A classifier behind a transform of its input.
 
     Attributes:
-        differentiable: whether `transform` has a gradient. Where not, the gradient of the defence
-            is always that through the identity.
-        through_identity: whether the gradient takes the transform for the identity.
+        differentiable: whether `transform` has a gradient. If not, the gradient of the defence is
+            always taken as if the transform were the identity.
+        through_identity: whether the gradient treats the transform as the identity.
     """
 
     differentiable: bool = True
@@ -90,7 +90,7 @@ class TransformDefense(Defense):
         return logits
 
     def gradient_through_identity(self) -> TransformDefense:
-        """Return the defence with a gradient as if its transform were the identity."""
+        """Return the defence with its gradient taken as if its transform were the identity."""
         changed = copy.copy(self)
         changed.through_identity = True
         return changed
@@ -100,7 +100,7 @@ class Rounding(TransformDefense):
     """Pixels rounded to `levels` equidistant values from 0 to 1, as a file of 8 bits does.
 
     Raises:
-        UserError: levels are fewer than 2.
+        UserError: there are fewer than 2 levels.
     """
 
     differentiable = False
@@ -125,15 +125,15 @@ class Flip(TransformDefense):
 
 
 class Shift(TransformDefense):
-    """The image moved by whole pixels; its edge is repeated where nothing moved in.
+    """The image moved by whole pixels; the edge it moves away from is repeated.
 
     Args:
         classifier: the classifier behind it.
-        pixels: how far, below the side of the image.
+        pixels: how far, at least 1 and less than the side of the image.
         direction: one of `DIRECTIONS`.
 
     Raises:
-        UserError: the direction is unknown or the image is not wide enough.
+        UserError: the direction is unknown, or the pixels are out of range.
     """
 
     def __init__(
@@ -164,14 +164,14 @@ class Shift(TransformDefense):
 
 
 class JPEG(TransformDefense):
-    """The image written as JPEG and read again, by Pillow, with its subsampling of colours.
+    """The image written as JPEG and read again, by Pillow, with its chroma subsampling.
 
     Args:
         classifier: the classifier behind it; takes images of 1 or 3 channels.
         quality: Pillow's, from 1 to 100.
 
     Raises:
-        UserError: the quality or the number of channels is none of those.
+        UserError: the quality or the number of channels is not one of those.
     """
 
     differentiable = False
@@ -233,7 +233,7 @@ class LowPass(TransformDefense):
 
     def transform(self, x: Tensor) -> Tensor:
         """Return the part of x in the band, N x C x H x W; x is any real signal."""
-        # One image at a time, since a transform of more is cut up by their number.
+        # One image at a time, since how a transform of several is split up depends on their number.
         return torch.stack([fourier.filtered(image, self.passed) for image in x.unbind()])
 
     def project(self, delta: Tensor) -> Tensor:
@@ -242,10 +242,11 @@ class LowPass(TransformDefense):
 
 
 class Noise(TransformDefense):
-    """One forward at a random point at a given L2 distance: u + radius v, in standardised space.
+    """One forward pass at a random point, u + radius v, in standardised space.
 
-    v is a random unit direction of each image and draw. Against post-averaging with equal radius
-    it says what the averaging is worth.
+    v is a random unit direction for each image and draw, so the point lies at an L2 distance of
+    `radius` from u. Compared with post-averaging of equal radius, it shows what the averaging is
+    worth.
 
     Args:
         classifier: the classifier behind it.
@@ -269,7 +270,7 @@ class Noise(TransformDefense):
         """Return x + radius v std, not clipped.
 
         Raises:
-            ValueError: the defence is not bound to as many images.
+            ValueError: the defence is not bound to that many images.
         """
         ids, draw = self.next_draw(len(x))
         directions = [

@@ -15,7 +15,6 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from bandlimit.models import architectures
 
 _Item = TypeVar("_Item")
-
 _Result = TypeVar("_Result")
 
 
@@ -27,9 +26,9 @@ class MicroBatches(nn.Module):
     depend on which or how many images share the call, on their order, or on the number of threads.
     The last batch is filled up with zeros and its output cut back. On the CPU the batches are
     shared out to `torch.get_num_threads()` threads; the gradient is of first order, and hooks on
-    modules inside `network` run in those threads: who needs more calls `network` itself. A call
-    with a gradient keeps the features of all its images until the gradient is freed, so what bounds
-    the memory is the number of images that the caller passes.
+    modules inside `network` run in those threads: a caller that needs more calls `network` itself.
+    A call with a gradient keeps the features of all its images until the gradient is freed, so what
+    bounds the memory is the number of images that the caller passes.
 
     Args:
         network: a frozen network in eval mode, in which images do not mix.
@@ -129,7 +128,7 @@ def fold(network: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
     Folding is done in float64 and the result cast to `dtype`, in channels_last, frozen. ReLUs work
     in place where nothing else reads their input, which halves the memory of a gradient: a hook
     that needs pre-activations is a forward pre-hook. The network that is given is used up: copy it
-    before if it is needed afterwards.
+    first if it is needed afterwards.
     """
     network = architectures.with_own_padding(network).eval().double()
     folded = fx.symbolic_trace(network)

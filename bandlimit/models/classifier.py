@@ -67,13 +67,13 @@ def load(
     """Return the classifier of a model file: folded, channels_last, in micro-batches, frozen.
 
     Args:
-        path: a file that `save` or `convert` wrote.
+        path: a file that `weights.save` or `weights.convert` wrote.
         device: auto, cpu or cuda.
         dtype: of the network; standardisation stays in float32 (float64 for float64).
 
     Raises:
-        UserError: the file is missing, damaged or lacks its metadata, its weights are of another
-            architecture than it says, or the device is not there.
+        UserError: the file is missing or damaged, its metadata is missing, its weights are not of
+            the architecture that it names, or the device is not there.
     """
     place = choose_device(device)
     state, metadata = read_safetensors(Path(path))
@@ -83,8 +83,9 @@ def load(
         shape, classes = json.loads(metadata["shape"]), int(metadata["classes"])
     except (KeyError, ValueError) as error:
         raise UserError(
-            f"The file {str(path)!r} is no model file: its metadata lacks or garbles "
-            f"{error.args[0]!r}; a model file comes from a weights file by the rules of the models."
+            f"The file {str(path)!r} is not a model file: {error.args[0]!r} is missing or "
+            "malformed in its metadata; the rules of the models make a model file of a weights "
+            "file."
         ) from error
     network = empty_network(architecture, classes=classes, channels=shape[0])
     check_fit(state, network, architecture, path)

@@ -135,12 +135,12 @@ def evaluator(classifier: Classifier, *, bfloat16: bool = False) -> MicroBatches
     """Return an evaluation copy of a classifier's network: standardised input -> float32 logits.
 
     Args:
-        classifier: as `models.load` returns it.
+        classifier: as `classifier.load` returns it.
         bfloat16: compute in bfloat16. Only for evaluating defences: the result differs in the
             third digit of a probability.
 
     Raises:
-        UserError: bfloat16 is asked for on a processor that lacks it.
+        UserError: bfloat16 is asked for on a processor that does not support it.
     """
     device = classifier.mean.device.type
     if bfloat16 and device == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
@@ -149,7 +149,7 @@ def evaluator(classifier: Classifier, *, bfloat16: bool = False) -> MicroBatches
             "set 'bfloat16' to false, or use a card."
         )
     batches = classifier.network
-    assert isinstance(batches, MicroBatches)  # as `models.load` makes it
+    assert isinstance(batches, MicroBatches)  # as `classifier.load` makes it
     network: nn.Module = copy.deepcopy(batches.network).eval()
     if device == "cpu" and torch.backends.mkldnn.is_available():
         network = _fuse(network, classifier.shape)

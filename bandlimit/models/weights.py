@@ -25,7 +25,7 @@ from bandlimit.files import certificates, contents, store
 from bandlimit.models import architectures
 
 COUNTER = "num_batches_tracked"
-"""Counter of BatchNorm that inference never reads and older checkpoints lack; it is not kept."""
+"""Counter of BatchNorm that inference never reads and older checkpoints don't have; not kept."""
 
 
 def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
@@ -33,7 +33,7 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
 
     A pickle is read without running any code in it. A state dict under the key 'state_dict' is
     unwrapped, and the prefix 'module.' of data-parallel training is dropped. Check the file by
-    `verify` before.
+    `downloads.verify` first.
 
     Raises:
         UserError: the file is missing, empty, an HTML page, damaged or cut short, would run code,
@@ -47,7 +47,7 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     if is_html(path):
         raise UserError(
             f"The weights file {str(path)!r} is an HTML page, not weights: a server answered with "
-            "a page, so fetch the file anew."
+            "a page, so fetch the file again."
         )
     content: Any = read_safetensors(path)[0] if path.suffix == ".safetensors" else _unpickle(path)
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
@@ -83,7 +83,11 @@ def _unpickle(path: Path) -> Any:
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Return the tensors and the metadata of a safetensors file."""
+    """Return the tensors and the metadata of a safetensors file.
+
+    Raises:
+        UserError: the file can't be read as one.
+    """
     try:
         with safetensors.safe_open(path, framework="pt", device="cpu") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
@@ -160,7 +164,7 @@ def save(
     """Write a model file, atomically; equal arguments give equal bytes.
 
     Args:
-        path: the file to write, by custom `{model}.safetensors`.
+        path: the file to write, by convention `{model}.safetensors`.
         state: parameters and buffers of the network; kept in float32.
         architecture: a name that `architectures.build` knows.
         mean: of each channel, in pixels from 0 to 1; the network takes (pixel - mean) / std.
@@ -171,8 +175,9 @@ def save(
         source: the file that errors name; `path` if not given.
 
     Raises:
-        UserError: the weights are of another architecture (names the first parameter that differs),
-            the architecture is unknown, mean or std do not fit, or the folder can't be written.
+        UserError: the weights are of another architecture (the first parameter that differs is
+            named), the architecture is unknown, mean or std do not fit, or the folder can't be
+            written.
     """
     _check_normalisation(mean, std, shape)
     network = empty_network(architecture, classes=classes, channels=shape[0])
@@ -242,7 +247,7 @@ def _set_metadata(path: Path, metadata: Mapping[str, str]) -> None:
     """Give a safetensors file metadata as long as those it has, in a fixed order.
 
     The library writes them in the order of a hash table, another one in each process. The header
-    keeps its length, so only its bytes are written anew.
+    keeps its length, so only its bytes are rewritten.
     """
     with open(path, "rb+") as file:
         (length,) = struct.unpack("<Q", file.read(8))

@@ -80,15 +80,14 @@ def per_image(name: str, parameters: Mapping[str, Any]) -> int:
 def costs(run: Run) -> list[Cost]:
     """Return the cost of each input set of each experiment."""
     examined = run.studies.get("robustness")
+    sets = (
+        [(e, *pair) for e in examined.experiments for pair in examined.sets(e)] if examined else []
+    )
     return [
         _cost(run, experiment, inputs)
         for experiment in run.experiments.values()
         for inputs in experiment.inputs()
-    ] + [
-        _adaptive_cost(run, examination, against, attack)
-        for examination in (examined.experiments if examined else ())
-        for against, attack in run.studies["robustness"].sets(examination)
-    ]
+    ] + [_adaptive_cost(run, examination, against, attack) for examination, against, attack in sets]
 
 
 def _images(run: Run, name: str) -> int | None:
@@ -193,12 +192,14 @@ def _cost(run: Run, experiment: Experiment, inputs: str) -> Cost:
     sets = len(parameters.get("epsilons", (None,)))
     pixels = _pixels(run, experiment.model)
     averaging = run.studies.get("bandlimiting")
-    settings = (
-        e.settings(inputs)
-        for e in (averaging.experiments if averaging else ())
-        if e.name == experiment.name
-    )
-    of_defense = sum(forwards([Setting(*s) for s in own]) for own in settings)
+    # A study that averages asks each experiment once; where none does, only the attack costs.
+    settings = [
+        Setting(*setting)
+        for averaged in (averaging.experiments if averaging else ())
+        if averaged.name == experiment.name
+        for setting in averaged.settings(inputs)
+    ]
+    of_defense = forwards(settings) if settings else 0
     return Cost(
         dataset=experiment.dataset,
         model=experiment.model,

@@ -57,7 +57,7 @@ def load(config: Mapping[str, Any], home: str | os.PathLike[str], *, files: bool
             for name, entry in config["defenses"].items()
         },
     )
-    _check_experiments(run, config)
+    _check_experiments(run, config, {**known["models"], **config["models"]})
     _check_models(run, config, known["models"], files)
     for study, section in sections.items():
         settings = _settings(study).load(section, run)
@@ -151,10 +151,13 @@ def _models(
     }
 
 
-def _check_experiments(run: Run, config: Mapping[str, Any]) -> None:
-    """Check the datasets of all experiments, and that each pair is there once among those run."""
+def _check_experiments(
+    run: Run, config: Mapping[str, Any], models_known: Mapping[str, Any]
+) -> None:
+    """Check datasets and models of all experiments, and that each pair is there once among those run."""
     for name, entry in config["experiments"].items():
         member(entry["dataset"], run.datasets, "datasets", f"experiments.{name}.dataset")
+        member(entry["model"], models_known, "registered models", f"experiments.{name}.model")
     pairs: dict[tuple[str, str], str] = {}
     for experiment in run.experiments.values():
         pair = (experiment.dataset, experiment.model)

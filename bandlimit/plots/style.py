@@ -138,7 +138,7 @@ def style() -> Iterator[None]:
 
 
 def check_columns(frame: pd.DataFrame, names: Sequence[str]) -> None:
-    """Raise a ValueError that names the columns which a frame lacks."""
+    """Raise a ValueError that names the columns that a frame does not have."""
     missing = [name for name in names if name not in frame.columns]
     if missing:
         raise ValueError(f"columns {missing} are missing, got {list(frame.columns)}")

@@ -1,4 +1,4 @@
-"""Single images of one attack: what was changed, at which frequencies, and what is said of it."""
+"""Single images of one attack: what changed, at which frequencies, and what defences predict."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from bandlimit.files import store, tables
 from bandlimit.spectral import fourier, masks
 
 FLOOR = 50
-"""Decibels below its greatest power at which a spectrum is black."""
+"""Decibels below its greatest power at which a spectrum is shown black."""
 
 HIGH = 0.25
-"""Cycles per pixel above which a frequency counts as high: half of what the grid can hold."""
+"""Cycles per pixel above which a frequency counts as high: half of the highest along an axis."""
 
 INLINE = 4096
-"""Bytes of a picture up to which it stands in the page itself; more go to a file."""
+"""Size in bytes up to which a picture is embedded in the page; a larger one goes to a file."""
 
 BATCH = 64
 
@@ -42,20 +42,20 @@ CLASSES = {
         *("dog", "frog", "horse", "ship", "truck"),
     ),
 }
-"""Names of the classes of datasets, by how the names of their sources begin."""
+"""Class names of datasets, by how the name of a dataset's source begins."""
 
 RIGHT, WRONG = "✓ right", "✗ wrong"
 
 REASONS = {
     "failed": "The attack found no adversarial image.",
-    "misclassified": "Not attacked: the network mislabels the clean image.",
-    "nan_gradient": "Not attacked to the end: the network's output or gradient was not a number.",
+    "misclassified": "Not attacked: the network misclassifies the clean image.",
+    "nan_gradient": "No valid result: an output or gradient of the network was not finite.",
     "zero_gradient": "The attack found nothing: the gradient at the clean image is zero.",
 }
-"""What to say of an image without an adversarial one, by its status."""
+"""What the page says about an image without an adversarial one, by its status."""
 
 Save = Callable[[Image.Image, str], str]
-"""Keep a picture under a name, and return what an `img` element calls its source."""
+"""Saves a picture under a name, and returns the source for its `img` element."""
 
 
 @dataclass(frozen=True)
@@ -64,19 +64,19 @@ class Choice:
 
     Attributes:
         dataset: name of the dataset.
-        source: the dataset's source in the registry, by which its classes have names.
+        source: the dataset's source in the registry, which tells the names of its classes.
         model: name of the model.
         attack: name of the attack.
-        images: how many images to show, the first of the files.
-        epsilon: the bound of an attack at fixed bounds (its largest, if it has no such); the
-            bound within which the controls judge a minimal one.
+        images: how many images to show, from the start of the files.
+        epsilon: for an attack at fixed bounds, the bound to show (its largest, if it was not run
+            at this one); for a minimal attack, the bound within which the controls judge it.
         radius: of post-averaging.
         directions: of post-averaging.
         images_file: the dataset.
         adversarial: files of adversarial images, in order.
         clean: evaluations of post-averaging on clean images.
         attacked: evaluations of post-averaging on the adversarial images.
-        controls: comparisons of controls; may be none.
+        controls: comparisons of controls; may be empty.
     """
 
     dataset: str
@@ -95,7 +95,7 @@ class Choice:
 
 
 def show(choice: Choice, save: Save) -> dict[str, Any]:
-    """Return what the page says of each image, the pictures saved."""
+    """Save the pictures, and return what the page says about each image."""
     names = class_names(choice.source)
     attacked = first_images(choice)
     clean = _clean_images(choice.images_file, [str(i) for i in attacked["image_id"].to_pylist()])
@@ -152,14 +152,14 @@ def _clean_images(path: str | os.PathLike[str], wanted: Sequence[str]) -> dict[s
     return found
 
 
-# What is said of an image
+# What the defences predict
 
 Said = dict[tuple[str, str, str], list[int]]
 """Predictions of all draws by defence, 'clean' or 'attacked', and image."""
 
 
 def predictions(choice: Choice) -> Said:
-    """Return what each defence says of each image, with each of its draws."""
+    """Return what each defence predicts for each image, in each of its draws."""
     said: Said = {}
     for place, paths in (("clean", choice.clean), ("attacked", choice.attacked)):
         if paths:
@@ -180,7 +180,7 @@ def predictions(choice: Choice) -> Said:
 
 
 def _at_bound(frame: pd.DataFrame, epsilon: float) -> pd.DataFrame:
-    """Return rows at a bound, or at the largest, and rows that know no bound."""
+    """Return the rows at a bound, or at the largest if there are none, and rows without a bound."""
     bounds = frame["epsilon"].dropna()
     if not len(bounds):
         return frame
@@ -195,10 +195,10 @@ def _collect(said: Said, rows: pd.DataFrame, defense: str, place: str) -> None:
 
 
 def class_names(source: str) -> Callable[[int], str]:
-    """Return a function that names a class; a number, where the source's classes have no names."""
+    """Return a function that names a class, by its number if the source's classes have no names."""
     known: Sequence[str] = next((v for k, v in CLASSES.items() if source.startswith(k)), ())
     if source.startswith("imagenet"):
-        # Takes seconds, and only pictures of ImageNet need it.
+        # This import takes seconds, and only pictures of ImageNet need it.
         from torchvision.models import ResNet18_Weights
 
         known = ResNet18_Weights.DEFAULT.meta["categories"]
@@ -210,7 +210,7 @@ def class_names(source: str) -> Callable[[int], str]:
 
 
 def verdict(draws: Sequence[int], label: int, names: Callable[[int], str]) -> str:
-    """Return what a defence says of an image in words: right or wrong, what, and how often.
+    """Return a prediction in words: right or wrong, the class, and how many draws agree on it.
 
     >>> verdict([3, 3, 5], 3, str)
     '✓ right: 3 (2 of 3 draws)'
@@ -273,7 +273,7 @@ def encoded(picture: Image.Image) -> bytes:
 
 
 def data_uri(png: bytes) -> str:
-    """Return a PNG as a source that stands in the page."""
+    """Return a PNG as the source of an `img` element, so that it is embedded in the page."""
     return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
 
 
@@ -287,7 +287,7 @@ def _card(
     save: Save,
     i: int,
 ) -> dict[str, Any]:
-    """Return what the page says of one image."""
+    """Return what the page says about one image."""
     image_id, label = str(row["image_id"]), int(row["label"])
     exact = clean.astype(np.float64) / 255
     change = attacked.astype(np.float64) - exact
@@ -353,9 +353,9 @@ def _card(
 def _intro(choice: Choice, count: int) -> str:
     bound = f"{number(choice.epsilon * 255)}/255"
     return (
-        f"The first {count} images of {choice.dataset} in the records of this attack, in their "
-        f"order, not chosen by how they turned out. Pictures are shown in 8 bits; norms are of "
-        f"the exact values, in pixels of [0, 1]. Of a defence that draws at random the commonest "
-        f"prediction is shown, and how many draws agree. A dash means that the run did not ask: "
-        f"controls are judged on minimal attacks within {bound} only."
+        f"The first {count} images of {choice.dataset} in the records of this attack, in the order "
+        f"of the records and not selected by outcome. Pictures are shown in 8 bits; norms are of "
+        f"the exact values, with pixels in [0, 1]. For a defence that draws at random, the most "
+        f"common prediction is shown, and how many draws agree. A dash means that the run has no "
+        f"prediction: controls are evaluated only on minimal attacks within {bound}."
     )

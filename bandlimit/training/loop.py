@@ -78,7 +78,7 @@ def train(
     Args:
         dataset_parquet: file with the columns image (uint8, C x H x W) and label (0 to classes-1).
         out_safetensors: the model file to write (see `bandlimit.models`).
-        architecture: a name of `bandlimit.architectures.ARCHITECTURES`.
+        architecture: a name in `bandlimit.models.architectures.ARCHITECTURES`.
         classes: number of logits.
         mean: of each channel, in [0, 1] pixels, subtracted before the network.
         std: of each channel, in [0, 1] pixels, divided by before the network.
@@ -232,7 +232,7 @@ def _fit(
     ) as pool:
         title = f"training {model_name}"
         for epoch in progress.bar(range(epochs), epochs, "epochs", title=title):
-            # Drawn for all images at once, so that an image's draw does not hang on the batches.
+            # Drawn for all images at once, so that an image's draw does not depend on the batches.
             draws = keys.generator(seed, "training", model_name, epoch)
             order = torch.randperm(count, generator=draws)
             mirrored = (torch.rand(count, generator=draws) < 0.5) & flip

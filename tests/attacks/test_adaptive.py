@@ -17,14 +17,14 @@ from pyautoattack import AutoAttack
 from bandlimit import keys
 from bandlimit.attacks import base
 from bandlimit.attacks.adaptive import autoattack, records
-from bandlimit.attacks.adaptive import base as adaptive_base
-from bandlimit.attacks.adaptive import gradient as adaptive_gradient
+from bandlimit.attacks.adaptive.base import Spending, Trial
 from bandlimit.attacks.adaptive.catalogue import KINDS
+from bandlimit.attacks.adaptive.gradient import margin, negative_log_likelihood
 from bandlimit.attacks.base import create
 from bandlimit.errors import UserError
 from bandlimit.files import store
-from bandlimit.models import batches as models_batches
-from bandlimit.plan import code as plan_code
+from bandlimit.models.batches import MicroBatches
+from bandlimit.plan.code import reach
 
 SHAPE = (1, 6, 6)
 FEW = {
@@ -291,7 +291,7 @@ def test_carlini_wagner_meets_distance_and_confidence(linear):
     assert table["epsilon"].null_count == 8
     found = torch.tensor(store.images_of(table))
     labels = torch.tensor(table["label"].to_pylist())
-    margins = adaptive_gradient.margin(defense.network(found), labels).numpy()
+    margins = margin(defense.network(found), labels).numpy()
     confidence = np.array(table["confidence"])
     assert np.all(margins >= confidence - 1e-5)
     # f grows by |w| per unit of L2, so a confidence of c lies c / |w| further.
@@ -351,9 +351,9 @@ def test_the_losses_are_those_they_are_called():
     outputs = torch.tensor([[0.5, 0.2, 0.3], [0.1, 0.6, 0.3]]).log()
     labels = torch.tensor([0, 2])
     expected = -torch.tensor([0.5, 0.3]).log()
-    torch.testing.assert_close(adaptive_gradient.negative_log_likelihood(outputs, labels), expected)
+    torch.testing.assert_close(negative_log_likelihood(outputs, labels), expected)
     expected = torch.tensor([0.3 / 0.5, 0.6 / 0.3]).log()
-    torch.testing.assert_close(adaptive_gradient.margin(outputs, labels), expected)
+    torch.testing.assert_close(margin(outputs, labels), expected)
 
 
 def test_each_step_of_each_run_has_draws_of_its_own():
@@ -536,8 +536,7 @@ def test_where_autoattack_finds_nothing_the_point_of_greatest_loss_is_kept():
         points = images, found, (images + 0.001 * slope).clamp(0, 1)
         with torch.no_grad():
             before, after, best = (
-                adaptive_gradient.negative_log_likelihood(defense.network(x), labels)
-                for x in points
+                negative_log_likelihood(defense.network(x), labels) for x in points
             )
         # At so small an epsilon the network is all but linear, and the corner all but the best.
         assert (after > before + 0.8 * (best - before)).all()
@@ -577,7 +576,7 @@ def test_a_lone_image_does_not_pay_for_padding():
         def forward(self, x):
             return self.network(x.repeat_interleave(70, dim=0)).unflatten(0, (-1, 70)).mean(dim=1)
 
-    network = models_batches.MicroBatches(Counted(), 32)
+    network = MicroBatches(Counted(), 32)
     network.classes = 4
     for defense, expected in ((Plain(network), 1), (Several(network), 24)):
         passed.clear()
@@ -668,7 +667,7 @@ def test_gradients_of_zero_never_read_as_robust(kind, network):
     assert set(table["status"].to_pylist()) == {"zero_gradient"}
 
 
-def test_attacks_without_gradients_do_not_mind_their_lack():
+def test_attacks_without_gradients_do_not_mind_that_there_are_none():
     defense = Plain(Detached().eval())
     images, labels = certain(defense.network)
     for kind in ("noise", "square"):
@@ -680,13 +679,13 @@ def test_attacks_without_gradients_do_not_mind_their_lack():
 
 
 def test_an_attack_that_leaves_its_epsilon_is_stopped():
-    class Cheat(adaptive_base.Spending):
+    class Cheat(Spending):
         name = "cheat"
 
         def spend(self, target, epsilon):
             none = torch.zeros(len(target.images))
             moved = (target.images + 1.1 * epsilon).clamp(0, 1)
-            yield adaptive_base.Trial(moved, none, none > 0, none > 0, none[:, None])
+            yield Trial(moved, none, none > 0, none > 0, none[:, None])
 
     with pytest.raises(ValueError, match="beyond the epsilon 0.1"):
         run(Plain(OneByOne()), Cheat(), 0.5 * images_of(1), epsilons=(0.1,))
@@ -804,7 +803,7 @@ def test_labels_are_checked():
 
 def test_the_attacks_of_the_first_study_reach_no_defence():
     home = Path(__file__).parents[2]
-    code = plan_code.reach("scripts/attack.py", home)
+    code = reach("scripts/attack.py", home)
     assert not [name for name in code if "defenses" in name]
     assert not {f"bandlimit/attacks/{name}.py" for name in ("adaptive", "autoattack")} & set(code)
 

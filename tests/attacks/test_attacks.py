@@ -9,9 +9,9 @@ import torch
 
 from bandlimit import keys
 from bandlimit.attacks import base, fixed, minimal
-from bandlimit.attacks import records as attacks_records
 from bandlimit.attacks.base import create
 from bandlimit.attacks.catalogue import ATTACKS
+from bandlimit.attacks.records import generate, recheck, schema, select
 from bandlimit.errors import UserError
 from bandlimit.files import store
 
@@ -116,7 +116,7 @@ def records(model, attack, images, labels=None, *, ids=None, size=None, seed=3, 
         for i in range(0, len(images), size)
     ]
     return pa.concat_tables(
-        attacks_records.generate(
+        generate(
             model,
             attack,
             batches,
@@ -285,7 +285,7 @@ def test_records_are_what_they_say(name, tmp_path):
     labels = predicted(model, images)
     attack = create(ATTACKS, name, **FEW[name])
     table = records(model, attack, images, epsilons=epsilons_for(attack))
-    assert table.schema.equals(attacks_records.schema((1, 6, 6)))
+    assert table.schema.equals(schema((1, 6, 6)))
     assert table["epsilon"].null_count == (5 if attack.minimal else 0)
     found = store.images_of(table)
     assert found.dtype == np.float32 and found.min() >= 0 and found.max() <= 1
@@ -293,7 +293,7 @@ def test_records_are_what_they_say(name, tmp_path):
     store.write(path, table)
     ids = [f"image {i}" for i in range(5)]
     clean = [(ids[:3], labels[:3], images[:3]), (ids[3:], labels[3:], images[3:])]
-    assert attacks_records.recheck(path, model, clean, size=2) == len(table)
+    assert recheck(path, model, clean, size=2) == len(table)
     assert records(model, attack, images, epsilons=epsilons_for(attack)).equals(table)
 
 
@@ -307,7 +307,7 @@ def test_each_key_changes_the_start(name, change):
     ids = (["i"], ["j" if change == "image_id" else "i"])
     first, second = (
         next(
-            attacks_records.generate(
+            generate(
                 model,
                 attack,
                 [(names, predicted(model, images), images)],
@@ -606,25 +606,23 @@ def test_select_filters_minimal_records_by_linf():
     table = records(model, create(ATTACKS, "deepfool_linf"), images)
     linf = np.array(table["linf"])
     middle = float(np.sort(linf)[2])
-    chosen = attacks_records.select(table, middle)
+    chosen = select(table, middle)
     assert chosen.num_rows == 6
     assert chosen["attacked"].to_pylist() == (linf <= middle).tolist()
-    assert sum(attacks_records.select(table, middle - 5e-8)["attacked"].to_pylist()) == 3
-    assert sum(attacks_records.select(table, middle - 2e-7)["attacked"].to_pylist()) == 2
-    assert not any(
-        attacks_records.select(table.drop_columns(["image"]), 0.0)["attacked"].to_pylist()
-    )
+    assert sum(select(table, middle - 5e-8)["attacked"].to_pylist()) == 3
+    assert sum(select(table, middle - 2e-7)["attacked"].to_pylist()) == 2
+    assert not any(select(table.drop_columns(["image"]), 0.0)["attacked"].to_pylist())
 
 
 def test_select_takes_the_rows_of_a_fixed_epsilon():
     model, images = conv_net(), images_of(4, (1, 6, 6))
     table = records(model, create(ATTACKS, "fgsm"), images, epsilons=(2 / 255, 8 / 255))
-    chosen = attacks_records.select(table, 8 / 255)
+    chosen = select(table, 8 / 255)
     assert chosen["image_id"].to_pylist() == [f"image {i}" for i in range(4)]
     assert set(chosen["epsilon"].to_pylist()) == {8 / 255}
     assert chosen["attacked"].equals(chosen["success"])
     with pytest.raises(UserError, match="no records for epsilon 0.015686.*0.007843, 0.031373"):
-        attacks_records.select(table, 4 / 255)
+        select(table, 4 / 255)
 
 
 TAMPERINGS = {
@@ -660,7 +658,7 @@ def test_recheck_names_the_first_record_that_does_not_hold(column, tmp_path):
     store.write(path, table)
     clean = [([f"image {i}" for i in range(4)], predicted(model, images), images)]
     with pytest.raises(UserError, match=words) as error:
-        attacks_records.recheck(path, model, clean)
+        recheck(path, model, clean)
     assert column == "image_id" or "'image 2'" in str(error.value)
 
 
@@ -679,7 +677,7 @@ def test_recheck_finds_a_success_that_the_model_does_not_confirm(tmp_path):
         table = table.set_column(place, table.schema.field(place), pa.array([0.0] * 3))
     store.write(path, table)
     with pytest.raises(UserError, match="'image 0'.*still predicts"):
-        attacks_records.recheck(path, model, [(["image 0", "image 1", "image 2"], labels, images)])
+        recheck(path, model, [(["image 0", "image 1", "image 2"], labels, images)])
 
 
 def test_recheck_skips_images_without_records(tmp_path):
@@ -688,14 +686,14 @@ def test_recheck_skips_images_without_records(tmp_path):
     path = tmp_path / "records.parquet"
     table = records(model, create(ATTACKS, "fgsm"), images[1:3], ids=ids[1:3], epsilons=(0.1, 0.2))
     store.write(path, table)
-    assert attacks_records.recheck(path, model, [(ids, predicted(model, images), images)]) == 4
+    assert recheck(path, model, [(ids, predicted(model, images), images)]) == 4
 
 
 def test_recheck_refuses_another_schema(tmp_path):
     path = tmp_path / "other.parquet"
     store.write(path, pa.table({"image_id": ["a"], "epsilon": ["0.1"]}))
     with pytest.raises(UserError, match="holds no adversarial records.*'epsilon'"):
-        attacks_records.recheck(path, conv_net(), [])
+        recheck(path, conv_net(), [])
 
 
 # Bad input
@@ -737,14 +735,14 @@ def test_bad_hyper_parameters_are_refused(name, parameters, words):
         ((8,), "0.031373"),
         ((-0.1,), "-0.1"),
         ((math.nan,), "nan"),
-        ((0.1, 0.1), "each of them once"),
+        ((0.1, 0.1), "each only once"),
         ((), "at least one"),
         (("8/255",), "'8/255'"),
     ],
 )
 def test_bad_epsilons_are_refused_before_any_work(epsilons, words):
     with pytest.raises(UserError, match=words):
-        attacks_records.generate(
+        generate(
             Constant(),
             create(ATTACKS, "fgsm"),
             [],

@@ -155,7 +155,7 @@ WRONG = {
     "epsilon without bound": ({f"{X0}.epsilon": 1e9}, rf"{NOT_AN_EPSILON}.*\d\."),
     "epsilon that is no number": ({f"{X0}.epsilon": math.nan}, r"must be a finite number"),
     "epsilon that is a list": ({f"{X0}.epsilon": [8]}, r"must be text or a number"),
-    "no epsilons": ({"bandlimiting.epsilons": []}, r"epsilons.* must have at least 1 entries"),
+    "no epsilons": ({"bandlimiting.epsilons": []}, r"epsilons.* must have at least 1 entry"),
     # r, K and subset sizes.
     "radius 0": ({f"{A0}.radius": 0}, r"experiments.fashion_mnist.radius' .*greater than 0, got 0"),
     "negative radius": ({f"{A0}.radius": -6}, r"radius' .*must be greater than 0, got -6"),
@@ -237,7 +237,7 @@ WRONG = {
     "way to stop": ({"robustness.stop": "sequentail"}, r"stop' .*mean 'sequential'"),
     "judging draws": ({"robustness.draws": 0}, r"robustness.draws' .*at least 1, got 0"),
     "error probability": ({"robustness.error": 1}, r"error' .*must be less than 1, got 1"),
-    "factors": ({"robustness.factors": []}, r"factors' .*must have at least 1 entries"),
+    "factors": ({"robustness.factors": []}, r"factors' .*must have at least 1 entry"),
     "key of an attack on defences": (
         {"robustness.attacks.square.querys": 3},
         r"Unknown key 'querys' in 'robustness.attacks.square' .*mean 'queries'",

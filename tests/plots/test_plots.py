@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from bandlimit.files import contents
-from bandlimit.plan import code as plan_code
+from bandlimit.plan.code import reach
 from bandlimit.plots import files, style
 from bandlimit.studies.bandlimiting import figures, theory_figures
 from bandlimit.studies.robustness import figures as robustness_figures
@@ -739,7 +739,7 @@ def test_a_failure_leaves_all_files_as_they_were(tmp_path, monkeypatch):
     ],
 )
 def test_a_figure_reaches_only_what_draws_it(script, module):
-    files = plan_code.reach(f"scripts/{script}.py", Path(__file__).parents[2])
+    files = reach(f"scripts/{script}.py", Path(__file__).parents[2])
     reached = {Path(file).stem for file in files if file.startswith("bandlimit/plots/")}
     assert reached == {"__init__", "style", "files"}
     folder = f"bandlimit/studies/{script.split('/')[0]}/"

@@ -488,7 +488,7 @@ def test_an_image_shows_what_each_defence_says_of_it(run):
 def test_images_that_were_not_fooled_are_shown_with_the_reason(run):
     resisted, mislabelled = cards()[1:]
     assert resisted["reason"].startswith("The attack found no adversarial image.")
-    assert mislabelled["reason"].startswith("Not attacked: the network mislabels")
+    assert mislabelled["reason"].startswith("Not attacked: the network misclassifies")
     assert [len(card["panels"]) for card in cards()] == [4, 1, 1]
 
 

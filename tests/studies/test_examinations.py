@@ -8,10 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-import yaml
 
 from bandlimit.attacks import kinds as attacks_kinds
-from bandlimit.attacks.adaptive.base import Target
 from bandlimit.attacks.adaptive.catalogue import KINDS
 from bandlimit.attacks.base import create
 from bandlimit.config import defenses
@@ -23,8 +21,6 @@ from bandlimit.defenses import kinds as defenses_kinds
 from bandlimit.defenses.base import DrawName
 from bandlimit.errors import UserError
 from bandlimit.models import classifier as models_classifier
-from bandlimit.plan import cost
-from bandlimit.plan import load as plan_load
 from bandlimit.studies.robustness import rates, settings
 
 HOME = Path(__file__).parents[2]
@@ -394,23 +390,21 @@ def test_an_attack_that_suits_its_defence_is_not_refused(change):
     load(change)
 
 
-class Counting(torch.nn.Module):
-    """A linear network that counts the images it sees."""
+class Network(torch.nn.Module):
+    """A linear network."""
 
     def __init__(self):
         super().__init__()
         self.linear = torch.nn.Linear(64, 3)
-        self.rows = 0
 
     def forward(self, u):
-        self.rows += len(u)
         return self.linear(u.flatten(1))
 
 
 def made(kind, **parameters):
-    """Return a defence of a counting network."""
+    """Return a defence of a linear network."""
     classifier = models_classifier.Classifier(
-        Counting(), mean=[0.5], std=[0.25], shape=(1, 8, 8), classes=3
+        Network(), mean=[0.5], std=[0.25], shape=(1, 8, 8), classes=3
     ).requires_grad_(False)
     return catalogue.create(
         kind,
@@ -448,67 +442,6 @@ def test_what_suits_a_kind_is_what_its_class_can_do(kind):
 def test_fixed_directions_are_not_random():
     assert not entry_of("post_averaging", draws="fixed").random
     assert entry_of("post_averaging", draws="fresh").random
-
-
-# What it costs ----------------------------------------------------------------------------------
-
-FIXED, FRESH = ("post_averaging", {"draws": "fixed"}), ("post_averaging", {})
-
-
-@pytest.mark.parametrize(
-    ("defense", "passes", "parameters", "expected"),
-    [
-        # All 6K+1 samples of fixed directions are differentiated, whatever `samples` says.
-        (FIXED, 19, {"samples": 2}, 19),
-        (FIXED, 19, {}, 19),
-        (FIXED, 19, {"samples": None}, 19),
-        (FRESH, 19, {"samples": 2}, 2),
-        (FRESH, 19, {"samples": None}, 19),
-        (FRESH, 19, {"samples": 30}, 30),
-        # A few samples of one-sided steps are as many outputs of the whole defence.
-        (("post_averaging", {"sign": "increase"}), 10, {"samples": 2}, 20),
-        (("noise", {"radius": 1}), 1, {"samples": 4}, 4),
-        (("low_pass", {"cutoff": 2}), 1, {"samples": 4}, 1),
-    ],
-)
-def test_the_passes_of_a_gradient_are_counted_as_they_are_made(
-    defense, passes, parameters, expected
-):
-    kind, own = defense
-    attack = settings.AttackEntry("a", "eot_pgd", ("d",), (0.1, 0.2), None, parameters)
-    spent, sets = cost.adaptive_per_image(attack, entry_of(kind, **own), passes)
-    steps = create(KINDS, "eot_pgd").steps
-    assert (spent, sets) == (cost.GRADIENT * steps * expected * 2, 2)
-
-    # The same, counted.
-    own = {key: value for key, value in own.items() if key != "radius"}
-    target = made(kind, **own) if kind != "noise" else made(kind)
-    images = torch.full((1, 1, 8, 8), 0.5)
-    goal = Target(target, ("i",), images, torch.tensor([0]), 1, ("a", "d", "images", "net"))
-    list(create(KINDS, "eot_pgd", **parameters).spend(goal, 0.1))
-    assert target.classifier.network.rows == steps * expected
-
-
-def test_all_samples_of_fixed_directions_are_counted_in_the_plan():
-    """Also by AutoAttack, and judges that do not draw judge once."""
-    config = yaml.safe_load((HOME / "config.yaml").read_text(encoding="utf-8"))
-    study = plan_load.load(config, HOME)
-    rows = {(row.inputs, row.dataset): row for row in cost.costs(study)}
-    passes, images = 6 * 3 + 1, 16
-    one_step = rows["eot_one_step on post_averaging_fixed", "fashion_mnist"]
-    assert one_step.attack_forwards == images * cost.GRADIENT * passes
-    assert one_step.defense_forwards == images * passes
-    exact = rows["exact_pgd on post_averaging_fixed", "fashion_mnist"]
-    assert exact.attack_forwards == images * cost.GRADIENT * 10 * passes * 4
-    averaged = rows["eot_one_step on post_averaging", "fashion_mnist"]
-    assert averaged.attack_forwards == images * cost.GRADIENT * 2
-    assert averaged.defense_forwards == images * (6 * 15 + 1) * study.studies["robustness"].draws
-
-
-def test_the_plan_counts_the_images_of_a_dataset_once():
-    config = yaml.safe_load((HOME / "config.yaml").read_text(encoding="utf-8"))
-    total = cost.report(plan_load.load(config, HOME)).splitlines()[-1]
-    assert total.startswith(f"| **all** | | | {60 + 20} | ")
 
 
 def test_numbers_are_numbers():

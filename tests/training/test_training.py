@@ -14,7 +14,7 @@ from bandlimit import keys
 from bandlimit.errors import UserError
 from bandlimit.files import contents, store
 from bandlimit.models import architectures
-from bandlimit.models import classifier as models_classifier
+from bandlimit.models.classifier import load
 from bandlimit.training.loop import augment, learning_rate_at, train
 
 RECIPE = {
@@ -130,7 +130,7 @@ def test_learns_and_saves_what_it_learned(dataset, tmp_path, caplog):
         f"model toy, epoch {epoch} of 8" for epoch in range(1, 9)
     ]
 
-    classifier = models_classifier.load(out)
+    classifier = load(out)
     assert classifier.shape == (1, 8, 8)
     assert classifier.classes == 4
     assert classifier.mean.item() == 0.5

@@ -1,1 +1,1 @@
-"""Adaptive attacks: they know the defence and attack all of it, as a module."""
+"""Adaptive attacks: they know the defence and attack it as a whole, as a module."""

@@ -1,8 +1,8 @@
 """Square and AutoAttack by the package pyautoattack, one image at a time.
 
-The package draws from the global generator, in the shape of the batch that it attacks. So here an
-image is attacked alone and with a seed of its own, and the global generators are put back: its
-result does not depend on companions.
+The package draws from the global generator, in the shape of the batch that it attacks. So here each
+image is attacked alone and with a seed of its own, and the global generators are restored: its
+result does not depend on other images.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ SPLIT_SUMS = 1 << 15
 """Numbers in an image from which the framework may split a sum among threads."""
 
 _SILENT = logging.Logger("silent")
-_SILENT.disabled = True  # what it warns of, `masking.symptoms` measures, once and not per image
+_SILENT.disabled = True  # the study's symptoms measure what it warns of, once and not per image
 
 
 def square(
@@ -60,7 +60,7 @@ def square(
 ) -> torch.Tensor:
     """Attack one image (1 x C x H x W) by Square in l_inf; return its point of least margin.
 
-    Within `alone`, like `autoattack`.
+    To be called within `alone`, as `autoattack` is.
 
     Args:
         model: pixels to logits or log-probabilities; it is asked for values only.
@@ -68,7 +68,7 @@ def square(
         label: one class.
         epsilon: l_inf in [0, 1] pixels.
         seed: of all draws.
-        queries: at most so many.
+        queries: the most that it may ask.
         p_init: share of the pixels that the first square covers.
     """
     attack = SquareAttack(
@@ -82,7 +82,7 @@ def square(
         device=image.device,
     )
     attack.init_hyperparam(image)
-    # Not `perturb`: it hands back the clean image where one draw of the model mislabels that, or
+    # Not `perturb`: it returns the clean image where one draw of the model misclassifies that, or
     # where what was found fooled one draw and not the next.
     torch.manual_seed(seed)
     found: torch.Tensor = attack.attack_single_run(image, label)[1]
@@ -106,9 +106,9 @@ def autoattack(
 ) -> torch.Tensor:
     """Attack one image (1 x C x H x W) by AutoAttack in l_inf; return what it found.
 
-    Where it finds nothing, or does not begin because the clean image is mislabelled already, the
-    package returns the clean image. Here it is then AutoPGD's point of greatest loss, if AutoPGD
-    is among the attacks: under a defence that draws, what one draw says is not the last word.
+    Where it finds nothing, or does not begin because the clean image is misclassified already, the
+    package returns the clean image. Here AutoPGD's point of greatest loss is returned then, if
+    AutoPGD is among the attacks: under a defence that draws, one draw does not settle the matter.
 
     Args:
         model: pixels to logits or log-probabilities, differentiable.
@@ -129,7 +129,7 @@ def autoattack(
         model, eps=epsilon, seed=seed, version=version, device=image.device, **custom
     )
     suite.verbose, suite.logger = False, _SILENT
-    # Built anew, since the schedule of step sizes is laid out in the constructor.
+    # Built once more, since the schedule of step sizes is laid out in the constructor.
     settings: dict[str, Any] = {
         "n_iter": steps,
         "n_restarts": restarts,
@@ -158,7 +158,7 @@ def autoattack(
     try:
         found: torch.Tensor = suite.run_standard_evaluation(image, label, batch_size=1)[0]
     finally:
-        sys.settrace(trace)  # one of its checks traces the model, and leaves no tracer
+        sys.settrace(trace)  # one of its checks replaces the tracer, and removes its own
     if losses and torch.equal(found, image):
         if not best:
             suite.apgd.loss = losses[0]
@@ -185,11 +185,12 @@ def check_attacks(version: str, attacks: Sequence[str], classes: int) -> None:
 
 @contextmanager
 def alone(model: torch.nn.Module, image: torch.Tensor) -> Iterator[None]:
-    """Make ready for the package to attack one image; put back the global generators afterwards.
+    """Prepare for the package's attack on one image; restore the global generators afterwards.
 
-    Micro-batches are as small meanwhile as one image fills, or most of the work is on padding; the
-    model is called once to see how many samples it makes of an image. A large image is attacked
-    on one thread: the package's sums over it would else depend on how many there are.
+    Within the block micro-batches are no larger than what one image fills, or most of the work
+    would be on padding; the model is called once to see how many samples it makes of an image. A
+    large image is attacked on one thread, since the package's sums over it would otherwise depend
+    on the number of threads.
     """
     batches = [module for module in model.modules() if isinstance(module, MicroBatches)]
     sizes = [module.size for module in batches]

@@ -1,15 +1,16 @@
-"""Adaptive attacks: they know the defence and attack all of it, as a module.
+"""What adaptive attacks share: a target, trials, and a watch over the defence's outputs.
 
-An attack leaves one image per epsilon (or confidence) and restart, whatever the defence says of it
-then: a defence that draws is judged on fresh draws later, never by the one that an attack happened
-to meet. All images are attacked, also those that the defence mislabels.
+An adaptive attack knows the defence and attacks it as a whole, as a module. It leaves one image per
+epsilon (or confidence) and restart, whatever the defence then says of it: a defence that draws is
+judged later on fresh draws, never by the one that an attack happened to meet. All images are
+attacked, also those that the defence misclassifies.
 
-An image's result depends on the image, the epsilon, the seed and the names of attack, defence,
-dataset and model alone, never on companions or on the other epsilons, provided that the defence's
-output for it does not depend on companions either.
+An image's result depends only on the image, the epsilon, the seed and the names of attack, defence,
+dataset and model, never on other images or other epsilons, provided that the defence's output for
+it does not depend on other images either.
 
-Source: "Bandlimiting" defends against attacks on the undefended network; these are those that it
-leaves out.
+Source: "Bandlimiting" defends against attacks on the undefended network; these are the attacks that
+it leaves out.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ STATUSES = ("ok", "nan_gradient", "zero_gradient")
 """What an attack met: 'ok' says that it ran, not that it succeeded."""
 
 DRAWS = 1_000_000
-"""Numbers of draws that a run on an image has to itself; each call of a defence takes at most as
-many as it averages samples, and a run makes some thousand calls."""
+"""Draws that each run on an image has to itself; a call of a defence takes at most as many as the
+samples it averages, and a run makes some thousand calls."""
 
 RESTARTS = 1000
 """Runs with draws of their own for each epsilon."""
@@ -100,8 +101,8 @@ class Trial:
     Attributes:
         images: N x C x H x W, the perturbed images.
         steps: N, int64, what was spent; each attack says in which unit.
-        broken: N, bool, an output or gradient of the defence on the way was not finite.
-        flat: N, bool, gradients were taken, all were 0, and the defence was never wrong.
+        broken: N, bool, whether an output or gradient of the defence on the way was not finite.
+        flat: N, bool, whether gradients were taken, all were 0, and the defence was never wrong.
         losses: N x S, the loss before each step; S is 0 where an attack has none to show.
         confidence: that of Carlini-Wagner.
         restart: number of the run, from 0.
@@ -117,12 +118,12 @@ class Trial:
 
 
 class Seen(Watched):
-    """A defence under attack of which all outputs are looked at, also those without a gradient.
+    """A defence under attack whose outputs are all examined, also those without a gradient.
 
     Attributes:
         calls: outputs asked for, with or without a gradient.
-        moved: N, bool, a gradient was not 0.
-        fooled: N, bool, an output named another class than the label.
+        moved: N, bool, whether a gradient was not 0.
+        fooled: N, bool, whether an output's class was not the label.
     """
 
     def __init__(self, model: torch.nn.Module, labels: torch.Tensor, classes: int) -> None:
@@ -155,7 +156,7 @@ class Seen(Watched):
 
 
 class AdaptiveAttack(Attack):
-    """An attack on a defence; `minimal` ones know no epsilon."""
+    """An attack on a defence; `minimal` ones take no epsilon."""
 
     @abstractmethod
     def trials(self, target: Target, epsilon: float | None) -> Iterator[Trial]:
@@ -179,7 +180,7 @@ class Spending(AdaptiveAttack):
 
 
 def first_draw(size: float, restart: int) -> int:
-    """Return the number of the first draw of a run; those of different runs do not meet."""
+    """Return the number of the first draw of a run; runs never share a draw."""
     return (round(size * 1e9) * RESTARTS + restart) * DRAWS
 
 
@@ -205,19 +206,6 @@ def check_choice(attack: str, parameter: str, value: Any, allowed: Iterable[str]
         raise UserError(
             f"The parameter {parameter!r} of the attack {attack!r} is {value!r}; "
             f"{suggest(value, allowed)}."
-        )
-
-
-def check_switch(attack: str, parameter: str, value: Any) -> None:
-    """Check that a hyper-parameter is true or false.
-
-    Raises:
-        UserError: it is not.
-    """
-    if not isinstance(value, bool):
-        raise UserError(
-            f"The parameter {parameter!r} of the attack {attack!r} is {value!r}; "
-            "true or false is allowed."
         )
 
 

@@ -19,4 +19,4 @@ KINDS: dict[str, type[AdaptiveAttack]] = {
         AdaptivePGD,
     )
 }
-"""All kinds of adaptive attacks by name."""
+"""All kinds of attack on a defence, by name."""

@@ -20,13 +20,13 @@ from bandlimit.attacks.adaptive.base import (
     check_choice,
     check_restarts,
     check_samples,
-    check_switch,
     first_draw,
 )
 from bandlimit.attacks.base import (
     FixedAttack,
     check_count,
     check_number,
+    check_switch,
     foolbox_model,
 )
 from bandlimit.attacks.fixed import FGSM, PGD, KeyedStart
@@ -34,7 +34,7 @@ from bandlimit.errors import UserError
 
 
 class _Ascent(KeyedStart):
-    """PGD of Foolbox that keeps the losses it meets, and may be held to a band."""
+    """PGD of Foolbox that records its losses, and may be kept within a band."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class _Ascent(KeyedStart):
         def loss(inputs: ep.Tensor) -> ep.Tensor:
             losses = self._loss(model(inputs).raw, labels.raw)
             self.losses.append(losses.detach())
-            # A sum, not a mean: an image's gradient must not shrink with its companions.
+            # A sum, not a mean: an image's gradient must not shrink with the size of its batch.
             return astensor(losses.sum())
 
         return loss
@@ -70,12 +70,12 @@ class _Ascent(KeyedStart):
 
 
 def negative_log_likelihood(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return, N, -log of the true class's probability; of log-probabilities minus their entry."""
+    """Return, N, -log of the true class's probability; outputs may be log-probabilities."""
     return torch.nn.functional.cross_entropy(outputs, labels, reduction="none")
 
 
 def margin(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return, N, the greatest other output less that of the true class; above 0 if fooled."""
+    """Return, N, the greatest other output minus that of the true class; above 0 if fooled."""
     places = labels.unsqueeze(1)
     others = outputs.scatter(1, places, -math.inf).amax(dim=1)
     return others - outputs.gather(1, places).squeeze(1)
@@ -96,7 +96,7 @@ class EOTPGD(Spending):
 
     With `band` the perturbation passes through the defence's filter at the start and after each
     step, and is clipped to epsilon and [0, 1] afterwards. Clipping puts a little energy back
-    outside of the band.
+    outside the band.
 
     steps: gradients taken, each through `samples` samples.
 
@@ -108,9 +108,9 @@ class EOTPGD(Spending):
         loss: 'nll' of the averaged probability, or 'margin' of the output.
         restarts: runs, each with a start and draws of its own.
         rel_stepsize: of a step, in epsilon; 2.5 / steps if not given.
-        gradient: 'exact', or 'identity': as if the defence's transform of the input were none
-            (BPDA), where it is not differentiable or its gradient is of no use.
-        band: hold the perturbation to what the defence lets pass.
+        gradient: 'exact', or 'identity': as if the defence left its input unchanged (BPDA), for a
+            transform that is not differentiable or whose gradient is of no use.
+        band: keep the perturbation to what the defence lets pass.
 
     Raises:
         UserError: a hyper-parameter is out of range.

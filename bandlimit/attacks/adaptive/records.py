@@ -1,4 +1,4 @@
-"""Records of adaptive attacks: made, and read again."""
+"""Records of adaptive attacks: made, and re-checked from the file."""
 
 from __future__ import annotations
 
@@ -70,30 +70,30 @@ def generate(
 
     * 'nan_gradient': an output or gradient of the defence, or the image found, was not finite, so
       that a defence that seems to hold may only have broken the attack;
-    * 'zero_gradient': all gradients taken were 0, and the defence was never wrong meanwhile;
+    * 'zero_gradient': all gradients taken were 0, and the defence was not wrong once;
     * 'ok': neither.
 
-    The record holds what the attack came to, within epsilon and [0, 1]; the clean image where that
-    is not finite, or where Carlini-Wagner found nothing.
+    The record holds what the attack arrived at, within epsilon and [0, 1]; the clean image where
+    that is not finite, or where Carlini-Wagner found nothing.
 
     Args:
         defense: the defence that is attacked. If it draws, its draws must carry another purpose
             than those on which it is judged afterwards.
-        attack: as `create_adaptive` returns it.
+        attack: one of `catalogue.KINDS`, with its hyper-parameters.
         batches: image ids, labels, images.
         seed: the configuration's seed; with the names and the image id it keys all noise.
         dataset: name of the dataset, a key of the noise.
         model_name: name of the model, a key of the noise.
         defense_name: name of the defence, a key of the noise.
         attack_name: name of the attack, a key of the noise.
-        epsilons: l_inf in [0, 1] pixels; minimal attacks know none.
+        epsilons: l_inf in [0, 1] pixels; minimal attacks take none.
 
     Returns:
         Tables of `schema`.
 
     Raises:
-        UserError: an epsilon is not allowed or lacks; a label is no class of the defence; the
-            attack and the defence do not fit.
+        UserError: an epsilon is not allowed, or none is given; a label is no class of the defence;
+            the attack and the defence do not fit.
         ValueError: images are not N x C x H x W in float32 and [0, 1].
     """
     sizes: list[float | None] = [None]
@@ -101,8 +101,8 @@ def generate(
         sizes = [checked_epsilon(epsilon) for epsilon in epsilons]
         if not sizes or len(set(sizes)) < len(sizes):
             raise UserError(
-                f"The attack {attack_name!r} needs at least one epsilon and each of them once; "
-                f"given are {list(epsilons)}."
+                f"The attack {attack_name!r} needs at least one epsilon, and each only once; "
+                f"got {list(epsilons)}."
             )
 
     def tables() -> Iterator[pa.Table]:
@@ -176,8 +176,8 @@ def _table(target: Target, columns: list[tuple[list[dict[str, Any]], np.ndarray]
 def recheck(path: str | os.PathLike[str], clean: Iterable[Batch], *, size: int = 100) -> int:
     """Read stored records again and verify what they state, from the images they hold.
 
-    Labels, norms, the box [0, 1] and epsilon are held against the images; what a defence says of
-    them is left to its judges.
+    Labels, norms, the box [0, 1] and epsilon are checked against the images; what a defence says of
+    them is judged elsewhere.
 
     Args:
         path: Parquet file of adaptive records.

@@ -1,4 +1,4 @@
-"""Adaptive attacks that go by outputs, and AutoAttack: noise, Square, AutoAttack."""
+"""Adaptive attacks beyond plain gradients: noise, Square, AutoAttack."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from bandlimit.attacks.adaptive.base import (
     check_choice,
     check_restarts,
     check_samples,
-    check_switch,
     first_draw,
     joined,
 )
 from bandlimit.attacks.base import (
     check_count,
     check_number,
+    check_switch,
 )
 from bandlimit.errors import UserError
 
@@ -37,11 +37,11 @@ class RandomNoise(Spending):
 
     Each draw is a restart; the draws of an image are shared by all epsilons (scaled).
 
-    steps: 0, nothing is asked.
+    steps: 0, since the defence is not asked.
 
     Attributes:
         corner: each pixel moves by +-epsilon, not uniformly in between.
-        draws: how many.
+        draws: how many noises each image gets.
 
     Raises:
         UserError: a hyper-parameter is out of range.
@@ -82,7 +82,7 @@ class Square(Spending):
     steps: queries.
 
     Attributes:
-        queries: at most so many.
+        queries: the most that it may ask.
         p_init: share of the pixels that the first square covers.
 
     Raises:
@@ -116,7 +116,7 @@ class Square(Spending):
 
 @dataclass(frozen=True, kw_only=True)
 class AutoAttack(Spending):
-    """AutoAttack by the package pyautoattack, with budgets of its own choice.
+    """AutoAttack by the package pyautoattack, with budgets that can be chosen.
 
     'standard' is for defences that do not draw: AutoPGD on cross-entropy, targeted AutoPGD on DLR,
     targeted FAB, Square, each on what the ones before left. 'rand' is for those that draw: AutoPGD
@@ -155,8 +155,8 @@ class AutoAttack(Spending):
         if not listed or bool(self.attacks) != (self.version == "custom"):
             raise UserError(
                 f"The parameter 'attacks' of the attack {self.name!r} is {self.attacks!r} with the "
-                f"version {self.version!r}; a list of names is needed for 'custom', and for the "
-                "other versions none."
+                f"version {self.version!r}; a list of names is needed for 'custom', and none for "
+                "the other versions."
             )
         for attack in self.attacks:
             check_choice(self.name, "attacks", attack, autoattack.COMPONENTS)

@@ -13,7 +13,7 @@ from typing import Any
 from bandlimit.attacks.kinds import DOCUMENT_ATTACKS, MAX_EPSILON
 from bandlimit.config.experiments import Experiment
 from bandlimit.config.run import Run
-from bandlimit.config.schema import epsilon, member
+from bandlimit.config.schema import epsilons, member
 from bandlimit.errors import UserError
 
 
@@ -124,7 +124,7 @@ def load(section: Mapping[str, Any], run: Run) -> Bandlimiting:
         )
     study = Bandlimiting(
         experiments=tuple(experiments),
-        epsilons=tuple(epsilon(value, "bandlimiting.epsilons") for value in section["epsilons"]),
+        epsilons=tuple(epsilons(section["epsilons"], "bandlimiting.epsilons")),
         bfloat16=section["bfloat16"],
         segments=section["theory"]["segments"],
         figure_1_seed=section["theory"]["figure_1_seed"],

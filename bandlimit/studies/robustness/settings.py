@@ -15,7 +15,7 @@ from bandlimit.config.defenses import DefenseEntry, check_parameters
 from bandlimit.config.experiments import Experiment
 from bandlimit.config.models import Model, check_other
 from bandlimit.config.run import Run
-from bandlimit.config.schema import epsilon, member, not_reserved
+from bandlimit.config.schema import epsilons, member, not_reserved
 from bandlimit.defenses.kinds import FILTERS, PARAMETERS, SOURCES, TRANSFORMS
 from bandlimit.errors import UserError
 
@@ -168,7 +168,7 @@ def load(section: Mapping[str, Any], run: Run) -> Robustness:
     """
     not_reserved(run.defenses, RESERVED, "defenses")
     not_reserved(section["attacks"], RESERVED, "robustness.attacks")
-    bounds = tuple(epsilon(value, "robustness.epsilons") for value in section["epsilons"])
+    bounds = tuple(epsilons(section["epsilons"], "robustness.epsilons"))
     attacks = {
         name: _attack(name, entry, run.defenses, bounds)
         for name, entry in section["attacks"].items()
@@ -332,7 +332,7 @@ def _attack(
                 "perturbation is allowed against defences of the model under examination."
             )
         _check_suits(place, entry["kind"], parameters, defenses[defense])
-    given = tuple(epsilon(value, f"{place}.epsilons") for value in entry.get("epsilons", ()))
+    given = tuple(epsilons(entry.get("epsilons", ()), f"{place}.epsilons"))
     return AttackEntry(
         name=name,
         kind=entry["kind"],
