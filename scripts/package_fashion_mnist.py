@@ -46,7 +46,7 @@ def package(source: Path, out: Path) -> None:
     """
     for name, known in SHA256.items():
         if not (source / name).is_file():
-            raise UserError(f"The folder {str(source)!r} lacks {name!r}.")
+            raise UserError(f"The folder {str(source)!r} has no file {name!r}.")
         digest = store.sha256(source / name)
         if digest not in known.values():
             raise UserError(

@@ -66,7 +66,7 @@ def configuration(workflow):
 
 
 def check_ready(run, local):
-    """End with one sentence where a run that is about to start lacks a folder or a card.
+    """End with one sentence where a run that is about to start has no folder or no card.
 
     Planning a run needs neither; nor does the head of a cluster need the card.
     """

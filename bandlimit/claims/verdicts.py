@@ -117,7 +117,7 @@ def evaluate(
     the failed checks that these rows name in a column checks_failed, if their table has one.
 
     Raises:
-        UserError: the claims file is wrong, a table lacks a column or is missing, or rows select
+        UserError: the claims file is wrong, a table or a column of it is missing, or rows select
             nothing although an experiment of the run has what the claim needs.
     """
     document = load(claims_file, schema)

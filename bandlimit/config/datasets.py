@@ -46,7 +46,7 @@ class Dataset:
         """Whether it is the complete set that a gate of the registry names.
 
         Such a name is that of a registered source, or of a source and a split, 'cifar10_test'.
-        How the entry is called says nothing. That no image lacks is checked when it is read.
+        The entry's name says nothing. That no image is missing is checked when it is read.
         """
         changed = (self.images, self.resize, self.crop) != (None, None, None)
         if changed or not self.counts:

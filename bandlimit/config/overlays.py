@@ -68,7 +68,7 @@ def lay_over(config: dict[str, Any], overlay: Mapping[str, Any]) -> None:
             config[key] = dict(value) if isinstance(value, Mapping) else value
 
 
-class _Loader(LOADER):  # type: ignore[misc, valid-type]
+class _Loader(LOADER):  # type: ignore[misc]
     """Reads plain YAML, and refuses a key that is written twice: the first would be lost."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

@@ -70,8 +70,8 @@ def epsilons(values: Iterable[str | float], place: str) -> list[float]:
         number = epsilon(value, place)
         if number in found:
             raise UserError(
-                f"{place} names the same epsilon twice, as {found[number]!r} and as {value!r}; each "
-                "is allowed once."
+                f"{place} names the same epsilon twice, as {found[number]!r} and as {value!r}; "
+                "each is allowed once."
             )
         found[number] = value
     return list(found)

@@ -212,7 +212,7 @@ def _find_pdf(data: bytes) -> tuple[dict[str, Any], bytes] | None:
         return None
     start, end = found[-1].span(1)
     text = re.sub(rb"\\(.)", rb"\1", data[start:end], flags=re.DOTALL)
-    # The table of the places of objects hangs on how long the certificate is.
+    # The table of the places of objects depends on how long the certificate is.
     rest = data[:start] + data[end:]
     table = rest.rfind(b"\nxref")
     places = re.compile(rb"\b\d{10} \d{5} [fn]\b|(?<=startxref\n)\d+")

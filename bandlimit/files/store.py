@@ -89,7 +89,7 @@ def images_of(table: pa.Table, column: str = "image") -> np.ndarray:
 
 
 class TableWriter:
-    """Write a Parquet file by and by, whole or not at all.
+    """Write a Parquet file in parts, whole or not at all.
 
     Row groups are cut by `ROW_GROUP_BYTES` alone, so equal rows give equal bytes however they
     arrive. Use as a context manager; after an exception no file appears.
@@ -132,7 +132,7 @@ class TableWriter:
         """Add rows; columns must be those of the schema, in any order.
 
         Raises:
-            KeyError: a column lacks.
+            KeyError: a column is missing.
             pyarrow.ArrowInvalid: a column has another type.
         """
         table = table.select(self.schema.names).cast(self.schema)
@@ -197,7 +197,7 @@ def read(path: str | os.PathLike[str], columns: Sequence[str] | None = None) -> 
     """Read a Parquet file, verifying the checksum of each page.
 
     Raises:
-        UserError: the file is missing, no Parquet, damaged, or lacks a column.
+        UserError: the file is missing, no Parquet or damaged, or a column is missing.
     """
     with _readable(path, columns) as file:
         return file.read(columns=None if columns is None else list(columns))
@@ -229,7 +229,7 @@ def batches(
     """Yield the rows of a Parquet file in order, `size` at a time (the last may be fewer).
 
     Raises:
-        UserError: the file is missing, no Parquet, damaged, or lacks a column.
+        UserError: the file is missing, no Parquet or damaged, or a column is missing.
     """
     with _readable(path, columns) as file:
         for batch in file.iter_batches(
@@ -263,7 +263,7 @@ class Content:
     """Digest of a table's columns: names, types, values and which of them are missing.
 
     Equal tables have equal digests, however they are cut, compressed, encoded, or whether their
-    texts have long offsets. Metadata does not count. Rows come by and by, in order.
+    texts have long offsets. Metadata does not count. Rows come in parts, in order.
     """
 
     def __init__(self, schema: pa.Schema) -> None:

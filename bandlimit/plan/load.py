@@ -154,7 +154,7 @@ def _models(
 def _check_experiments(
     run: Run, config: Mapping[str, Any], models_known: Mapping[str, Any]
 ) -> None:
-    """Check datasets and models of all experiments, and that each pair is there once among those run."""
+    """Check the names in all experiments, and that each pair is there once among those run."""
     for name, entry in config["experiments"].items():
         member(entry["dataset"], run.datasets, "datasets", f"experiments.{name}.dataset")
         member(entry["model"], models_known, "registered models", f"experiments.{name}.model")

@@ -333,7 +333,7 @@ def _page(
             parts.append("\n".join([title, *_cut(lines[state])]))
     gone = [_name(job) for job in states if job.current and job.missing]
     if gone:
-        title = "Not there, and not made again, since what hangs on it is up to date"
+        title = "Not there, and not made again, since what depends on it is up to date"
         parts.append("\n".join([title, *_cut(gone)]))
     if totals[DONE] < len(states):
         parts.append(_assumptions(times, together, cores, unknown))

@@ -307,7 +307,7 @@ class _Site:
         devices = sorted({proof["device"] for proof in proofs})
         commits = Counter(_commit(proof) for proof in proofs)
         lines = [
-            f"The claims, tables and figures of this page hang on {len(proofs)} files made by "
+            f"The claims, tables and figures of this page depend on {len(proofs)} files made by "
             f"{rules} rules, and on {len(origins)} files that no rule made: images, weights, "
             "templates and the files of claims, listed here. Each name leads to a page that says "
             "what made the file and what was made from it.",

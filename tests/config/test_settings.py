@@ -364,6 +364,26 @@ WRONG = {
         r"'epsilon' of bandlimiting has moved: each experiment has its own, "
         r"experiments.NAME.epsilon",
     ),
+    "a dataset of a section that has moved": (
+        {f"{A0}.dataset": "fashion_mnist"},
+        r"'dataset' of bandlimiting.* has moved: it is experiments.fashion_mnist.dataset at",
+    ),
+    "robustness of an experiment that has moved": (
+        {f"{A0}.robustness": {}},
+        r"'robustness' of bandlimiting.* has moved: it is robustness.experiments.fashion_mnist at",
+    ),
+    "an epsilon with a huge exponent": ({f"{X0}.epsilon": "1e999999999"}, NOT_AN_EPSILON),
+    "an epsilon of three": ({f"{X0}.epsilon": "1/2/3"}, rf"{NOT_AN_EPSILON}.*got '1/2/3'\.$"),
+    "an epsilon in two notations": (
+        {"bandlimiting.epsilons": ["8/255", "16/510"]},
+        r"bandlimiting.epsilons names the same epsilon twice, as '8/255' and as '16/510'",
+    ),
+    "a model of an experiment that does not run": (
+        {"experiments.idle": {"dataset": "fashion_mnist", "model": "nothing"}},
+        r"experiments.idle.model names 'nothing', which is not among the registered models",
+    ),
+    "a long value": ({"seed": "a" * 5000}, r"must be a whole number, got 'a+\.\.\.\.$"),
+    "no experiment to run": ({"only": []}, r"'only' .* must have at least 1 entry, got"),
     "an empty dataset": ({"datasets.own": {}}, r"datasets.own needs either 'source'"),
     "a dataset without classes": (
         {"datasets.own": {"loader": "imagefolder", "path": "images"}},
@@ -684,6 +704,22 @@ def test_a_key_that_is_written_twice_is_refused(tmp_path, text, message):
     (tmp_path / "twice.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=f"twice.yaml' .*{message}"):
         overlays.read([tmp_path / "twice.yaml"])
+
+
+UNREADABLE = {
+    "an alias in its anchor": (b"defenses: &a {mine: *a}", r"an alias '\*' stands inside"),
+    "an alias in its list": (b"only: &a [*a]", r"an alias '\*' stands inside"),
+    "no such date": (b"seed: 2020-13-45", r"month must be in 1..12"),
+    "no text": (b"seed: \xff\xfe", r"must be YAML in UTF-8"),
+    "a list": (b"- a", r"must be a mapping of keys to values, got list"),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), UNREADABLE.values(), ids=UNREADABLE)
+def test_a_file_that_means_nothing_is_told(tmp_path, text, message):
+    (tmp_path / "odd.yaml").write_bytes(text)
+    with pytest.raises(UserError, match=f"odd.yaml' .*{message}"):
+        overlays.read([tmp_path / "odd.yaml"])
 
 
 def test_anchors_and_merged_mappings_are_no_keys_twice(tmp_path):

@@ -1,6 +1,6 @@
 """Bad weights and images, end to end: the job fails with one sentence and leaves no output.
 
-All kinds of them are cases of tests/unit/test_models.py and test_datasets.py; here they meet the
+All kinds of them are cases of tests/models and tests/data; here they meet the
 rules. Each run makes all of its bad files, since one failed job does not stop the others.
 """
 
@@ -207,7 +207,7 @@ def test_a_model_that_misses_its_accuracy_stops_the_run_before_any_attack(projec
 
 def test_more_images_than_a_folder_has_stop_the_attacks_on_defences(project):
     """How many there are is known once the folder has been read."""
-    project.config["bandlimiting"]["experiments"][0]["robustness"]["images"] = 21
+    project.config["robustness"]["experiments"]["model_a"]["images"] = 21
     output = "results/defense_attacks/tiny/model_a/low_pass/blind/1of1.parquet"
     assert project.run(output).returncode != 0
     text = logged(project, "attack_defense", "tiny/model_a/low_pass/blind/1of1")

@@ -138,7 +138,7 @@ def _pairs(
                 if name is None:
                     raise UserError(
                         f"The file {str(adversarial)!r} has a record of image {wanted!r}, which "
-                        "its dataset lacks or holds in another order."
+                        "its dataset does not have, or has in another order."
                     )
             found.append(image)
         if found:

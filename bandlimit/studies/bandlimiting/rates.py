@@ -1,8 +1,9 @@
 """Rates of an attacked and a defended model, from records ("Bandlimiting", section 4.2).
 
-With N images, C those that the model labels rightly, and A those of C for which the attack found an
-adversarial image within epsilon, the attacked set holds the adversarial image for each of A and the
-clean image otherwise. The defence rate is the share of A that the defended model labels rightly.
+With N images, C those that the model classifies correctly, and A those of C for which the attack
+found an adversarial image within epsilon, the attacked set holds the adversarial image for each of
+A and the clean image otherwise. The defence rate is the share of A that the defended model
+classifies correctly.
 """
 
 from __future__ import annotations
@@ -38,10 +39,10 @@ def defense_rates(
     Columns: images N, adversarial |A|, draws, clean_undefended, attacked_undefended,
     clean_defended, attacked_defended, defense_rate (null if A is empty), its Wilson interval low
     and high over A, deviation (standard deviation of the defence rate over draws, null for one
-    draw), ceiling (share of A whose clean image the defence labels rightly), conditional (defence
-    rate among those); ceiling_low and ceiling_high over A, and the same of each accuracy over N
-    (clean_undefended_low and so on) are Wilson intervals. Rates of the defence are means over
-    draws, and their intervals count images, not draws.
+    draw), ceiling (share of A whose clean image the defence classifies correctly), conditional
+    (defence rate among those); ceiling_low and ceiling_high over A, and the same of each accuracy
+    over N (clean_undefended_low and so on) are Wilson intervals. Rates of the defence are means
+    over draws, and their intervals count images, not draws.
 
     Raises:
         ValueError: the sets of images differ, the model's predictions differ between the records,

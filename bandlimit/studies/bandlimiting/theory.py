@@ -346,7 +346,8 @@ def piece_transform_document(cone: ArrayLike, weight: ArrayLike, omega: ArrayLik
     The document's A has A^(-1) = [v_1 ... v_n] by columns, so omega_bar = omega A^(-1) has the
     entries omega.v_k, and w_bar = w A^(-1) the entries w.v_k.
 
-    Source: Bandlimiting, Theorem 2.7 and B.7, eqs. 33-36. It lacks the factor i |det A^(-1)|.
+    Source: Bandlimiting, Theorem 2.7 and B.7, eqs. 33-36, whose form has no factor
+    i |det A^(-1)|.
 
     Args:
         cone: the vectors v_k as rows, shape (n, n), independent.

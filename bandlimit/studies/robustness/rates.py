@@ -1,10 +1,10 @@
 """What is left of a defence when it is examined: rates, comparisons and checks, from records.
 
 The records say, for one image as an attack left it and one draw of the defence's randomness,
-whether the defence labels it rightly. Three numbers sum up the draws and restarts of an attack:
-`mean` over all of them; `majority`, the share of images that most draws label rightly after each
-restart; `worst`, the share that all draws of all restarts label rightly. Comparisons and checks use
-the majority, since a single lucky draw decides nothing.
+whether the defence classifies it correctly. Three numbers sum up the draws and restarts of an
+attack: `mean` over all of them; `majority`, the share of images that most draws classify correctly
+after each restart; `worst`, the share that all draws of all restarts classify correctly.
+Comparisons and checks use the majority, since a single lucky draw decides nothing.
 """
 
 from __future__ import annotations
@@ -255,8 +255,8 @@ def confidence_rates(
 ) -> pd.DataFrame:
     """Return the defence rate of each defence over the confidence that an attack asks for.
 
-    An image is adversarial if the attacked defence labels it rightly when clean and wrongly when
-    attacked, by its own rows, so these must be there.
+    An image is adversarial if the attacked defence classifies it correctly when clean and wrongly
+    when attacked, by its own rows, so these must be there.
 
     Args:
         judged: as of `robust_accuracy`, with confidence (null elsewhere) and linf ([0, 1] pixels).
@@ -265,10 +265,10 @@ def confidence_rates(
     Columns: dataset, model, defense, against, attack, confidence, images, adversarial, draws,
     defense_rate (mean over draws and restarts; null without adversarial images) with its Wilson 95%
     interval low and high, deviation (over draws, null for one), ceiling (share of the adversarial
-    images whose clean image the defence labels rightly; null without clean records), median_linf of
-    the adversarial images; epsilon, adversarial_within (how many of them keep it, as the document
-    counts), and the defence rate of these, rate_within, with its interval low_within and
-    high_within (null without any).
+    images whose clean image the defence classifies correctly; null without clean records),
+    median_linf of the adversarial images; epsilon, adversarial_within (how many of them keep it, as
+    the document counts), and the defence rate of these, rate_within, with its interval low_within
+    and high_within (null without any).
 
     Raises:
         ValueError: the attacked defence has no rows on clean or on these attacked images, or
@@ -374,8 +374,8 @@ def control_rates(controls: pd.DataFrame) -> pd.DataFrame:
 
     Columns: dataset, model, attack, epsilon, control, adversarial (number of images), draws,
     restored (mean over draws) with its Wilson 95% interval low and high, deviation (over draws,
-    null for one), ceiling (share of these images that the control labels rightly when clean; no
-    defence that only undoes the attack restores more), images (number of clean ones), clean
+    null for one), ceiling (share of these images that the control classifies correctly when clean;
+    no defence that only undoes the attack restores more), images (number of clean ones), clean
     (accuracy on them) with interval and deviation; null where a control saw no clean images.
     """
     rows: list[dict[str, Any]] = []
@@ -438,8 +438,8 @@ def comparisons(controls: pd.DataFrame, reference: str = "post_averaging") -> pd
 
     Columns: dataset, model, attack ('clean' for clean images), epsilon, reference, control, images,
     draws and control_draws (of the reference and the control), only_reference and only_control
-    (images that only the one labels rightly), difference (of the shares labelled rightly, in
-    [-1, 1]; positive where the reference is better), p_value, p_holm, different (p_holm below
+    (images that only the one classifies correctly), difference (of the shares classified correctly,
+    in [-1, 1]; positive where the reference is better), p_value, p_holm, different (p_holm below
     0.05).
 
     Where the reference is not among the controls, nothing is compared.
