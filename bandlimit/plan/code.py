@@ -8,9 +8,11 @@ a docstring, the layout or a type hint changes nothing. Imports nothing heavy.
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import re
@@ -50,6 +52,9 @@ _PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;+]+)", re.MULTILINE)
 
 _LOADERS = ("import_module", "__import__", "run_path", "run_module")
 """Functions that import what only their argument tells."""
+
+_PATH = -1
+"""The level of an import that names a file, relative to the project, and no module."""
 
 _BINDING = ("ClassVar", "InitVar", "KW_ONLY")
 """Annotations that a dataclass acts on."""
@@ -93,7 +98,13 @@ def digest(
     Raises:
         UserError: as `reach`, or the lock can't be read.
     """
-    found = {"code": files_of(script, home), "environment": _environment(Path(home) / lock)}
+    place = Path(home) / lock
+    try:
+        status = place.stat()
+        environment = _environment(place, status.st_mtime_ns, status.st_size)
+    except OSError as error:
+        raise UserError(f"The lock {str(place)!r} can't be read: {error.strerror}.") from error
+    found = {"code": files_of(script, home), "environment": environment}
     return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
 
@@ -109,12 +120,10 @@ def tree_digest(path: str | os.PathLike[str]) -> str:
 # The environment
 
 
-@functools.cache
-def _environment(lock: Path) -> list[str]:
-    try:
-        content = lock.read_bytes()
-    except OSError as error:
-        raise UserError(f"The lock {str(lock)!r} can't be read: {error.strerror}.") from error
+@functools.lru_cache(maxsize=16)
+def _environment(lock: Path, time: int, size: int) -> list[str]:
+    """Return the digest of a lock and what deviates from it; `time` and `size` tell of an edit."""
+    content = lock.read_bytes()
     return [hashlib.sha256(content).hexdigest(), *deviations(lock, versions())]
 
 
@@ -167,11 +176,15 @@ class _Code:
     library, or one that may lie beside the file.
     """
 
-    def __init__(self, digest: str, imports: list[list[Any]], odd: list[list[Any]]) -> None:
+    def __init__(
+        self, digest: str, imports: list[list[Any]], odd: list[list[Any]], bound: list[str] | None
+    ) -> None:
         self.digest = digest
         self.imports = imports
         self.odd = odd
         """[line, source] of imports that can't be resolved."""
+        self.bound = bound
+        """Names that the file binds anywhere; None where only running it tells."""
 
 
 class _Project:
@@ -184,6 +197,7 @@ class _Project:
         self._edges: dict[str, list[str]] = {}
         self._stamps: dict[str, tuple[int, int]] = {}
         self._known: dict[str, _Code] = {}
+        self._own: dict[tuple[str, str], bool] = {}
 
     @classmethod
     def at(cls, home: Path) -> _Project:
@@ -236,8 +250,15 @@ class _Project:
     def _resolved(
         self, name: str, module: str, names: list[str], level: int, line: int
     ) -> Iterator[str]:
-        """Yield the files of an import: packages, the module, and modules taken of it."""
+        """Yield the files of an import: packages on the way, the module, modules taken of it."""
         here = Path(name).parent
+        if level == _PATH:
+            if not (self.home / module).is_file():
+                raise UserError(
+                    f"Line {line} of {name!r} runs {module!r}, which is no file of this project."
+                )
+            yield Path(module).as_posix()
+            return
         if level:
             folder = here
             for _ in range(level - 1):
@@ -247,35 +268,65 @@ class _Project:
                     f"Line {line} of {name!r} is a relative import that leads out of {LIBRARY!r}."
                 )
             parts = [*folder.parts, *filter(None, module.split("."))]
-            roots = [Path()]
         else:
             parts = module.split(".")
-            roots = [Path()] if parts[0] == LIBRARY else [here, Path(SCRIPTS)]
-        for root in roots:
-            if parts[0] != LIBRARY and root.parts[:1] != (SCRIPTS,):
+        if parts[0] == LIBRARY:
+            yield from self._of_library(name, parts, names, line)
+            return
+        # Jobs find the project itself, too; the library's own folders are not searched.
+        inside = here.parts[:1] == (LIBRARY,)
+        for root in [*([] if inside else [here]), Path(SCRIPTS), Path()]:
+            # Most imports are of packages that are installed: each is looked for once.
+            top = (str(root), parts[0])
+            if top not in self._own:
+                self._own[top] = self._files(root, parts[:1])[1] > 0
+            if not self._own[top]:
                 continue
-            files = list(self._files(root, parts))
-            if files or parts[0] == LIBRARY:
-                if len(files) < len(parts):
-                    raise UserError(
-                        f"Line {line} of {name!r} imports {'.'.join(parts)!r}, which is no module "
-                        "of this project."
-                    )
-                yield from files
-                for taken in names:
-                    yield from list(self._files(root, [*parts, taken]))[len(parts) :]
+            found = self._files(root, parts)[0]
+            for taken in names:
+                found += self._files(root, [*parts, taken])[0]
+            if found:
+                yield from dict.fromkeys(found)
                 return
 
-    def _files(self, root: Path, parts: list[str]) -> Iterator[str]:
-        """Yield the files of a module and of the packages that it lies in, as far as there are."""
+    def _of_library(self, name: str, parts: list[str], names: list[str], line: int) -> list[str]:
+        found, depth = self._files(Path(), parts)
+        if depth < len(parts):
+            raise UserError(
+                f"Line {line} of {name!r} imports {'.'.join(parts)!r}, which is no module of this "
+                "project."
+            )
+        # The face of a package says all its names; a module may get some as it runs.
+        face = found[-1] if found and found[-1].endswith("__init__.py") else None
+        for taken in names:
+            files, depth = self._files(Path(), [*parts, taken])
+            if depth > len(parts):
+                found += files
+                continue
+            bound = self._code(face).bound if face else None
+            if bound is not None and taken not in bound:
+                raise UserError(
+                    f"Line {line} of {name!r} imports {taken!r} from {'.'.join(parts)!r}, which "
+                    "has neither a module nor a name like this."
+                )
+        return list(dict.fromkeys(found))
+
+    def _files(self, root: Path, parts: list[str]) -> tuple[list[str], int]:
+        """Return the files of a module and its packages, and how many parts of its name exist.
+
+        A folder without `__init__` is a part that has no file.
+        """
+        found = []
         for depth in range(1, len(parts) + 1):
             base = root.joinpath(*parts[:depth])
             for candidate in (base / "__init__.py", base.with_suffix(".py")):
                 if (self.home / candidate).is_file():
-                    yield candidate.as_posix()
+                    found.append(candidate.as_posix())
                     break
             else:
-                return
+                if not (self.home / base).is_dir():
+                    return found, depth - 1
+        return found, len(parts)
 
 
 _SEEN: dict[str, list[Any]] = {}
@@ -291,7 +342,7 @@ def _read(path: Path, cache: _Cache | None = None) -> _Code:
         ) from error
     key = hashlib.sha256(content).hexdigest()
     if path.suffix != ".py":
-        return _Code(key, [], [])
+        return _Code(key, [], [], None)
     known = _SEEN.get(key) or (cache.entries.get(key) if cache else None)
     if known is None:
         known = _parsed(content, path)
@@ -308,28 +359,87 @@ def _parsed(content: bytes, path: Path) -> list[Any]:
         raise UserError(
             f"The file of code {str(path)!r} can't be read as Python: {error}."
         ) from error
-    documented = any(isinstance(n, ast.Name) and n.id == "__doc__" for n in ast.walk(tree))
-    bare = _Bare(documented).visit(tree)
-    text = json.dumps(_plain(bare), separators=(",", ":"))
+    try:
+        documented = any(_says(node, "__doc__") for node in ast.walk(tree))
+        bare = _Bare(documented).visit(tree)
+        text = json.dumps(_plain(bare), separators=(",", ":"))
+    except RecursionError as error:
+        raise UserError(
+            f"The file of code {str(path)!r} can't be read: an expression is nested too deeply."
+        ) from error
     imports: list[list[Any]] = []
     odd: list[list[Any]] = []
+    called: set[int] = set()
+    bound: set[str] = set()
+    open_ended = False
     for node in ast.walk(bare):
         if isinstance(node, ast.Import):
             imports += [[alias.name, [], 0, node.lineno] for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             names = [alias.name for alias in node.names if alias.name != "*"]
             imports.append([node.module or "", names, node.level, node.lineno])
-        elif isinstance(node, ast.Call):
-            function = node.func
-            called = function.attr if isinstance(function, ast.Attribute) else ""
-            called = function.id if isinstance(function, ast.Name) else called
-            if called in _LOADERS:
-                first = node.args[0] if node.args else None
-                if isinstance(first, ast.Constant) and isinstance(first.value, str):
-                    imports.append([first.value, [], 0, node.lineno])
-                else:
-                    odd.append([node.lineno, ast.unparse(node)])
-    return [hashlib.sha256(text.encode()).hexdigest(), imports, odd]
+            open_ended |= len(names) < len(node.names)
+            if any(a.name in _LOADERS and a.asname not in (None, a.name) for a in node.names):
+                odd.append([node.lineno, ast.unparse(node)])
+        elif isinstance(node, ast.Call) and _name(node.func) in _LOADERS:
+            called.add(id(node.func))
+            found = _loaded(node)
+            if found is None:
+                odd.append([node.lineno, ast.unparse(node)])
+            else:
+                imports.append(found)
+        elif (
+            isinstance(node, ast.Name | ast.Attribute)
+            and _name(node) in _LOADERS
+            # A call comes before its parts. Under another name it could not be followed.
+            and id(node) not in called
+        ):
+            odd.append([node.lineno, ast.unparse(node)])
+        if isinstance(node, ast.alias):
+            bound.add((node.asname or node.name).split(".")[0])
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            bound.add(node.name)
+            open_ended |= node.name == "__getattr__"
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            bound.add(node.id)
+        elif isinstance(node, ast.Call) and _name(node.func) == "globals":
+            open_ended = True
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return [digest, imports, odd, None if open_ended else sorted(bound)]
+
+
+def _name(node: ast.AST) -> str:
+    """Return the last part of a name such as `importlib.import_module`."""
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _says(node: ast.AST, word: str) -> bool:
+    """Return whether a node is a name, or a text for `getattr`, that is this word."""
+    return _name(node) == word or (isinstance(node, ast.Constant) and node.value == word)
+
+
+def _loaded(node: ast.Call) -> list[Any] | None:
+    """Return what a call of a loader imports, or None where only running it tells."""
+    given = [*node.args, *(k.value for k in node.keywords if k.arg in ("package", "fromlist"))]
+    texts = [a.value if isinstance(a, ast.Constant) else None for a in given]
+    loader = _name(node.func)
+    if not node.args or not isinstance(texts[0], str):
+        return None
+    name = texts[0]
+    if loader == "run_path":
+        return [name, [], _PATH, node.lineno]
+    if loader == "__import__" and len(node.args) + len(node.keywords) > 1:
+        return None
+    if not name.startswith("."):
+        return [name, [], 0, node.lineno]
+    try:
+        package = texts[1] if len(texts) > 1 else None
+        whole = importlib.util.resolve_name(name, package if isinstance(package, str) else None)
+    except ImportError:
+        return None
+    return [whole, [], 0, node.lineno]
 
 
 class _Bare(ast.NodeTransformer):
@@ -350,7 +460,9 @@ class _Bare(ast.NodeTransformer):
         name = test.attr if isinstance(test, ast.Attribute) else getattr(test, "id", "")
         if name != "TYPE_CHECKING":
             return self.generic_visit(node)
-        return [self.visit(part) for part in node.orelse] or None
+        kept = ast.If(node.test, [], node.orelse)
+        # What is dropped, and what becomes several, is settled as in any other list.
+        return ast.NodeTransformer.generic_visit(self, kept).orelse  # type: ignore[attr-defined]
 
     def visit_arg(self, node: ast.arg) -> ast.AST:
         """Drop the annotation of an argument."""
@@ -377,13 +489,22 @@ def _plain(node: Any) -> Any:
     if isinstance(node, ast.AST):
         fields = [
             [name, _plain(value)]
-            for name, value in ast.iter_fields(node)
+            for name, value in _fields(node)
             if name not in ("ctx", "kind", "type_comment") and value not in (None, [])
         ]
         return [type(node).__name__, *fields]
     if isinstance(node, list):
         return [_plain(part) for part in node]
-    return [type(node).__name__, repr(node)]
+    # Which characters `repr` shows depends on the version of Python.
+    return [type(node).__name__, ascii(node)]
+
+
+def _fields(node: ast.AST) -> Iterator[tuple[str, Any]]:
+    for name, value in ast.iter_fields(node):
+        if isinstance(node, ast.JoinedStr) and name == "values":
+            # Python 3.12 ends some f-strings with an empty text.
+            value = [v for v in value if getattr(v, "value", None) != ""]
+        yield name, value
 
 
 class _Cache:
@@ -418,10 +539,11 @@ class _Cache:
         if not self.changed or not self.path.parent.is_dir():
             return
         self.changed = False
-        try:
+        with contextlib.suppress(OSError):
             descriptor, name = tempfile.mkstemp(dir=self.path.parent)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump({"version": self.version, "entries": self.entries}, file)
-            os.replace(name, self.path)
-        except OSError:
-            return
+            try:
+                with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                    json.dump({"version": self.version, "entries": self.entries}, file)
+                os.replace(name, self.path)
+            except OSError:
+                os.unlink(name)

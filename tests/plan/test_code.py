@@ -200,6 +200,12 @@ torch==2.9.1 \\
         ("from importlib import import_module\nimport_module('bandlimit.b')", ["bandlimit/b"]),
         ("__import__('beside')", ["scripts/beside.py"]),
         ("import runpy\nrunpy.run_module('bandlimit.b')", ["bandlimit/b"]),
+        ("import importlib\nimportlib.import_module('.c', 'bandlimit.room')", ["room/c"]),
+        ("import importlib\nimportlib.import_module('.c', package='bandlimit.room')", ["room/c"]),
+        ("import runpy\nrunpy.run_path('scripts/beside.py')", ["scripts/beside.py"]),
+        # The project itself is where jobs look, and a folder needs no face.
+        ("import scripts.beside", ["scripts/beside.py"]),
+        ("from scripts import beside", ["scripts/beside.py"]),
         ("import importlib\nimportlib.import_module('numpy')", []),
         ("import importlib.util, sys\nimportlib.util.find_spec(sys.argv[1])", []),
         ("from __future__ import annotations", []),
@@ -283,6 +289,15 @@ def test_what_only_type_hints_need_is_not_reached(tmp_path, test):
         "__import__('band' + 'limit')",
         "import runpy\nrunpy.run_path(__file__)",
         "import runpy\nrunpy.run_module(__name__)",
+        "from bandlimit import nothing",
+        "from bandlimit.room import c, nothing",
+        "from importlib import import_module as load",
+        "import importlib\nload = importlib.import_module",
+        "import importlib\nlist(map(importlib.import_module, []))",
+        "import importlib\nimportlib.import_module('.c', __package__)",
+        "import importlib\nimportlib.import_module('.c')",
+        "__import__('bandlimit.room', fromlist=['c'])",
+        "import runpy\nrunpy.run_path('scripts/gone.py')",
         "from . import beside",
         "from .. import beside",
     ],
@@ -293,6 +308,43 @@ def test_an_import_that_cannot_be_resolved_is_refused_by_file_and_line(tmp_path,
     with pytest.raises(UserError, match=rf"Line {line} of 'scripts/s.py'") as refused:
         code.reach("scripts/s.py", home)
     assert "\n" not in str(refused.value)
+
+
+def test_a_name_in_the_face_of_a_package_is_no_module(tmp_path):
+    home = project(
+        tmp_path,
+        **{
+            "scripts/s": "from bandlimit.room import LENGTH, area, Width, late",
+            "bandlimit/room/__init__": "from bandlimit.room.c import late\nLENGTH = 1\n"
+            "def area(): ...\nclass Width: ...\n",
+        },
+    )
+    assert "bandlimit/room/c.py" in code.reach("scripts/s.py", home)
+
+
+def test_what_lies_beside_a_script_elsewhere_is_reached(tmp_path):
+    home = project(
+        tmp_path, **{"tools/s": "import near\n", "tools/near": "from bandlimit import b\n"}
+    )
+    found = code.reach("tools/s.py", home)
+    assert found == ["tools/s.py", "bandlimit/__init__.py", "bandlimit/b.py", "tools/near.py"]
+
+
+def test_a_module_of_the_library_does_not_search_its_own_folder(tmp_path):
+    home = project(
+        tmp_path, **{"scripts/s": "import bandlimit.room.c", "bandlimit/room/c": "import d"}
+    )
+    (home / "bandlimit/room/d.py").write_text("", encoding="utf-8")
+    assert "bandlimit/room/d.py" not in code.reach("scripts/s.py", home)
+
+
+def test_another_case_of_what_only_hints_need_drops_that_alone(tmp_path):
+    text = (
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import bandlimit.a\n"
+        "elif TYPE_CHECKING:\n    import bandlimit.a\nelse:\n    import bandlimit.b\n"
+    )
+    home = project(tmp_path, **{"scripts/s": text})
+    assert code.reach("scripts/s.py", home)[1:] == ["bandlimit/__init__.py", "bandlimit/b.py"]
 
 
 def test_a_relative_import_beyond_the_top_is_refused(tmp_path):
@@ -486,8 +538,9 @@ def test_a_hint_that_a_dataclass_acts_on_counts(tmp_path, hint):
     assert meaning(tmp_path, text.replace("int", hint)) != meaning(tmp_path, text)
 
 
-def test_a_module_that_reads_its_docstring_keeps_it(tmp_path):
-    text = '"""Used as help."""\nprint(__doc__)\n'
+@pytest.mark.parametrize("reads", ["__doc__", "f.__doc__", "getattr(f, '__doc__')"])
+def test_a_module_that_reads_its_docstrings_keeps_them(tmp_path, reads):
+    text = f'"""Used as help."""\ndef f(): ...\nprint({reads})\n'
     other = text.replace("help", "usage")
     assert meaning(tmp_path, text) != meaning(tmp_path, other)
 
@@ -502,6 +555,16 @@ def test_a_digest_is_the_same_in_all_versions_of_python(tmp_path):
     assert meaning(tmp_path, WRITTEN + match + lambdas) == KNOWN
 
 
+FACE = "42dd0e00cc2768c034b92e065622951e352a3b7c27025bd2d2cfac3e7d12fd6f"
+"""The digest that all versions give, as above."""
+
+
+def test_a_digest_does_not_depend_on_what_a_version_of_python_can_print(tmp_path):
+    """Python 3.12 shows the face as it is, and ends the f-string with an empty text."""
+    text = "face = '\U0001fae8'\nwide = f'{face:{len(face)}}'\n"
+    assert meaning(tmp_path, text) == FACE
+
+
 def test_a_file_that_is_no_python_counts_by_its_bytes(tmp_path):
     page = tmp_path / "page.html.j2"
     page.write_bytes(b"# A comment\n")
@@ -514,6 +577,11 @@ def test_python_that_cannot_be_read_is_named(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"odd\.py' can't be read as Python"):
         code.tree_digest(path)
+
+
+def test_an_expression_that_is_nested_too_deeply_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"module\.py' can't be read: .* nested too deeply"):
+        meaning(tmp_path, f"x = {' + '.join('1' * 900)}\n")
 
 
 def test_a_file_that_is_missing_is_named(tmp_path):
@@ -588,6 +656,13 @@ def test_a_digest_sees_the_lock(tmp_path):
     (home / "other.lock").write_text(LOCK + "scipy==1.16.3\n", encoding="utf-8")
     one = code.digest("scripts/s.py", home)
     assert code.digest("scripts/s.py", home, "other.lock") != one
+
+
+def test_a_digest_sees_that_the_lock_was_changed(tmp_path):
+    home = project(tmp_path, **{"scripts/s": "import os\n"})
+    one = code.digest("scripts/s.py", home)
+    (home / "requirements.lock").write_text(LOCK + "scipy==1.16.3\n", encoding="utf-8")
+    assert code.digest("scripts/s.py", home) != one
 
 
 def test_a_lock_that_is_missing_is_named(tmp_path):
