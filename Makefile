@@ -38,7 +38,7 @@ style: setup .venv/.test
 	@$(RUN) -m snakemake --lint
 
 # Tests run on two workers at least; the runs that tests share stay on one of them.
-WORKERS = -n auto --dist loadgroup
+WORKERS = -n auto --no-loadscope-reorder
 
 check: style
 	@$(RUN) -m pytest -q $(WORKERS) --ignore tests/workflow --ignore tests/faults

@@ -159,19 +159,30 @@ CONFIG = {
 """Two models on one dataset, all kinds of attacks and settings, and as little of each as shows."""
 
 
-RUNS = {"tiny_run", "resumed_run", "sharded_run", "place"}
-"""Fixtures that are whole runs, which tests share."""
+WITH_RUNS = ("tests/workflow/", "tests/faults/test_interruption.py")
+ALONE = ("tests/workflow/test_new_study.py",)
+"""Tests that share whole runs, which the fixtures below make, and of those the ones that do not."""
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
+def _shares_a_run(nodeid: str) -> bool:
+    return nodeid.startswith(WITH_RUNS) and not nodeid.startswith(ALONE)
+
+
 def pytest_collection_modifyitems(items):
-    """Keep on one worker what shares a run, and else a file; runs begin first, as the longest."""
-    shared = []
-    for item in items:
-        runs = bool(RUNS & set(item.fixturenames))
-        item.add_marker(pytest.mark.xdist_group("runs" if runs else item.path.name))
-        shared.append(runs)
-    items[:] = [item for _, item in sorted(zip(shared, items, strict=True), key=lambda p: not p[0])]
+    """Begin with the tests that share a run, as the longest."""
+    items.sort(key=lambda item: not _shares_a_run(item.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Keep on one worker what shares a run, and else a file."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "runs" if _shares_a_run(nodeid) else nodeid.split("::")[0]
+
+    return Scheduling(config, log)
 
 
 class Project:
