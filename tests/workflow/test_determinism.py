@@ -163,9 +163,11 @@ def test_a_shard_may_have_none_of_the_chosen_images(sharded_run):
     ids = store.read(dataset, ["image_id"])["image_id"].to_pylist()
     row = next(row for row, name in enumerate(ids) if name not in kept)
     config = copy.deepcopy(sharded_run.config)
-    first = config["bandlimiting"]["experiments"][0]
-    first["shards"] = len(ids)
-    first["robustness"] |= {"attacks": ["blind"], "defenses": ["low_pass"]}
+    config["experiments"]["model_a"]["shards"] = len(ids)
+    config["robustness"]["experiments"]["model_a"] |= {
+        "attacks": ["blind"],
+        "defenses": ["low_pass"],
+    }
     place = f"tiny/model_a/low_pass/{row + 1}of{len(ids)}.parquet"
     paths = [f"results/{kind}/{place}" for kind in ("judgements", "symptoms")]
     sharded_run.complete(*paths, config=config)
