@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -171,6 +172,17 @@ def _shares_a_run(nodeid: str) -> bool:
 def pytest_collection_modifyitems(items):
     """Begin with the tests that share a run, as the longest."""
     items.sort(key=lambda item: not _shares_a_run(item.nodeid))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    """Begin each test with the same random numbers, whatever ran before it."""
+    import numpy as np
+    import torch
+
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -3,6 +3,7 @@ import os
 import pty
 import subprocess
 import sys
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from bandlimit import progress
 from bandlimit.files import store
 
+HOME = Path(__file__).parents[1]
 SCRIPT = """
 from bandlimit import progress
 for batch in progress.bar(range(3), 3, "images", title="attack pgd"):
@@ -90,7 +92,7 @@ def test_images_of_a_shard_a_choice_and_successes_are_counted(tmp_path):
 def run(body, cwd, terminal):
     """Run a loop in a process of its own; return what it wrote to standard error."""
     command = [sys.executable, "-c", SCRIPT.format(body=body)]
-    env = {**os.environ, "PYTHONPATH": os.getcwd(), "TQDM_MININTERVAL": "0"}
+    env = {**os.environ, "PYTHONPATH": str(HOME), "TQDM_MININTERVAL": "0"}
     if not terminal:
         done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=True)
         return done.stdout + done.stderr
@@ -132,5 +134,6 @@ def test_counting_imports_nothing_heavy():
         "import sys; from bandlimit import progress; list(progress.bar('ab', 2, 'letters'));"
         "print({'torch', 'pyarrow', 'numpy', 'tqdm'} & {*sys.modules})"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=HOME, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -1,6 +1,8 @@
 import base64
+import contextlib
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -22,7 +24,7 @@ rule slow:
     output: "results/slow/{n}.txt"
     log: "logs/slow/{n}.log"
     shell:
-        "echo 'INFO images 3 of 9' > {log}; for i in $(seq 600); do"
+        "echo 'INFO images 3 of 9' > {log}; for i in $(seq 6000); do"
         " [ -e go ] && touch {output} && exit; sleep 0.1; done; exit 1"
 rule bad:
     output: "results/bad.txt"
@@ -59,19 +61,24 @@ def test_a_run_is_seen_from_beside_and_goes_on(folder):
     with open(".snakemake/alive", "w") as alive:
         # What the workflow does at the start of a run.
         fcntl.flock(alive, fcntl.LOCK_EX)
-        run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        run = subprocess.Popen(command, **quiet, start_new_session=True)
         try:
-            end = time.time() + 60
+            # Each job waits a minute or more for a file; that they began is all that counts here.
+            end = time.monotonic() + 300
             while len([*folder.glob("logs/slow/*.log")]) < 2:
-                assert time.time() < end and run.poll() is None
+                assert time.monotonic() < end and run.poll() is None
                 time.sleep(0.1)
             locks = sorted(os.listdir(".snakemake/locks"))
             during = status.report(cores=2)
             assert sorted(os.listdir(".snakemake/locks")) == locks != []
             (folder / "go").touch()
-            run.wait(60)
+            run.wait(300)
         finally:
-            run.kill()
+            # The jobs too, which would go on without their run.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(run.pid, signal.SIGKILL)
+            run.wait()
     assert "A run has been going on since" in during
     assert rows(during)["slow"][:4] == ["·", "2", "·", "·"]
     assert "slow: results/slow/a.txt, for 0:" in during and ": images 3 of 9" in during
@@ -163,7 +170,8 @@ def test_rules_with_open_jobs_have_a_row_and_finished_rules_a_number(folder, mon
 def test_a_job_has_run_a_while_and_has_the_rest_left(folder, monkeypatch):
     jobs = [status.Job("draw", ("a.md",), False, True), status.Job("draw", ("b.md",), False, True)]
     monkeypatch.setattr(status, "plan", lambda configfiles: jobs)
-    now = time.time()
+    now = 1_000_000.0
+    monkeypatch.setattr(status.time, "time", lambda: now)
     monkeypatch.setattr(status, "run_started", lambda: now - 100)
     monkeypatch.setattr(status, "started_outputs", lambda: {"a.md": now - 30, "b.md": now - 500})
     benchmark(folder, "draw/a", 90, now)

@@ -68,7 +68,8 @@ def reference(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 def caller_state():
     """Restore what a test changes of the process, whatever the test does."""
     threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    yield
+    with torch.random.fork_rng(devices=[]):
+        yield
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(strict)
 

@@ -388,20 +388,22 @@ def test_results_moved_and_read_only(place, tmp_path):
     """Without Snakemake, git or anything but the library on the path; nothing is written."""
     moved = tmp_path / "archive" / "2026"
     shutil.copytree(place.folder / "results", moved)
-    for path in [moved, *moved.rglob("*")]:
-        path.chmod(path.stat().st_mode & ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))
-    listing = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     command = [sys.executable, "-c", BARE, str(moved / FIGURE.removeprefix("results/"))]
-    done = subprocess.run(
-        [*command, "--home", str(place.folder)],
-        cwd=tmp_path,
-        env={"PATH": "", "PYTHONPATH": str(place.folder), "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == listing
-    for path in [moved, *moved.rglob("*")]:
-        path.chmod(path.stat().st_mode | stat.S_IWUSR)
+    try:
+        for path in [moved, *moved.rglob("*")]:
+            path.chmod(path.stat().st_mode & ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))
+        listing = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+        done = subprocess.run(
+            [*command, "--home", str(place.folder)],
+            cwd=tmp_path,
+            env={"PATH": "", "PYTHONPATH": str(place.folder), "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+        )
+        assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == listing
+    finally:
+        for path in [moved, *moved.rglob("*")]:
+            path.chmod(path.stat().st_mode | stat.S_IWUSR)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith(f"OK       {FIGURE}")
 
