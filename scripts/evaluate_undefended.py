@@ -36,8 +36,8 @@ def main(job):
         expected, tolerance = p.gate
         if accuracy < expected - tolerance:
             raise UserError(
-                f"The model {job.wildcards['model']!r} labels {accuracy:.4f} of "
-                f"{job.wildcards['dataset']!r} rightly, but its registry entry states {expected} "
+                f"The model {job.wildcards['model']!r} has accuracy {accuracy:.4f} on "
+                f"{job.wildcards['dataset']!r}, but its registry entry states {expected} "
                 f"(tolerance {tolerance}); nothing is attacked with it."
             )
     evaluation.write(job.output.evaluation, pa.table(table), job.certificate(device))

@@ -40,7 +40,7 @@ def epsilon(value: str | float, place: str) -> float:
     """Return an l_inf bound in [0, 1], given as a number or as a fraction such as '8/255'.
 
     Raises:
-        UserError: it is no number, or outside [0, 1].
+        UserError: it is not a number, or lies outside [0, 1].
     """
     text = str(value)
     # Of a number such as 1e999999999 a fraction would take hours.
@@ -63,7 +63,7 @@ def epsilons(values: Iterable[str | float], place: str) -> list[float]:
     """Return several l_inf bounds in [0, 1], in the order given.
 
     Raises:
-        UserError: one is no number or outside [0, 1], or two are the same, however written.
+        UserError: one is not a number or lies outside [0, 1], or two are the same, however written.
     """
     found: dict[float, str | float] = {}
     for value in values:

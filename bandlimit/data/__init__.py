@@ -1,1 +1,1 @@
-"""Images, whatever they come as: brought to one schema, and from there to tensors."""
+"""Images in any form, brought to one schema, and from there to tensors."""

@@ -1,4 +1,4 @@
-"""Two files that ought to be equal: whether they are, and the first place where they differ."""
+"""Whether two files that should be equal are, and the first place where they differ."""
 
 from __future__ import annotations
 

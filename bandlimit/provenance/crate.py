@@ -1,4 +1,4 @@
-"""The run as a research object: an RO-Crate that says which job made which file out of what.
+"""The run as a research object: an RO-Crate that says which job made which file from what.
 
 The crate follows the Provenance Run Crate profile, so that tools that know nothing of bandlimit
 can read the chain of jobs. It is made of the manifest and the certificates alone. Tables, figures,

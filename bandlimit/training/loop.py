@@ -347,7 +347,7 @@ def _check(
     above: float = -math.inf,
     below: float = math.inf,
 ) -> None:
-    """Refuse a hyper-parameter that is no finite number or out of range."""
+    """Refuse a hyper-parameter that is not a finite number or is out of range."""
     kind = numbers.Integral if whole else numbers.Real
     # A bool is a number to Python, but a mistake here.
     number = isinstance(value, kind) and not isinstance(value, bool)

@@ -62,7 +62,7 @@ def defended(correct, radius=6.0, directions=15, draw=0, ids=None):
 
 
 def test_rates_of_five_images_by_hand():
-    # The model knows a to d; the attack finds a, b, c. The defence mislabels the clean b and e,
+    # The model knows a to d; the attack finds a, b, c. The defence misclassifies the clean b and e,
     # and restores a of those attacked.
     rates = rates_of(
         [True, True, True, True, False],
@@ -221,7 +221,7 @@ def test_a_repeated_image_is_refused():
 
 
 def test_an_attack_on_a_mislabelled_image_is_refused():
-    with pytest.raises(ValueError, match="mislabels counts as attacked"):
+    with pytest.raises(ValueError, match="misclassifies counts as attacked"):
         rates_of(
             [False] + [True] * 4,
             "ab",

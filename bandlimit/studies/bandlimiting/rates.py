@@ -58,7 +58,7 @@ def defense_rates(
         raise ValueError("the clean and the attacked records disagree on what the model predicts")
     in_a = records["attacked"].astype(bool)
     if (in_a & ~images).any():
-        raise ValueError("an image that the model mislabels counts as attacked")
+        raise ValueError("an image that the model misclassifies counts as attacked")
     members = in_a.index[in_a]
     total, count = len(images), int(in_a.sum())
     still_right = images.copy()

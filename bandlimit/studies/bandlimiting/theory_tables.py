@@ -79,9 +79,9 @@ TABLES: Mapping[str, tuple[Callable[[int], Any], Mapping[str, Column], str, str]
             "expected_ratio_imag": Column("Expected ratio, imaginary", 4),
         },
         "Theorem 2.7: Fourier transform of one linear piece",
-        "Measured is a Monte Carlo mean over a random piece. The document's form lacks the factor "
-        "i / |det A|, which is i n! times the volume of the piece: a tiny region adds a term that "
-        "is broad in frequency but small in proportion to its volume.",
+        "Measured is a Monte Carlo mean over a random piece. The document's form is missing the "
+        "factor i / |det A|, which is i n! times the volume of the piece: a tiny region adds a "
+        "term that is broad in frequency but small in proportion to its volume.",
     ),
     "equation_6": (
         theory.equation_6_records,

@@ -80,10 +80,10 @@ CHECKS: Mapping[str, Check] = {
         "adaptive",
     ),
     "adversarial_inputs": Check(
-        "Does the network without a defence mislabel every image counted as adversarial?", "sets"
+        "Does the network without a defence misclassify every image counted as adversarial?", "sets"
     ),
 }
-"""What is checked, in order (Bandlimiting has none of it; the list is the field's)."""
+"""What is checked, in order. The document checks nothing of this; the list is the field's."""
 
 SANITY = {
     **dict.fromkeys(("dataset", "model", "defense", "check", "question"), "str"),
@@ -283,7 +283,7 @@ def _loss_answer(losses: pd.DataFrame, defense: str) -> Answer:
     if not gains:
         return _not_run("no attack of several steps recorded its loss")
     worst = min(gains, key=lambda name: gains[name] if gains[name] == gains[name] else -np.inf)
-    note = f"{worst[0]} at {_text(worst[1])}: mean loss of the last step less that of the first"
+    note = f"{worst[0]} at {_text(worst[1])}: mean loss of the last step minus that of the first"
     return Answer(bool(gains[worst] > 0), gains[worst], 0.0, note)
 
 
@@ -292,7 +292,9 @@ def _inputs_answer(controls: pd.DataFrame) -> Answer:
     if own.empty:
         return _not_run(f"{UNDEFENDED!r} is no control")
     worst = own.loc[own["restored"].idxmax()]
-    note = f"share labelled rightly, greatest of {worst['attack']}, {worst['adversarial']} images"
+    note = (
+        f"share classified correctly, greatest for {worst['attack']}, {worst['adversarial']} images"
+    )
     return Answer(bool(worst["restored"] == 0), float(worst["restored"]), 0.0, note)
 
 

@@ -68,7 +68,7 @@ class Robustness:
     Attributes:
         defenses: all defences by name.
         attacks: all attacks on them by name.
-        epsilons: l_inf bounds of attacks that name none of their own.
+        epsilons: l_inf bounds of attacks without bounds of their own.
         draws: fresh draws of a random defence that judge each image.
         control_draws: the same where controls are compared and perturbations stretched.
         stop: when such a draw ends, and with which probability of error.

@@ -60,10 +60,9 @@ TABLES: Mapping[str, tuple[Mapping[str, Column], str, str]] = {
             "checks_failed": Column("Checks failed"),
         },
         "What cheap transforms restore of the document's adversarial images",
-        "#Adv adversarial images within epsilon of the study; the restored share with its Wilson "
-        "95% interval; the ceiling is the share of the same images that are classified "
-        "correctly when "
-        "clean.",
+        "#Adv counts adversarial images within the experiment's epsilon. The restored share has "
+        "Wilson's 95% interval; the ceiling is the share of the same images that are classified "
+        "correctly when clean.",
     ),
     "comparisons": (
         NAMES
@@ -132,8 +131,8 @@ TABLES: Mapping[str, tuple[Mapping[str, Column], str, str]] = {
         },
         "Defence rate against the attack's confidence",
         "Carlini-Wagner on the undefended network, which asks for a logit margin; the share of its "
-        "successes that the defence classifies correctly, with Wilson 95% intervals. It knows no "
-        "epsilon: the last columns are of those successes alone that lie within the document's.",
+        "successes that the defence classifies correctly, with Wilson 95% intervals. It has no "
+        "bound: the last columns count only the successes within the experiment's epsilon.",
     ),
     "loss_curves": (
         NAMES
