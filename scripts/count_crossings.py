@@ -5,7 +5,7 @@ from bandlimit.files import store
 from bandlimit.models import classifier
 from bandlimit.models.device import choose_device
 from bandlimit.provenance.job import run
-from bandlimit.studies.bandlimiting import crossings
+from bandlimit.studies.bandlimiting import crossing_counts, crossings
 
 BATCH = {True: 64, False: 4}
 """Images in flight, small (up to 64 x 64) and large; memory, not results."""
@@ -18,7 +18,7 @@ def main(job):
     with store.TableWriter(
         job.output.crossings, crossings.SCHEMA, job.certificate(device)
     ) as writer:
-        tables = crossings.count(
+        tables = crossing_counts.count(
             model,
             job.input.adversarial,
             job.input.dataset,

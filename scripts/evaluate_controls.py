@@ -5,7 +5,7 @@ import logging
 import pyarrow as pa
 
 from bandlimit import progress
-from bandlimit.attacks import records as attacks_records
+from bandlimit.attacks import selection
 from bandlimit.data import stream
 from bandlimit.files import store
 from bandlimit.models.device import choose_device
@@ -53,7 +53,7 @@ def main(job):
         if fixed and not any(abs(epsilon - p.epsilon) < 1e-9 for epsilon in known):
             logging.warning("%s was not run at epsilon %.6g and is left out", inputs, p.epsilon)
             continue
-        chosen = attacks_records.select(records, p.epsilon)
+        chosen = selection.select(records, p.epsilon)
         keep = frozenset(
             name
             for name, in_a in zip(

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 
 HOME = Path(__file__).parents[1]
 CODE = (
@@ -160,18 +161,31 @@ CONFIG = {
 """Two models on one dataset, all kinds of attacks and settings, and as little of each as shows."""
 
 
-WITH_RUNS = ("tests/workflow/", "tests/faults/test_interruption.py")
-ALONE = ("tests/workflow/test_new_study.py",)
-"""Tests that share whole runs, which the fixtures below make, and of those the ones that do not."""
+FIRST = ("tests/workflow/test_new_study.py", "tests/faults/test_inputs.py")
+"""Tests that make runs of their own."""
+
+LAST = ("tests/workflow/test_determinism.py", "tests/faults/test_interruption.py")
+"""Tests that compare other runs with the run that all share, and only read it."""
 
 
-def _shares_a_run(nodeid: str) -> bool:
-    return nodeid.startswith(WITH_RUNS) and not nodeid.startswith(ALONE)
+def _group(nodeid: str) -> str:
+    """Return what stays on one worker: tests of one run, or of one file."""
+    name = nodeid.split("::")[0]
+    if name in LAST:
+        return "compared runs"
+    return "shared run" if name.startswith("tests/workflow/") and name not in FIRST else name
 
 
 def pytest_collection_modifyitems(items):
-    """Begin with the tests that share a run, as the longest."""
-    items.sort(key=lambda item: not _shares_a_run(item.nodeid))
+    """Begin with the longest tests, those of the shared run; what waits for that run comes last."""
+    order = ["shared run", *FIRST]
+    items.sort(
+        key=lambda item: (
+            order.index(group)
+            if (group := _group(item.nodeid)) in order
+            else len(order) + (group == "compared runs")
+        )
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -187,12 +201,12 @@ def pytest_runtest_setup():
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Keep on one worker what shares a run, and else a file."""
+    """Keep a group on one worker."""
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "runs" if _shares_a_run(nodeid) else nodeid.split("::")[0]
+            return _group(nodeid)
 
     return Scheduling(config, log)
 
@@ -382,9 +396,19 @@ def project(tmp_path, tiny_data) -> Project:
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory, tiny_data) -> Project:
     """Return the project after a complete run. Tests leave it as it is."""
-    project = build(tmp_path_factory.mktemp("tiny_run"), tiny_data)
-    project.complete()
-    return project
+    folder = tmp_path_factory.mktemp("tiny_run")
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        project = build(folder, tiny_data)
+        project.complete()
+        return project
+    # The first worker that needs the run makes it, and each works on a copy of its own.
+    common = tmp_path_factory.getbasetemp().parent / "tiny_run"
+    with FileLock(f"{common}.lock"):
+        if not (common / "complete").exists():
+            build(common, tiny_data).complete()
+            (common / "complete").touch()
+    shutil.copytree(common / FOLDER, folder / FOLDER, symlinks=True)
+    return Project(folder / FOLDER)
 
 
 RESUMED = (

@@ -97,8 +97,11 @@ class _OneThreadEach(torch.autograd.Function):
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         def run(item: tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor]) -> torch.Tensor:
             (leaf, logits), piece = item
+            # The gradient of a sum, since PyTorch imports SymPy to check one that is handed over.
             # Kept: a caller asks for several gradients of one pass, as DeepFool does.
-            (result,) = torch.autograd.grad(logits, leaf, piece.contiguous(), retain_graph=True)
+            with torch.enable_grad():
+                product = (logits * piece).sum()
+            (result,) = torch.autograd.grad(product, leaf, retain_graph=True)
             return result
 
         pieces = torch.split(gradient, [len(logits) for _, logits in ctx.passes])

@@ -10,11 +10,11 @@ import copy
 import logging
 import operator
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (the field's name for it)
 from torch import Tensor, fx, nn
-from torch.fx.passes.shape_prop import ShapeProp
 
 from bandlimit.errors import UserError
 from bandlimit.models.batches import MicroBatches
@@ -180,9 +180,18 @@ def _fuse(network: nn.Module, shape: tuple[int, ...]) -> nn.Module:
     return fused
 
 
+class _Shapes(fx.Interpreter):
+    """Notes the shape of what each node returns. PyTorch's `ShapeProp` would also import SymPy."""
+
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        n.meta["shape"] = getattr(result, "shape", None)
+        return result
+
+
 def _rewrite(network: nn.Module, probe: Tensor) -> fx.GraphModule:
     graph = network if isinstance(network, fx.GraphModule) else fx.symbolic_trace(network)
-    ShapeProp(graph).propagate(probe)
+    _Shapes(graph).run(probe)
     modules = dict(graph.named_modules())
     nodes = list(graph.graph.nodes)
     order = {node: i for i, node in enumerate(nodes)}
@@ -206,8 +215,7 @@ def _rewrite(network: nn.Module, probe: Tensor) -> fx.GraphModule:
         return users[0] if len(users) == 1 else None
 
     def shape_of(node: object) -> object:
-        meta = node.meta.get("tensor_meta") if isinstance(node, fx.Node) else None
-        return getattr(meta, "shape", None)
+        return node.meta.get("shape") if isinstance(node, fx.Node) else None
 
     def changed(value: fx.Node, start: fx.Node, end: fx.Node) -> bool:
         """Return whether a node between two others uses a value, and so may change it in place."""

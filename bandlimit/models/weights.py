@@ -10,7 +10,7 @@ import json
 import os
 import pickle
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from bandlimit.data.downloads import is_html
 from bandlimit.errors import UserError, suggest
@@ -217,8 +218,21 @@ def _check_normalisation(mean: Sequence[float], std: Sequence[float], shape: Seq
 
 def empty_network(architecture: str, *, classes: int, channels: int) -> nn.Module:
     """Return a network without storage, in no time: weights are assigned to it afterwards."""
-    with torch.device("meta"):
+    with torch.device("meta"), _Undrawn():
         return architectures.build(architecture, classes=classes, channels=channels)
+
+
+class _Undrawn(TorchFunctionMode):
+    """Skips the drawing of normal weights, which without storage only imports `torch._dynamo`."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        return args[0] if func is torch.Tensor.normal_ else func(*args, **(kwargs or {}))
 
 
 def check_fit(

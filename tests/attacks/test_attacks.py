@@ -11,7 +11,8 @@ from bandlimit import keys
 from bandlimit.attacks import base, fixed, minimal
 from bandlimit.attacks.base import create
 from bandlimit.attacks.catalogue import ATTACKS
-from bandlimit.attacks.records import generate, recheck, schema, select
+from bandlimit.attacks.records import generate, recheck, schema
+from bandlimit.attacks.selection import select
 from bandlimit.errors import UserError
 from bandlimit.files import store
 

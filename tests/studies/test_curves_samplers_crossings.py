@@ -16,7 +16,7 @@ from bandlimit.files import store
 from bandlimit.models.batches import MicroBatches
 from bandlimit.models.classifier import Classifier
 from bandlimit.statistics import wilson
-from bandlimit.studies.bandlimiting import crossings, curves, samplers, timing
+from bandlimit.studies.bandlimiting import crossing_counts, crossings, curves, samplers, timing
 
 HOME = Path(__file__).parents[2]
 SHAPE = (1, 4, 4)
@@ -82,7 +82,7 @@ def write_files(folder, *, epsilons=(None,), images=7, shard=None):
 
 
 def count(classifier, files, *, size=3, shard="1of1", segments=4, seed=0):
-    tables = crossings.count(
+    tables = crossing_counts.count(
         classifier,
         files[1],
         files[0],

@@ -20,12 +20,12 @@ from bandlimit.attacks.records import (
     BOX_SLACK,
     Batch,
     check_labels,
-    checked_epsilon,
     checked_images,
     mismatch,
     norms,
     verify,
 )
+from bandlimit.attacks.selection import checked_epsilon
 from bandlimit.errors import UserError
 from bandlimit.files import store
 

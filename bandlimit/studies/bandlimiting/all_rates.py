@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from bandlimit.attacks import records
+from bandlimit.attacks import selection
 from bandlimit.files import store, tables
 from bandlimit.files.tables import Column, Table
 from bandlimit.studies.bandlimiting import rates as counted
@@ -66,7 +66,7 @@ def _experiment(experiment: Mapping[str, Any]) -> list[pd.DataFrame]:
         defended = tables.read_all(_files("evaluations", experiment, attack, "/post_averaging"))
         fixed = experiment["fixed"].get(attack)
         for epsilon in experiment["bounds"] if fixed is None else fixed:
-            attacked = records.select(found, epsilon).to_pandas()
+            attacked = selection.select(found, epsilon).to_pandas()
             of_epsilon = defended
             if fixed is not None:
                 of_epsilon = defended[(defended["epsilon"] - epsilon).abs() < 1e-9]

@@ -1,4 +1,4 @@
-"""Hyperplanes crossed by adversarial and random perturbations: records, and tables of them.
+"""Hyperplanes crossed by adversarial and random perturbations: what records say of them.
 
 Each adversarial image is compared with its clean image, and so are random perturbations of equal
 L2 norm, without which a number of crossings says nothing ("Bandlimiting", section 2.2).
@@ -6,24 +6,16 @@ L2 norm, without which a number of crossings says nothing ("Bandlimiting", secti
 
 from __future__ import annotations
 
-import math
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 from scipy import stats
 
-from bandlimit.attacks import records as attacks_records
-from bandlimit.data import stream
-from bandlimit.errors import UserError
-from bandlimit.files import store
-from bandlimit.models.classifier import Classifier
-from bandlimit.studies.bandlimiting import regions
+from bandlimit.attacks import selection
 
 CONTROLS = ("gaussian", "signs")
 KINDS = ("adversarial", *CONTROLS)
@@ -53,104 +45,6 @@ selects images; l2 is that of the perturbation itself. Both are in pixels of [0,
 GROUP = ["dataset", "model", "attack"]
 
 
-def count(
-    classifier: Classifier,
-    adversarial: str | os.PathLike[str],
-    dataset: str | os.PathLike[str],
-    *,
-    shard: str,
-    size: int,
-    segments: int,
-    seed: int,
-    dataset_name: str,
-    model_name: str,
-) -> Iterator[pa.Table]:
-    """Yield the crossings of all successes of an attack and of their controls, table by table.
-
-    Args:
-        classifier: the network whose hyperplanes are counted.
-        adversarial: file of adversarial records.
-        dataset: file of the clean images.
-        shard: the part of the dataset that was attacked, such as '2of8'.
-        size: images in flight; memory, not results.
-        segments: parts of the way from the clean to the perturbed image.
-        seed: the configured seed.
-        dataset_name: name of the dataset, part of the key of each random draw.
-        model_name: name of the model, likewise.
-
-    Raises:
-        UserError: a file can't be read, they don't fit each other, or the network has no ReLU.
-    """
-    device = classifier.mean.device
-    clean_images = stream.batches(dataset, size, shard)
-    for rows, clean in _pairs(adversarial, clean_images, size):
-        ids = rows["image_id"].to_pylist()
-        clean = clean.to(device)
-        perturbed = torch.from_numpy(store.images_of(rows).copy()).to(device)
-        delta = perturbed - clean
-        for kind in KINDS:
-            if kind != "adversarial":
-                perturbed = clean + regions.random_control(
-                    delta,
-                    kind=kind,
-                    seed=seed,
-                    dataset=dataset_name,
-                    model=model_name,
-                    image_ids=ids,
-                )
-            table = regions.count_crossings(
-                classifier, clean, perturbed, image_ids=ids, segments=segments
-            )
-            # Rows come image by image, equally many for each.
-            layers = len(table["layer"]) // len(ids)
-            shared = {
-                "epsilon": rows["epsilon"].to_pylist(),
-                "linf": rows["linf"].to_pylist(),
-                "l2": _lengths(perturbed, clean),
-            }
-            repeated = {
-                name: [value for value in values for _ in range(layers)]
-                for name, values in shared.items()
-            }
-            yield (
-                pa.table(
-                    {**table, **repeated, "kind": [kind] * len(table["layer"])},
-                )
-                .select(SCHEMA.names)
-                .cast(SCHEMA)
-            )
-
-
-def _pairs(
-    adversarial: str | os.PathLike[str], clean: Iterable[stream.Triple], size: int
-) -> Iterator[tuple[pa.Table, torch.Tensor]]:
-    """Yield adversarial records of successes beside their clean images, in the records' order."""
-    singles = ((i, image) for ids, _, images in clean for i, image in zip(ids, images, strict=True))
-    name, image = None, torch.empty(0)
-    columns = ["image_id", "epsilon", "success", "linf", "image"]
-    for table in store.batches(adversarial, size, columns):
-        rows = table.filter(pc.field("success"))
-        found = []
-        for wanted in rows["image_id"].to_pylist():
-            # A fixed attack has a record for each epsilon, one after the other.
-            while name != wanted:
-                name, image = next(singles, (None, image))
-                if name is None:
-                    raise UserError(
-                        f"The file {str(adversarial)!r} has a record of image {wanted!r}, which "
-                        "its dataset does not have, or has in another order."
-                    )
-            found.append(image)
-        if found:
-            yield rows, torch.stack(found)
-
-
-def _lengths(perturbed: torch.Tensor, clean: torch.Tensor) -> list[float]:
-    """Return the L2 norm of each perturbation, computed in float64."""
-    difference = perturbed.double().cpu().numpy() - clean.double().cpu().numpy()
-    return [math.sqrt(float(np.sum(np.square(image.ravel())))) for image in difference]
-
-
 def within(records: pa.Table, epsilon: float) -> pd.DataFrame:
     """Return the records of one attack whose adversarial image lies within epsilon (l_inf).
 
@@ -160,7 +54,7 @@ def within(records: pa.Table, epsilon: float) -> pd.DataFrame:
     if not len(records):
         return records.to_pandas()
     found = pa.array([True] * len(records))
-    chosen = attacks_records.select(records.append_column("success", found), epsilon)
+    chosen = selection.select(records.append_column("success", found), epsilon)
     return chosen.filter(pc.field("attacked")).select(SCHEMA.names).to_pandas()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from bandlimit.attacks import records
+from bandlimit.attacks import selection
 from bandlimit.files import store, tables
 from bandlimit.files.tables import Column, Table
 from bandlimit.statistics import mcnemar, wilson
@@ -97,7 +97,7 @@ def table(
         sets, judged = zip(*shards, strict=True)
         columns = ["image_id", "epsilon", "success", "linf"]
         found = pa.concat_tables(store.read(path, columns) for path in sets)
-        attacked = records.select(found, epsilon).to_pandas()
+        attacked = selection.select(found, epsilon).to_pandas()
         own = rates(attacked, tables.read_all(judged))
         own = own.assign(dataset=dataset, model=model, attack=attack, images=len(attacked))
         parts.append(own)

@@ -1,0 +1,116 @@
+"""Count, image by image, the hyperplanes that adversarial and random perturbations cross."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from bandlimit.data import stream
+from bandlimit.errors import UserError
+from bandlimit.files import store
+from bandlimit.models.classifier import Classifier
+from bandlimit.studies.bandlimiting import crossings, regions
+
+
+def count(
+    classifier: Classifier,
+    adversarial: str | os.PathLike[str],
+    dataset: str | os.PathLike[str],
+    *,
+    shard: str,
+    size: int,
+    segments: int,
+    seed: int,
+    dataset_name: str,
+    model_name: str,
+) -> Iterator[pa.Table]:
+    """Yield the crossings of all successes of an attack and of their controls, table by table.
+
+    Args:
+        classifier: the network whose hyperplanes are counted.
+        adversarial: file of adversarial records.
+        dataset: file of the clean images.
+        shard: the part of the dataset that was attacked, such as '2of8'.
+        size: images in flight; memory, not results.
+        segments: parts of the way from the clean to the perturbed image.
+        seed: the configured seed.
+        dataset_name: name of the dataset, part of the key of each random draw.
+        model_name: name of the model, likewise.
+
+    Raises:
+        UserError: a file can't be read, they don't fit each other, or the network has no ReLU.
+    """
+    device = classifier.mean.device
+    clean_images = stream.batches(dataset, size, shard)
+    for rows, clean in _pairs(adversarial, clean_images, size):
+        ids = rows["image_id"].to_pylist()
+        clean = clean.to(device)
+        perturbed = torch.from_numpy(store.images_of(rows).copy()).to(device)
+        delta = perturbed - clean
+        for kind in crossings.KINDS:
+            if kind != "adversarial":
+                perturbed = clean + regions.random_control(
+                    delta,
+                    kind=kind,
+                    seed=seed,
+                    dataset=dataset_name,
+                    model=model_name,
+                    image_ids=ids,
+                )
+            table = regions.count_crossings(
+                classifier, clean, perturbed, image_ids=ids, segments=segments
+            )
+            # Rows come image by image, equally many for each.
+            layers = len(table["layer"]) // len(ids)
+            shared = {
+                "epsilon": rows["epsilon"].to_pylist(),
+                "linf": rows["linf"].to_pylist(),
+                "l2": _lengths(perturbed, clean),
+            }
+            repeated = {
+                name: [value for value in values for _ in range(layers)]
+                for name, values in shared.items()
+            }
+            yield (
+                pa.table(
+                    {**table, **repeated, "kind": [kind] * len(table["layer"])},
+                )
+                .select(crossings.SCHEMA.names)
+                .cast(crossings.SCHEMA)
+            )
+
+
+def _pairs(
+    adversarial: str | os.PathLike[str], clean: Iterable[stream.Triple], size: int
+) -> Iterator[tuple[pa.Table, torch.Tensor]]:
+    """Yield adversarial records of successes beside their clean images, in the records' order."""
+    singles = ((i, image) for ids, _, images in clean for i, image in zip(ids, images, strict=True))
+    name, image = None, torch.empty(0)
+    columns = ["image_id", "epsilon", "success", "linf", "image"]
+    for table in store.batches(adversarial, size, columns):
+        rows = table.filter(pc.field("success"))
+        found = []
+        for wanted in rows["image_id"].to_pylist():
+            # A fixed attack has a record for each epsilon, one after the other.
+            while name != wanted:
+                name, image = next(singles, (None, image))
+                if name is None:
+                    raise UserError(
+                        f"The file {str(adversarial)!r} has a record of image {wanted!r}, which "
+                        "its dataset does not have, or has in another order."
+                    )
+            found.append(image)
+        if found:
+            yield rows, torch.stack(found)
+
+
+def _lengths(perturbed: torch.Tensor, clean: torch.Tensor) -> list[float]:
+    """Return the L2 norm of each perturbation, computed in float64."""
+    difference = perturbed.double().cpu().numpy() - clean.double().cpu().numpy()
+    return [math.sqrt(float(np.sum(np.square(image.ravel())))) for image in difference]
