@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import fcntl
 import os
 import random
 import shutil
@@ -16,7 +17,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from filelock import FileLock
 
 HOME = Path(__file__).parents[1]
 CODE = (
@@ -403,7 +403,8 @@ def tiny_run(tmp_path_factory, tiny_data) -> Project:
         return project
     # The first worker that needs the run makes it, and each works on a copy of its own.
     common = tmp_path_factory.getbasetemp().parent / "tiny_run"
-    with FileLock(f"{common}.lock"):
+    with open(f"{common}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         if not (common / "complete").exists():
             build(common, tiny_data).complete()
             (common / "complete").touch()
