@@ -1,6 +1,6 @@
 """Fetch the files of a registered dataset from the first mirrors that have the right ones."""
 
-from bandlimit.data import downloads
+from bandlimit.config import registry
 from bandlimit.data.make import download_files
 from bandlimit.provenance.job import run
 
@@ -8,7 +8,7 @@ from bandlimit.provenance.job import run
 def main(job):
     p = job.params
     # Not a parameter: what is fetched is told by its checksum, from whichever mirror it comes.
-    urls = downloads.mirrors(job.home / "workflow/registry/datasets.csv", job.wildcards["source"])
+    urls = registry.urls(job.home / "workflow/registry/datasets.csv", job.wildcards["source"])
     download_files(p.loader, urls, p.sha256, job.output.archive)
 
 

@@ -1,12 +1,13 @@
 """Fetch the weights of a registered model from the first mirror whose file has the checksum."""
 
+from bandlimit.config import registry
 from bandlimit.data import downloads
 from bandlimit.provenance.job import run
 
 
 def main(job):
     # Not a parameter: what is fetched is told by its checksum, from whichever mirror it comes.
-    urls = downloads.mirrors(job.home / "workflow/registry/models.csv", job.wildcards["model"])
+    urls = registry.urls(job.home / "workflow/registry/models.csv", job.wildcards["model"])
     downloads.fetch(urls, job.params.sha256, job.output.weights)
 
 

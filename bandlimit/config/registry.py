@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from bandlimit.errors import UserError
+from bandlimit.errors import UserError, suggest
 
 
 def read(
@@ -55,6 +55,20 @@ def read(
             )
         found[row["name"]] = row
     return found
+
+
+def urls(path: str | os.PathLike[str], name: str) -> list[str]:
+    """Return the addresses of an entry of a registry, in order of preference.
+
+    Raises:
+        UserError: the registry has no such entry, or can't be read.
+    """
+    rows = read(path)
+    if name not in rows:
+        raise UserError(
+            f"The registry {os.fspath(path)!r} has no entry {name!r}; {suggest(name, rows)}."
+        )
+    return rows[name]["urls"].split()
 
 
 def shape(text: str) -> tuple[int, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pooch
 
-from bandlimit.errors import UserError, suggest
+from bandlimit.errors import UserError
 from bandlimit.files import store
 
 
@@ -18,26 +17,6 @@ def is_html(path: str | os.PathLike[str]) -> bool:
     """Return whether a file begins like a page of HTML (or XML): with '<', after any blanks."""
     with open(path, "rb") as file:
         return file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
-
-
-def mirrors(registry: str | os.PathLike[str], name: str) -> list[str]:
-    """Return the addresses of an entry of a registry (CSV), in order of preference.
-
-    Raises:
-        UserError: the registry has no such entry, or can't be read.
-    """
-    try:
-        with open(registry, newline="", encoding="utf-8") as file:
-            found = {row["name"]: row["urls"].split() for row in csv.DictReader(file)}
-    except OSError as error:
-        raise UserError(
-            f"The registry {str(registry)!r} can't be read: {error.strerror}."
-        ) from error
-    if name not in found:
-        raise UserError(
-            f"The registry {str(registry)!r} has no entry {name!r}; {suggest(name, found)}."
-        )
-    return found[name]
 
 
 def verify(path: str | os.PathLike[str], sha256: str) -> None:

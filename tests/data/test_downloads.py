@@ -166,14 +166,3 @@ def test_verify(tmp_path: Path) -> None:
             downloads.verify(file, wanted)
     with pytest.raises(UserError, match="does not exist"):
         downloads.verify(tmp_path / "none", SHA)
-
-
-def test_mirrors_are_those_of_the_entry(tmp_path: Path) -> None:
-    registry = tmp_path / "registry.csv"
-    registry.write_text("name,urls,sha256\nsome,https://a/x https://b/x,1\nother,,2\n")
-    assert downloads.mirrors(registry, "some") == ["https://a/x", "https://b/x"]
-    assert downloads.mirrors(registry, "other") == []
-    with pytest.raises(UserError, match="no entry 'somme'; .*mean 'some'"):
-        downloads.mirrors(registry, "somme")
-    with pytest.raises(UserError, match=r"nowhere.csv.*can't be read"):
-        downloads.mirrors(tmp_path / "nowhere.csv", "some")
