@@ -24,7 +24,7 @@ def main(job):
     settings = [Setting(*setting) for setting in p.settings]
     # Clean and attacked images see different draws, as in the document's experiments.
     name = DrawName(p.seed, f"post_averaging of {w['inputs']}", w["dataset"], w["model"])
-    tables = [evaluation.COLUMNS.empty_table()]
+    tables = [evaluation.SCHEMA.empty_table()]
     clean = w["inputs"] == "clean"
     for ids, epsilons, labels, images in progress.images(
         evaluation.inputs(job.input.images, BATCH, w["shard"], clean),

@@ -36,7 +36,7 @@ def main(job):
             judgement = Judgement(setting, 0, *judge(probability, labels))
             records = evaluation.defended(ids, epsilons, labels, judgement)
             tables.append(records.append_column("sampler", pa.array([sampler] * len(ids))))
-    empty = evaluation.COLUMNS.append(pa.field("sampler", pa.string())).empty_table()
+    empty = evaluation.SCHEMA.append(pa.field("sampler", pa.string())).empty_table()
     evaluation.write(
         job.output.evaluation, pa.concat_tables([empty, *tables]), job.certificate(device)
     )

@@ -106,7 +106,7 @@ def floor(name: str) -> int:
 def test_imports_point_downwards(name):
     if not room(name):
         return
-    for other in imported(modules()[name]):
+    for other in imported(modules()[name], hints=True):
         same = room(other) == room(name)
         assert same or floor(other) < floor(name), f"{name} imports {other}"
 

@@ -18,7 +18,7 @@ from bandlimit.files import store
 Inputs = tuple[list[str], list[float | None], torch.Tensor, torch.Tensor]
 """Image ids, epsilons, labels (N, int64), images (N x C x H x W, float32 in [0, 1])."""
 
-COLUMNS = pa.schema(
+SCHEMA = pa.schema(
     [
         ("image_id", pa.string()),
         ("epsilon", pa.float64()),
@@ -91,7 +91,7 @@ def _table(
             "margin": margin,
             "correct": prediction == labels.numpy(),
         },
-        schema=COLUMNS,
+        schema=SCHEMA,
     )
 
 

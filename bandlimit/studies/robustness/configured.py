@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from bandlimit.defenses import catalogue
 from bandlimit.defenses.base import Defense, DrawName
 from bandlimit.models import classifier
 from bandlimit.models.classifier import Classifier
 
-if TYPE_CHECKING:
-    from bandlimit.provenance.job import Job
 
-
-def defenses(job: Job, purpose: str) -> tuple[Classifier, dict[str, Defense]]:
+def defenses(job: Any, purpose: str) -> tuple[Classifier, dict[str, Defense]]:
     """Return the classifier of a job, and its defences by name.
 
     Args:
-        job: with the params `defenses`, `device` and `seed`.
+        job: what a script is handed: params `defenses`, `device` and `seed`; wildcards `dataset`
+            and `model`; inputs `model` and, where a defence is another model, `others`.
         purpose: names their draws. Whoever attacks gives another purpose than whoever judges.
     """
     p, w = job.params, job.wildcards
