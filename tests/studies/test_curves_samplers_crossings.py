@@ -16,7 +16,15 @@ from bandlimit.files import store
 from bandlimit.models.batches import MicroBatches
 from bandlimit.models.classifier import Classifier
 from bandlimit.statistics import wilson
-from bandlimit.studies.bandlimiting import crossing_counts, crossings, curves, samplers, timing
+from bandlimit.studies.bandlimiting import (
+    crossing_counts,
+    crossing_tables,
+    crossings,
+    curves,
+    samplers,
+    tables,
+    timing,
+)
 
 HOME = Path(__file__).parents[2]
 SHAPE = (1, 4, 4)
@@ -228,6 +236,69 @@ def test_crossings_of_nothing():
 )
 def test_interval_of_few_values(values, expected):
     assert crossings.interval(np.array(values)) == expected
+
+
+# Epsilon ------------------------------------------------------------------------------------------
+
+CLAIMS = HOME / "workflow/claims/bandlimiting.yaml"
+
+
+def named(*epsilons):
+    return [
+        {"dataset": "d", "model": f"m{i}", "attack": "pgd_minimal", "epsilon": epsilon}
+        for i, epsilon in enumerate(epsilons)
+    ]
+
+
+@pytest.mark.parametrize("epsilons", [(0.02, 0.02), (0.02, 0.06)])
+def test_tables_show_epsilon_where_experiments_differ_in_it(tmp_path, epsilons):
+    """The image at 0.05 counts for the experiment of 0.06 alone."""
+    differ = len({*epsilons}) > 1
+    experiments = [
+        {**name, "radius": 6.0, "directions": 15, "document": None} for name in named(*epsilons)
+    ]
+    first = tables.table_1(rates_of(experiments), CLAIMS, experiments)
+    assert ("epsilon" in first.columns) == differ
+    assert ("each experiment" in first.title) == differ
+    assert first.frame["epsilon"].tolist() == list(epsilons)
+
+    crossed = [record(name, kind, 0, 1, linf=linf) for name, linf in NORMS for kind in KINDS]
+    store.write(tmp_path / "crossed.parquet", pa.Table.from_pylist(crossed, crossings.SCHEMA))
+    names = named(*epsilons)
+    found = crossing_tables.counted([tmp_path / "crossed.parquet"] * 2, names)
+    second = crossing_tables.table(found, names, CLAIMS, 4)
+    assert ("epsilon" in second.columns) == ("epsilon" in second.frame) == differ
+    images = dict(second.frame.groupby("model")["images"].first())
+    assert images == {"m0": 1, "m1": 2 if differ else 1}
+    if differ:
+        assert dict(second.frame.groupby("model")["epsilon"].first()) == {"m0": 0.02, "m1": 0.06}
+
+    sets = pa.table(
+        {
+            "image_id": [name for name, _ in NORMS],
+            "epsilon": pa.nulls(2, pa.float64()),
+            "success": [True, True],
+            "linf": [linf for _, linf in NORMS],
+        }
+    )
+    judged = pa.Table.from_pandas(defended(random=[1, 0]), preserve_index=False)
+    store.write(tmp_path / "set.parquet", sets)
+    store.write(tmp_path / "judged.parquet", judged)
+    third = samplers.table(names, [tmp_path / "set.parquet"] * 2, [tmp_path / "judged.parquet"] * 2)
+    assert ("epsilon" in third.columns) == ("epsilon" in third.frame) == differ
+    assert third.frame["adversarial"].tolist() == ([1, 2] if differ else [1, 1])
+    assert ("each experiment" in third.title) == differ
+
+
+NORMS = [("i0", 0.01), ("i1", 0.05)]
+KINDS = ("adversarial", "gaussian", "signs")
+
+
+def rates_of(experiments):
+    numbers = dict.fromkeys(tables.TABLE_1, 0.5)
+    return pd.DataFrame([{**numbers, **e} for e in experiments]).drop(
+        columns=[name for name in tables.TABLE_1 if name.startswith("reported_")]
+    )
 
 
 # Samplers ----------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from bandlimit.claims import reported
 from bandlimit.files import store
 from bandlimit.files.tables import Column, Table
 from bandlimit.studies.bandlimiting import crossings
+from bandlimit.studies.bandlimiting.tables import bound
 
 CROSSED = {
     "dataset": Column("Dataset"),
@@ -74,9 +75,13 @@ def table(
     frame = crossings.summary(found, groups).merge(
         document.assign(kind="adversarial"), on="kind", how="left", validate="many_to_one"
     )
+    column = bound(names)[1]
+    if column:
+        of_group = pd.DataFrame(names)[[*crossings.GROUP, *column]].drop_duplicates()
+        frame = frame.merge(of_group, on=crossings.GROUP, how="left", validate="many_to_one")
     return Table(
         frame,
-        CROSSED,
+        {**column, **CROSSED},
         title="Section 2.2: hyperplanes crossed by adversarial and by random perturbations",
         note="Units whose pre-activation changes side between the clean and the perturbed image: a "
         "mean over ReLU layers, then over images, with 95% t intervals over images; a ReLU6 unit "

@@ -12,6 +12,7 @@ from bandlimit.attacks import selection
 from bandlimit.files import store, tables
 from bandlimit.files.tables import Column, Table
 from bandlimit.statistics import mcnemar, wilson
+from bandlimit.studies.bandlimiting.tables import bound
 
 COLUMNS = {
     "dataset": Column("Dataset"),
@@ -88,6 +89,7 @@ def table(
         adversarial: adversarial sets.
         evaluations: what the samplers restore of each.
     """
+    where, column = bound(names)
     files: dict[tuple[str, str, str, float], list[tuple[str, str]]] = {}
     for name, *paths in zip(names, adversarial, evaluations, strict=True):
         key = (name["dataset"], name["model"], name["attack"], name["epsilon"])
@@ -100,16 +102,13 @@ def table(
         attacked = selection.select(found, epsilon).to_pandas()
         own = rates(attacked, tables.read_all(judged))
         own = own.assign(dataset=dataset, model=model, attack=attack, images=len(attacked))
+        own = own.assign(**{name: epsilon for name in column})
         parts.append(own)
     frame = pd.concat(parts, ignore_index=True)
-    epsilons = sorted({name["epsilon"] for name in names})
-    where = "the epsilon of each experiment"
-    if len(epsilons) == 1:
-        where = f"epsilon = {epsilons[0] * 255:.3g}/255"
     return Table(
         frame[["dataset", "model", "attack", *frame.columns.drop(["dataset", "model", "attack"])]],
-        COLUMNS,
-        title=f"Section 3.2: samplers of directions at {where}",
+        {**column, **COLUMNS},
+        title=f"Section 3.2: samplers of directions {where}",
         note="#Adv of N images are adversarial within epsilon. The defence rate is the share of "
         "these that post-averaging classifies correctly, with its Wilson 95% interval; p is "
         "McNemar's exact test against random directions on the same images. The document says that "
