@@ -14,29 +14,22 @@ import re
 import shlex
 import tempfile
 import textwrap
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from PIL import Image
-from torch import nn
 
 from bandlimit.config import overlays, registry
 from bandlimit.config.schema import read_schema
 from bandlimit.data import make, stream
-from bandlimit.data.source import Listing, Source, by_times
-from bandlimit.errors import UserError, suggest
+from bandlimit.data.source import by_times
+from bandlimit.errors import UserError
 from bandlimit.files import store
 from bandlimit.models import classifier, weights
-from bandlimit.models.architectures import ARCHITECTURES
-from bandlimit.plan import load
-
-IMAGES_PER_RUN = 200
-"""Size of the subset where there are more images and nothing else is asked for."""
+from bandlimit.plan import load, look
+from bandlimit.plan.look import Network, Pictures
 
 EXAMINED = 100
 """Images that attacks which know the defence are run on."""
@@ -44,14 +37,8 @@ EXAMINED = 100
 TRIED = 64
 """Images that the network classifies as a check."""
 
-SMALL = 64 * 64
-"""Up to so many pixels the radius follows that of CIFAR-10 in the document, above of ImageNet."""
-
 SHIFTS = {"CIFAR-10": 6.2, "ImageNet": 4.5}
 """How far the document's r moves a pixel, root mean square, in units of 1/255."""
-
-SPLITS = ("test", "val", "valid", "validation", "train", "training")
-"""Names of splits; those that a network is not trained on stand before the others."""
 
 COMMON = {
     1: {"MNIST": ([0.1307], [0.3081]), "Fashion-MNIST": ([0.286], [0.353])},
@@ -63,57 +50,6 @@ COMMON = {
 """Normalisations that networks of so many channels are often trained with: mean, std."""
 
 Normalisation = tuple[list[float], list[float]]
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """What a look at the images tells.
-
-    Attributes:
-        source: where they come from, as the workflow will read them.
-        listing: the images, not decoded.
-        split: the split taken, or None for all.
-        folders: the class folders in the order of their labels; empty for a Parquet file and where
-            a classes.csv states labels.
-        images: size of the subset to run on, or None for all.
-        notes: what a user should know.
-    """
-
-    source: Source
-    listing: Listing
-    split: str | None
-    folders: tuple[str, ...]
-    images: int | None
-    notes: tuple[str, ...]
-
-    @property
-    def is_folder(self) -> bool:
-        """Whether they are picture files, not rows of a Parquet file."""
-        return self.source.loader == "imagefolder"
-
-    @property
-    def taken(self) -> int:
-        """How many images a run takes."""
-        return self.images or len(self.listing.labels)
-
-
-@dataclass(frozen=True)
-class Network:
-    """What a look at the weights tells.
-
-    Attributes:
-        path: of the weights file, as given.
-        state: parameters and buffers.
-        architecture: the one that they fit.
-        classes: number of logits.
-        channels: of its images.
-    """
-
-    path: str
-    state: Mapping[str, torch.Tensor]
-    architecture: str
-    classes: int
-    channels: int
 
 
 def write(
@@ -164,14 +100,16 @@ def write(
     dataset = _free(f"{name}_images", {*taken["datasets"], *sources})
     model = _free(f"{name}_network", {*taken["models"], *models})
     images, weights_path = (_plain(path) for path in (images, weights_path))
-    network = _network(weights_path, architecture, classes)
+    network = look.network(weights_path, architecture, classes)
     published = [
         row
         for row in models.values()
         # One that the workflow trains says what suits its images, not what is customary.
         if row["architecture"] == network.architecture and row["source"] != "trained"
     ]
-    pictures = _pictures(dataset, images, images_per_run, network, published, int(config["seed"]))
+    pictures = look.pictures(
+        dataset, images, images_per_run, network, published, int(config["seed"])
+    )
     # As the run will read them, so that what can go wrong there goes wrong here.
     with tempfile.TemporaryDirectory() as folder:
         sample = Path(folder) / "images.parquet"
@@ -179,7 +117,7 @@ def write(
             pictures.source,
             sample,
             split=pictures.split,
-            images=min(len(pictures.listing.labels), IMAGES_PER_RUN),
+            images=min(len(pictures.listing.labels), look.IMAGES_PER_RUN),
             seed=int(config["seed"]),
         )
         shape = store.image_shape(sample)
@@ -259,208 +197,6 @@ def _plain(path: str) -> str:
             "workflow; rename the file or folder."
         )
     return os.path.normpath(path)
-
-
-def _network(path: str, architecture: str | None, classes: int | None) -> Network:
-    """Return what the weights are of."""
-    if architecture is not None and architecture not in ARCHITECTURES:
-        raise UserError(
-            f"--architecture: there is no {architecture!r}; {suggest(architecture, ARCHITECTURES)}."
-        )
-    state = weights.read_weights(path)
-    if architecture is not None:
-        empty, found = _like(architecture, state)
-        weights.check_fit(state, empty, architecture, path)
-        network = Network(path, state, architecture, *found)
-    else:
-        network = _recognised(path, state)
-    if classes not in (None, network.classes):
-        raise UserError(
-            f"--classes is {classes}, but the network of {path!r} has {network.classes} classes, "
-            "as its last layer says."
-        )
-    return network
-
-
-def _recognised(path: str, state: Mapping[str, torch.Tensor]) -> Network:
-    """Return the network whose tensors have these names and shapes."""
-    given = _shapes(state)
-    first = next(iter(given), "")
-    prefix = first[: first.find(".") + 1]
-    inner = {name.removeprefix(prefix): shape for name, shape in given.items()}
-    wrapped = prefix != "" and all(name.startswith(prefix) for name in given)
-    nearest: tuple[int, str, dict[str, list[int]]] = (-1, "", {})
-    for name in ARCHITECTURES:
-        empty, (classes, channels) = _like(name, state)
-        wanted = _shapes(empty.state_dict())
-        if wanted == given:
-            return Network(path, state, name, classes, channels)
-        if wrapped and set(wanted) == set(inner):
-            raise UserError(
-                f"The weights in {path!r} are those of {name!r} in a wrapper: all names begin with "
-                f"{prefix!r}; save the state dict of the network within."
-            )
-        equal = sum(given.get(key) == shape for key, shape in wanted.items())
-        nearest = max(nearest, (equal, name, wanted), key=lambda found: found[0])
-    equal, name, wanted = nearest
-    differs = next(key for key in (*wanted, *given) if wanted.get(key) != given.get(key))
-    raise UserError(
-        f"The weights in {path!r} fit none of the known architectures, "
-        f"{', '.join(map(repr, ARCHITECTURES))}; the nearest is {name!r} ({equal} of its "
-        f"{len(wanted)} tensors are there), which first differs at {differs!r}: the shape "
-        f"{wanted.get(differs, 'none')} is expected, and {given.get(differs, 'none')} was given "
-        "(docs/extend.md says how to add an architecture)."
-    )
-
-
-def _shapes(state: Mapping[str, torch.Tensor]) -> dict[str, list[int]]:
-    return {k: list(v.shape) for k, v in state.items() if not k.endswith(weights.COUNTER)}
-
-
-def _like(name: str, state: Mapping[str, torch.Tensor]) -> tuple[nn.Module, tuple[int, int]]:
-    """Return an architecture without storage, with classes and channels as in some weights.
-
-    Where the weights have no such layers, it has 10 classes and 3 channels.
-    """
-    network = weights.empty_network(name, classes=10, channels=3)
-    layers = list(network.named_modules())
-    first = next(key for key, layer in layers if isinstance(layer, nn.Conv2d))
-    last = [key for key, layer in layers if isinstance(layer, nn.Linear)][-1]
-    kernel, matrix = (state.get(f"{layer}.weight") for layer in (first, last))
-    channels = int(kernel.shape[1]) if kernel is not None and kernel.ndim == 4 else 3
-    classes = int(matrix.shape[0]) if matrix is not None and matrix.ndim == 2 else 10
-    try:
-        network = weights.empty_network(name, classes=classes, channels=channels)
-    except UserError:  # it takes 3 channels only; the comparison of shapes says so
-        network, channels = weights.empty_network(name, classes=classes, channels=3), 3
-    return network, (classes, channels)
-
-
-def _pictures(
-    dataset: str,
-    path: str,
-    images: int | None,
-    network: Network,
-    published: Sequence[Mapping[str, str]],
-    seed: int,
-) -> Pictures:
-    """Return what a look at the images tells, with what makes them of one size."""
-    is_folder = os.path.isdir(path)
-    if not is_folder and not path.endswith(".parquet"):
-        raise UserError(
-            f"--images must be an existing folder with a folder for each class, or a .parquet file "
-            f"with the columns image_id, label, split and image, got {path!r}."
-        )
-    source = Source(dataset, "imagefolder" if is_folder else "parquet", path=path)
-    listing, split = make.LOADERS[source.loader](source, None, None), None
-    notes: list[str] = []
-    folders: tuple[str, ...] = ()
-    if is_folder and not os.path.isfile(f"{path}/classes.csv"):
-        folders = tuple(dict.fromkeys(name.split("/")[0] for name in listing.image_ids))
-        notes += _check_folders(path, folders, network)
-    elif not is_folder and len(set(listing.splits)) > 1:
-        split = next((part for part in SPLITS if part in listing.splits), None)
-        if split is not None:
-            listing = make.LOADERS[source.loader](source, split, None)
-    there = len(listing.labels)
-    if images is not None and not 1 <= images <= there:
-        raise UserError(f"--images-per-run must be from 1 to {there}, got {images}.")
-    images = images or IMAGES_PER_RUN
-    pictures = Pictures(
-        source=replace(source, classes=len(folders) or network.classes),
-        listing=listing,
-        split=split,
-        folders=folders,
-        images=images if images < there else None,
-        notes=(),
-    )
-    if is_folder:
-        # The first of each class, and a choice that holds what a small run takes.
-        firsts = {label: row for row, label in reversed(list(enumerate(listing.labels)))}.values()
-        count = min(there, IMAGES_PER_RUN)
-        rows = sorted({*firsts, *stream.subset(dataset, listing.image_ids, count, seed)})
-        sizes = Counter(_size(Path(path) / listing.image_ids[row]) for row in rows)
-        framed, said = _framed(pictures.source, sizes, published)
-        notes += said
-        pictures = replace(pictures, source=framed)
-        for _ in make.LOADERS[source.loader](framed, None, None).read(sorted(firsts)):
-            pass  # one that can't be read is told
-    return replace(pictures, notes=tuple(notes))
-
-
-def _check_folders(path: str, folders: Sequence[str], network: Network) -> list[str]:
-    """Return what is worth knowing about the class folders, whose order decides on the labels."""
-    if set(map(str.lower, folders)) <= set(SPLITS):
-        raise UserError(
-            f"The folders in {path!r} are splits ({', '.join(folders)}), where one for each class "
-            f"is needed; give one of them, such as --images {path}/{folders[0]}."
-        )
-    if len(folders) > network.classes:
-        raise UserError(
-            f"The folder {path!r} has {len(folders)} class folders, but the network of "
-            f"{network.path!r} has {network.classes} classes: {folders[network.classes]!r} would "
-            f"have the label {network.classes}, and 0..{network.classes - 1} are allowed."
-        )
-    other = f"{path}/classes.csv, with the columns wnid,label, may state others"
-    if len(folders) < 2:
-        raise UserError(
-            f"The folder {path!r} has only the class folder {folders[0]!r}, where at least 2 are "
-            f"needed, unless {path}/classes.csv, with the columns wnid,label, states its label."
-        )
-    notes = []
-    if len(folders) < network.classes:
-        notes.append(
-            f"Note: the network has {network.classes} classes, and the {len(folders)} class "
-            f"folders are taken for 0..{len(folders) - 1}, in their order; {other}."
-        )
-    digits = [int(name) for name in folders if name.isdecimal()]
-    if len(digits) == len(folders) and digits != list(range(len(digits))):
-        notes.append(
-            f"Note: labels are the order of the folders as text, so that {folders[0]!r} has the "
-            f"label 0 and {folders[1]!r} the label 1; {other}."
-        )
-    return notes
-
-
-def _size(path: Path) -> tuple[int, int]:
-    """Return width and height of a picture, by its header."""
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"The image {str(path)!r} can't be read ({error}).") from error
-
-
-def _framed(
-    source: Source, sizes: Mapping[tuple[int, int], int], published: Sequence[Mapping[str, str]]
-) -> tuple[Source, list[str]]:
-    """Return the source with what makes pictures of these sizes those of the network, and why.
-
-    Networks of ImageNet are trained at 224 x 224, cut from the centre of a shorter side of 256.
-    Those of CIFAR-10 take any size, so that pictures of one size stay as they are.
-    """
-    side = registry.shape(published[0]["shape"])[1]
-    smallest = min(map(min, sizes))
-    usual = f"published networks of this architecture take {side} x {side} pixels"
-    if set(sizes) == {(side, side)}:
-        return source, []
-    small = side * side <= SMALL
-    if len(sizes) == 1 and small and max(next(iter(sizes))) <= side:
-        return source, []
-    if len(sizes) == 1 and (small or smallest < side):
-        change = f"if yours does, add 'resize: {side}, crop: {side}' to the dataset"
-        return source, [f"Note: {usual}; {change}."]
-    resize = side if small else side * 8 // 7
-    what = (
-        f"the images are of {len(sizes)} sizes"
-        if len(sizes) > 1
-        else f"the images have {by_times(next(iter(sizes)))} pixels"
-    )
-    note = (
-        f"Note: {what}, and {usual}, so they are resized to a shorter side of {resize} and cut "
-        f"to {side} x {side}; if yours takes others, change 'resize' and 'crop', and 'shape'."
-    )
-    return replace(source, resize=resize, crop=side), [note]
 
 
 def _check_channels(pictures: Pictures, network: Network, shape: Sequence[int]) -> None:
@@ -615,7 +351,7 @@ def _try(
 
 def _radius(shape: Sequence[int], std: Sequence[float]) -> tuple[float, str]:
     """Return a radius that moves a pixel as far as the document's, and the comment that says so."""
-    kind = "CIFAR-10" if shape[1] * shape[2] <= SMALL else "ImageNet"
+    kind = "CIFAR-10" if shape[1] * shape[2] <= look.SMALL else "ImageNet"
     rms = math.sqrt(sum(v * v for v in std) / len(std))
     radius = float(f"{SHIFTS[kind] / 255 * math.sqrt(math.prod(shape)) / rms:.2g}")
     told = {"CIFAR-10": "r = 6 for CIFAR-10", "ImageNet": "r = 30 for ImageNet"}[kind]

@@ -1,0 +1,303 @@
+"""A look at a folder of images and at a weights file: what they are, as far as they tell."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import nn
+
+from bandlimit.config import registry
+from bandlimit.data import make, stream
+from bandlimit.data.source import Listing, Source, by_times
+from bandlimit.errors import UserError, suggest
+from bandlimit.models import weights
+from bandlimit.models.architectures import ARCHITECTURES
+
+IMAGES_PER_RUN = 200
+"""Size of the subset where there are more images and nothing else is asked for."""
+
+SMALL = 64 * 64
+"""Up to so many pixels the radius follows that of CIFAR-10 in the document, above of ImageNet."""
+
+SPLITS = ("test", "val", "valid", "validation", "train", "training")
+"""Names of splits; those that a network is not trained on stand before the others."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What a look at the images tells.
+
+    Attributes:
+        source: where they come from, as the workflow will read them.
+        listing: the images, not decoded.
+        split: the split taken, or None for all.
+        folders: the class folders in the order of their labels; empty for a Parquet file and where
+            a classes.csv states labels.
+        images: size of the subset to run on, or None for all.
+        notes: what a user should know.
+    """
+
+    source: Source
+    listing: Listing
+    split: str | None
+    folders: tuple[str, ...]
+    images: int | None
+    notes: tuple[str, ...]
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether they are picture files, not rows of a Parquet file."""
+        return self.source.loader == "imagefolder"
+
+    @property
+    def taken(self) -> int:
+        """How many images a run takes."""
+        return self.images or len(self.listing.labels)
+
+
+@dataclass(frozen=True)
+class Network:
+    """What a look at the weights tells.
+
+    Attributes:
+        path: of the weights file, as given.
+        state: parameters and buffers.
+        architecture: the one that they fit.
+        classes: number of logits.
+        channels: of its images.
+    """
+
+    path: str
+    state: Mapping[str, torch.Tensor]
+    architecture: str
+    classes: int
+    channels: int
+
+
+def network(path: str, architecture: str | None, classes: int | None) -> Network:
+    """Return what the weights are of.
+
+    Args:
+        path: a .safetensors file or a PyTorch state dict.
+        architecture: the one that they must fit; found by the tensors if not given.
+        classes: number of logits that is expected.
+
+    Raises:
+        UserError: they can't be read, or fit no such network.
+    """
+    if architecture is not None and architecture not in ARCHITECTURES:
+        raise UserError(
+            f"--architecture: there is no {architecture!r}; {suggest(architecture, ARCHITECTURES)}."
+        )
+    state = weights.read_weights(path)
+    if architecture is not None:
+        empty, found = _like(architecture, state)
+        weights.check_fit(state, empty, architecture, path)
+        known = Network(path, state, architecture, *found)
+    else:
+        known = _recognised(path, state)
+    if classes not in (None, known.classes):
+        raise UserError(
+            f"--classes is {classes}, but the network of {path!r} has {known.classes} classes, "
+            "as its last layer says."
+        )
+    return known
+
+
+def _recognised(path: str, state: Mapping[str, torch.Tensor]) -> Network:
+    """Return the network whose tensors have these names and shapes."""
+    given = _shapes(state)
+    first = next(iter(given), "")
+    prefix = first[: first.find(".") + 1]
+    inner = {name.removeprefix(prefix): shape for name, shape in given.items()}
+    wrapped = prefix != "" and all(name.startswith(prefix) for name in given)
+    nearest: tuple[int, str, dict[str, list[int]]] = (-1, "", {})
+    for name in ARCHITECTURES:
+        empty, (classes, channels) = _like(name, state)
+        wanted = _shapes(empty.state_dict())
+        if wanted == given:
+            return Network(path, state, name, classes, channels)
+        if wrapped and set(wanted) == set(inner):
+            raise UserError(
+                f"The weights in {path!r} are those of {name!r} in a wrapper: all names begin with "
+                f"{prefix!r}; save the state dict of the network within."
+            )
+        equal = sum(given.get(key) == shape for key, shape in wanted.items())
+        nearest = max(nearest, (equal, name, wanted), key=lambda found: found[0])
+    equal, name, wanted = nearest
+    differs = next(key for key in (*wanted, *given) if wanted.get(key) != given.get(key))
+    raise UserError(
+        f"The weights in {path!r} fit none of the known architectures, "
+        f"{', '.join(map(repr, ARCHITECTURES))}; the nearest is {name!r} ({equal} of its "
+        f"{len(wanted)} tensors are there), which first differs at {differs!r}: the shape "
+        f"{wanted.get(differs, 'none')} is expected, and {given.get(differs, 'none')} was given "
+        "(docs/extend.md says how to add an architecture)."
+    )
+
+
+def _shapes(state: Mapping[str, torch.Tensor]) -> dict[str, list[int]]:
+    return {k: list(v.shape) for k, v in state.items() if not k.endswith(weights.COUNTER)}
+
+
+def _like(name: str, state: Mapping[str, torch.Tensor]) -> tuple[nn.Module, tuple[int, int]]:
+    """Return an architecture without storage, with classes and channels as in some weights.
+
+    Where the weights have no such layers, it has 10 classes and 3 channels.
+    """
+    network = weights.empty_network(name, classes=10, channels=3)
+    layers = list(network.named_modules())
+    first = next(key for key, layer in layers if isinstance(layer, nn.Conv2d))
+    last = [key for key, layer in layers if isinstance(layer, nn.Linear)][-1]
+    kernel, matrix = (state.get(f"{layer}.weight") for layer in (first, last))
+    channels = int(kernel.shape[1]) if kernel is not None and kernel.ndim == 4 else 3
+    classes = int(matrix.shape[0]) if matrix is not None and matrix.ndim == 2 else 10
+    try:
+        network = weights.empty_network(name, classes=classes, channels=channels)
+    except UserError:  # it takes 3 channels only; the comparison of shapes says so
+        network, channels = weights.empty_network(name, classes=classes, channels=3), 3
+    return network, (classes, channels)
+
+
+def pictures(
+    dataset: str,
+    path: str,
+    images: int | None,
+    network: Network,
+    published: Sequence[Mapping[str, str]],
+    seed: int,
+) -> Pictures:
+    """Return what a look at the images tells, with what makes them of one size.
+
+    Args:
+        dataset: the name that they will have.
+        path: a folder with a folder for each class, or a Parquet file.
+        images: size of the subset that is asked for.
+        network: what they are for.
+        published: registry entries of networks of its architecture.
+        seed: chooses the subset.
+
+    Raises:
+        UserError: there are none, they can't be read, or they do not fit the network.
+    """
+    is_folder = os.path.isdir(path)
+    if not is_folder and not path.endswith(".parquet"):
+        raise UserError(
+            f"--images must be an existing folder with a folder for each class, or a .parquet file "
+            f"with the columns image_id, label, split and image, got {path!r}."
+        )
+    source = Source(dataset, "imagefolder" if is_folder else "parquet", path=path)
+    listing, split = make.LOADERS[source.loader](source, None, None), None
+    notes: list[str] = []
+    folders: tuple[str, ...] = ()
+    if is_folder and not os.path.isfile(f"{path}/classes.csv"):
+        folders = tuple(dict.fromkeys(name.split("/")[0] for name in listing.image_ids))
+        notes += _check_folders(path, folders, network)
+    elif not is_folder and len(set(listing.splits)) > 1:
+        split = next((part for part in SPLITS if part in listing.splits), None)
+        if split is not None:
+            listing = make.LOADERS[source.loader](source, split, None)
+    there = len(listing.labels)
+    if images is not None and not 1 <= images <= there:
+        raise UserError(f"--images-per-run must be from 1 to {there}, got {images}.")
+    images = images or IMAGES_PER_RUN
+    found = Pictures(
+        source=replace(source, classes=len(folders) or network.classes),
+        listing=listing,
+        split=split,
+        folders=folders,
+        images=images if images < there else None,
+        notes=(),
+    )
+    if is_folder:
+        # The first of each class, and a choice that holds what a small run takes.
+        firsts = {label: row for row, label in reversed(list(enumerate(listing.labels)))}.values()
+        count = min(there, IMAGES_PER_RUN)
+        rows = sorted({*firsts, *stream.subset(dataset, listing.image_ids, count, seed)})
+        sizes = Counter(_size(Path(path) / listing.image_ids[row]) for row in rows)
+        framed, said = _framed(found.source, sizes, published)
+        notes += said
+        found = replace(found, source=framed)
+        for _ in make.LOADERS[source.loader](framed, None, None).read(sorted(firsts)):
+            pass  # one that can't be read is told
+    return replace(found, notes=tuple(notes))
+
+
+def _check_folders(path: str, folders: Sequence[str], network: Network) -> list[str]:
+    """Return what is worth knowing about the class folders, whose order decides on the labels."""
+    if set(map(str.lower, folders)) <= set(SPLITS):
+        raise UserError(
+            f"The folders in {path!r} are splits ({', '.join(folders)}), where one for each class "
+            f"is needed; give one of them, such as --images {path}/{folders[0]}."
+        )
+    if len(folders) > network.classes:
+        raise UserError(
+            f"The folder {path!r} has {len(folders)} class folders, but the network of "
+            f"{network.path!r} has {network.classes} classes: {folders[network.classes]!r} would "
+            f"have the label {network.classes}, and 0..{network.classes - 1} are allowed."
+        )
+    other = f"{path}/classes.csv, with the columns wnid,label, may state others"
+    if len(folders) < 2:
+        raise UserError(
+            f"The folder {path!r} has only the class folder {folders[0]!r}, where at least 2 are "
+            f"needed, unless {path}/classes.csv, with the columns wnid,label, states its label."
+        )
+    notes = []
+    if len(folders) < network.classes:
+        notes.append(
+            f"Note: the network has {network.classes} classes, and the {len(folders)} class "
+            f"folders are taken for 0..{len(folders) - 1}, in their order; {other}."
+        )
+    digits = [int(name) for name in folders if name.isdecimal()]
+    if len(digits) == len(folders) and digits != list(range(len(digits))):
+        notes.append(
+            f"Note: labels are the order of the folders as text, so that {folders[0]!r} has the "
+            f"label 0 and {folders[1]!r} the label 1; {other}."
+        )
+    return notes
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """Return width and height of a picture, by its header."""
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"The image {str(path)!r} can't be read ({error}).") from error
+
+
+def _framed(
+    source: Source, sizes: Mapping[tuple[int, int], int], published: Sequence[Mapping[str, str]]
+) -> tuple[Source, list[str]]:
+    """Return the source with what makes pictures of these sizes those of the network, and why.
+
+    Networks of ImageNet are trained at 224 x 224, cut from the centre of a shorter side of 256.
+    Those of CIFAR-10 take any size, so that pictures of one size stay as they are.
+    """
+    side = registry.shape(published[0]["shape"])[1]
+    smallest = min(map(min, sizes))
+    usual = f"published networks of this architecture take {side} x {side} pixels"
+    if set(sizes) == {(side, side)}:
+        return source, []
+    small = side * side <= SMALL
+    if len(sizes) == 1 and small and max(next(iter(sizes))) <= side:
+        return source, []
+    if len(sizes) == 1 and (small or smallest < side):
+        change = f"if yours does, add 'resize: {side}, crop: {side}' to the dataset"
+        return source, [f"Note: {usual}; {change}."]
+    resize = side if small else side * 8 // 7
+    what = (
+        f"the images are of {len(sizes)} sizes"
+        if len(sizes) > 1
+        else f"the images have {by_times(next(iter(sizes)))} pixels"
+    )
+    note = (
+        f"Note: {what}, and {usual}, so they are resized to a shorter side of {resize} and cut "
+        f"to {side} x {side}; if yours takes others, change 'resize' and 'crop', and 'shape'."
+    )
+    return replace(source, resize=resize, crop=side), [note]
