@@ -7,7 +7,8 @@
 #   results/evaluations/{dataset}/{model}/{inputs}/{defense}/{shard}.parquet
 #   results/defense_attacks/{dataset}/{model}/{defense}/{defense_attack}/{shard}.parquet
 #   results/judgements/{dataset}/{model}/{defense}/{shard}.parquet      the defence on all of these
-#   results/tables/{study}/{table}.parquet|.md|.html|.tex|.csv             from records only
+#   results/controls, scalings, crossings, symptoms, theory             more records of the studies
+#   results/tables/{study}/{table}.parquet|.md|.html|.tex|.csv          from records only
 #   results/figures/{study}/{figure}.png|.pdf|.svg                      from tables only
 #   results/claims/claims.parquet|.md|.html                             the verdicts, from tables
 #   results/index.html, site                                            claims, artifacts and lineage

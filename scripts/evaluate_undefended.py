@@ -37,7 +37,7 @@ def main(job):
         if accuracy < expected - tolerance:
             raise UserError(
                 f"The model {job.wildcards['model']!r} has accuracy {accuracy:.4f} on "
-                f"{job.wildcards['dataset']!r}, but its registry entry states {expected} "
+                f"{job.wildcards['dataset']!r}, but its entry states {expected} "
                 f"(tolerance {tolerance}); nothing is attacked with it."
             )
     evaluation.write(job.output.evaluation, pa.table(table), job.certificate(device))

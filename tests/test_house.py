@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from bandlimit.studies import STUDIES
+
 HOME = Path(__file__).parents[1]
 PACKAGE = HOME / "bandlimit"
 FLOORS = [
@@ -35,11 +37,8 @@ LIGHT = (
     "keys",
     *(f"config.{name}" for name in ("run", "paths", "overlays", "registry", "schema", "moved")),
     *("attacks.kinds", "defenses.kinds", "plan.load", "plan.catalogue", "plan.jobs", "plan.code"),
-    *(
-        f"studies.{study}.{name}"
-        for study in ("bandlimiting", "robustness")
-        for name in ("settings", "artifacts")
-    ),
+    "plan.status",
+    *(f"studies.{study}.{name}" for study in STUDIES for name in ("settings", "artifacts")),
     *("cli", "files.certificates", "files.folders"),
 )
 """What each start of the workflow, or of the command, may import."""

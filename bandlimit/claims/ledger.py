@@ -87,7 +87,7 @@ def summary(document: Mapping[str, Any], frame: pd.DataFrame) -> str:
     A sentence with the number of something that was not measured does not apply.
 
     Args:
-        document: a claims file, as `claims.read` gives it.
+        document: a claims file, as `reported.read` gives it.
         frame: the rows of its claims.
     """
     known = {row["id"].split(".")[1]: row for row in frame.to_dict("records")}

@@ -9,12 +9,24 @@ import pandas as pd
 import yaml
 
 from bandlimit.errors import UserError, suggest
+from bandlimit.files import yamls
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return a claims file: 'document', 'summary', 'claims' and, mostly, 'reported' tables."""
+    """Return a claims file: 'document', 'summary', 'claims' and, mostly, 'reported' tables.
+
+    Raises:
+        UserError: a key is written twice.
+    """
     with open(path, encoding="utf-8") as file:
-        return yaml.safe_load(file)
+        try:
+            found: dict[str, Any] = yaml.load(file, yamls.Loader)  # noqa: S506 (a safe one)
+        except yamls.Twice as error:
+            raise UserError(
+                f"In the claims file {os.fspath(path)!r} {error}; each key is allowed once in its "
+                "mapping."
+            ) from error
+    return found
 
 
 def reported(path: str | os.PathLike[str], table: str) -> pd.DataFrame:

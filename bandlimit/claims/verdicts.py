@@ -229,7 +229,7 @@ def _undecided(
         if experiment["stand_in"]:
             return f"a stand-in for {experiment['document']}, which decides nothing"
     if "networks" in claim and experiment["architecture"] not in claim["networks"]:
-        return f"whose network is none of {', '.join(claim['networks'])} and decides nothing"
+        return f"whose network is not among {', '.join(claim['networks'])} and decides nothing"
     if found.n is not None and found.n < claim["images"]:
         return f"with {found.n:.0f} cases, where at least {claim['images']} decide"
     return None
@@ -385,7 +385,7 @@ def _joint(comparisons: int) -> float:
 
 
 def _step(first: Estimate, second: Estimate, level: float) -> Interval:
-    """Return the interval of the second value less the first."""
+    """Return the interval of the second value minus the first."""
     return statistics.square_and_add(
         second.value, second.interval(level), first.value, first.interval(level)
     )

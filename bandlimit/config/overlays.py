@@ -8,8 +8,8 @@ from typing import IO, Any
 
 import yaml
 
-from bandlimit.config.schema import LOADER
 from bandlimit.errors import UserError
+from bandlimit.files import yamls
 
 
 def read(
@@ -68,29 +68,6 @@ def lay_over(config: dict[str, Any], overlay: Mapping[str, Any]) -> None:
             config[key] = dict(value) if isinstance(value, Mapping) else value
 
 
-class _Loader(LOADER):  # type: ignore[misc]
-    """Reads plain YAML, and refuses a key that is written twice: the first would be lost."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: dict[Any, int] = {}
-        for key, _ in node.value:
-            # '<<' merges other mappings in, and may be overwritten.
-            if key.tag == "tag:yaml.org,2002:merge" or not isinstance(key, yaml.ScalarNode):
-                continue
-            line = key.start_mark.line + 1
-            if key.value in seen:
-                raise _Twice(
-                    f"the key {key.value!r} is written in line {seen[key.value]} and in line {line}"
-                )
-            seen[key.value] = line
-        found: dict[Any, Any] = super().construct_mapping(node, deep)
-        return found
-
-
-class _Twice(Exception):
-    """A key that is written twice."""
-
-
 def _check_circles(value: Any, path: str, above: tuple[int, ...] = ()) -> None:
     """Refuse a value that holds itself, by an alias within its own anchor."""
     if not isinstance(value, dict | list):
@@ -106,10 +83,10 @@ def _check_circles(value: Any, path: str, above: tuple[int, ...] = ()) -> None:
 
 def _load(file: IO[str], path: str) -> Any:
     try:
-        found = yaml.load(file, _Loader)  # noqa: S506 (it is a safe loader)
+        found = yaml.load(file, yamls.Loader)  # noqa: S506 (it is a safe loader)
         _check_circles(found, path)
         return found
-    except _Twice as error:
+    except yamls.Twice as error:
         raise UserError(
             f"In the configuration {path!r} {error}; each key is allowed once in its mapping."
         ) from error

@@ -58,7 +58,7 @@ def blank(certificate: Mapping[str, Any], path: str | os.PathLike[str]) -> dict[
 
 
 def seal(certificate: Mapping[str, Any]) -> str:
-    """Return the sha256 of a certificate, less its seal, in canonical form."""
+    """Return the sha256 of a certificate without its seal, in canonical form."""
     rest = {name: value for name, value in certificate.items() if name != "seal"}
     return hashlib.sha256(as_text(rest).encode()).hexdigest()
 
@@ -84,7 +84,7 @@ def find_text(data: bytes) -> tuple[dict[str, Any], bytes] | None:
     In a comment the mapping follows the mark; in JSON the mark is the key of the mapping.
 
     Raises:
-        ValueError: what follows the mark begins like a mapping, and is none.
+        ValueError: what follows the mark begins like a mapping, but is not one.
     """
     found = _MARKED.search(data)
     if found is None:

@@ -24,7 +24,7 @@ from bandlimit.errors import UserError
 from bandlimit.files import certificates, store
 
 LARGEST = 1 << 28
-"""Bytes beyond which a file is none of text, PDF or SVG that a rule writes, such as an archive."""
+"""Bytes beyond which a file is no text, PDF or SVG of a rule, but something like an archive."""
 
 _DAMAGE = (OSError, SyntaxError, ValueError, KeyError, TypeError, RecursionError)
 

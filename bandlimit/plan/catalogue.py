@@ -46,7 +46,7 @@ class Entry:
 
     @property
     def message(self) -> str:
-        """What the job does, for who watches."""
+        """What the job does, for those who watch."""
         titles = [f"{one.where}: {one.shows}" for one in self.made]
         return titles[0] if len(titles) == 1 else f"{study_title(self.study)}: tables"
 
@@ -84,10 +84,21 @@ def study_title(study: str) -> str:
     return title
 
 
+def canonical(value: Any) -> Any:
+    """Return a value with the keys of all its mappings in alphabetical order.
+
+    Snakemake compares params as text, and the order of keys in a configuration means nothing. That
+    of a list does.
+    """
+    if isinstance(value, Mapping):
+        return {key: canonical(value[key]) for key in sorted(value)}
+    return [canonical(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def of(run: Run) -> list[Entry]:
     """Return the entries of all studies that run, those without records to make them left out."""
     return [
-        Entry(study, artifact, tuple(made), artifact.reads(run), artifact.identity(run))
+        Entry(study, artifact, tuple(made), artifact.reads(run), canonical(artifact.identity(run)))
         for study in run.studies
         for artifact in module(study).ARTIFACTS
         if artifact.when(run) and (made := artifact.made(run))

@@ -53,6 +53,12 @@ _PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;+]+)", re.MULTILINE)
 _LOADERS = ("import_module", "__import__", "run_path", "run_module")
 """Functions that import what only their argument tells."""
 
+_OPAQUE = ("exec", "exec_module", "load_module", "spec_from_file_location", "SourceFileLoader")
+"""Functions that run code from anywhere: no argument of theirs is followed."""
+
+_DOC = "__" + "doc__"
+"""Put together, so that this file is not taken for one that reads its own documentation."""
+
 _PATH = -1
 """The level of an import that names a file, relative to the project, and no module."""
 
@@ -86,9 +92,11 @@ def digest(
     home: str | os.PathLike[str],
     lock: str = "requirements.lock",
 ) -> str:
-    """Return one digest of the code that a script reaches, and of the environment.
+    """Return a digest of the code that a script reaches and of the lock, and one of deviations.
 
-    The latter is the lock, and the packages that are installed in another version.
+    The latter, behind a dot, is of the packages that are installed in another version than the
+    lock's. A job that runs in an environment of its own has the former alone in common with the
+    process that planned it.
 
     Args:
         script: relative to `home`.
@@ -104,8 +112,11 @@ def digest(
         environment = _environment(place, status.st_mtime_ns, status.st_size)
     except OSError as error:
         raise UserError(f"The lock {str(place)!r} can't be read: {error.strerror}.") from error
-    found = {"code": files_of(script, home), "environment": environment}
-    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+    pinned, *deviating = environment
+    parts = ({"code": files_of(script, home), "lock": pinned}, deviating)
+    return ".".join(
+        hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest() for part in parts
+    )
 
 
 def tree_digest(path: str | os.PathLike[str]) -> str:
@@ -360,7 +371,7 @@ def _parsed(content: bytes, path: Path) -> list[Any]:
             f"The file of code {str(path)!r} can't be read as Python: {error}."
         ) from error
     try:
-        documented = any(_says(node, "__doc__") for node in ast.walk(tree))
+        documented = any(_says(node, _DOC) for node in ast.walk(tree))
         bare = _Bare(documented).visit(tree)
         text = json.dumps(_plain(bare), separators=(",", ":"))
     except RecursionError as error:
@@ -379,7 +390,10 @@ def _parsed(content: bytes, path: Path) -> list[Any]:
             names = [alias.name for alias in node.names if alias.name != "*"]
             imports.append([node.module or "", names, node.level, node.lineno])
             open_ended |= len(names) < len(node.names)
-            if any(a.name in _LOADERS and a.asname not in (None, a.name) for a in node.names):
+            if any(
+                a.name in _OPAQUE or (a.name in _LOADERS and a.asname not in (None, a.name))
+                for a in node.names
+            ):
                 odd.append([node.lineno, ast.unparse(node)])
         elif isinstance(node, ast.Call) and _name(node.func) in _LOADERS:
             called.add(id(node.func))
@@ -390,7 +404,7 @@ def _parsed(content: bytes, path: Path) -> list[Any]:
                 imports.append(found)
         elif (
             isinstance(node, ast.Name | ast.Attribute)
-            and _name(node) in _LOADERS
+            and _name(node) in (*_LOADERS, *_OPAQUE)
             # A call comes before its parts. Under another name it could not be followed.
             and id(node) not in called
         ):
@@ -508,7 +522,7 @@ def _fields(node: ast.AST) -> Iterator[tuple[str, Any]]:
 
 
 class _Cache:
-    """What files mean, on the disk; a cache that can't be read or written is none."""
+    """What files mean, kept on the disk. Where that fails, files are parsed at each start."""
 
     _all: dict[Path, _Cache] = {}
 

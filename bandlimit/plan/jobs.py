@@ -143,10 +143,10 @@ def identity(run: Run, rule: str, wildcards: Any = None) -> dict[str, Any]:
     """
     known = _records().get(rule)
     if known is not None:
-        return dict(known.identity(run, wildcards))
+        return catalogue.canonical(known.identity(run, wildcards))
     for study, artifact in catalogue.artifacts():
         if f"{study}_{artifact.name}" == rule and study in run.studies and artifact.when(run):
-            return dict(artifact.identity(run))
+            return catalogue.canonical(artifact.identity(run))
     raise KeyError(rule)
 
 

@@ -296,7 +296,7 @@ def measured(benchmarks: str | os.PathLike[str]) -> Times:
 
 
 def _together(spans: Iterable[tuple[float, float]]) -> float | None:
-    """Return how many of the spans of time lie over each other, on average where any lies."""
+    """Return how many of the spans of time overlap, on average over the time that any covers."""
     busy = covered = 0.0
     last = float("-inf")
     for start, end in sorted(spans):

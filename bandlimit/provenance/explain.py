@@ -529,7 +529,7 @@ def _way(found: Mapping[str, Any]) -> list[str]:
     lines.append(f"{len(counts) + 1}. this file by `{found['rule']}`")
     if found["lost"]:
         lost = found["lost"]
-        lines += ["", "Steps that can't be followed, since the file is not here or is another now:"]
+        lines += ["", "Steps that can't be followed, since the file is not here or has changed:"]
         lines += ["", *(f"- `{name}`" for name in lost[:SHOWN])]
         if len(lost) > SHOWN:
             lines.append(f"- … ({len(lost)} in all)")

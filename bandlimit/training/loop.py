@@ -77,7 +77,7 @@ def train(
 
     Args:
         dataset_parquet: file with the columns image (uint8, C x H x W) and label (0 to classes-1).
-        out_safetensors: the model file to write (see `bandlimit.models`).
+        out_safetensors: the model file to write (see `bandlimit.models.weights`).
         architecture: a name in `bandlimit.models.architectures.ARCHITECTURES`.
         classes: number of logits.
         mean: of each channel, in [0, 1] pixels, subtracted before the network.

@@ -450,7 +450,7 @@ def test_the_worst_of_several_experiments_counts(run):
     run.record(rows_of(OTHER, rate=[0.1]))
     row = run.row()
     assert (row["verdict"], row["measured"]) == (verdicts.NOT_RUN, 0.1)
-    assert "whose network is none of cifar_resnet56" in row["reading"]
+    assert "whose network is not among cifar_resnet56" in row["reading"]
 
 
 def test_too_few_cases_decide_nothing(run):
@@ -859,3 +859,12 @@ def test_a_table_that_no_run_makes_is_refused():
         UserError, match=r"C01 reads 'tables/bandlimiting/table_1', a table that no run"
     ):
         verdicts.evaluate(OWN, {}, [], schema=SCHEMA, makeable=["tables/robustness/robust_accurac"])
+
+
+def test_a_key_of_a_claim_that_is_written_twice_is_refused(tmp_path):
+    path = tmp_path / "claims.yaml"
+    path.write_text("document: x\nclaims:\n  - id: a.C01\n    where: here\n    where: there\n")
+    with pytest.raises(
+        UserError, match=r"claims\.yaml' the key 'where' is written in line 4 and in line 5; each"
+    ):
+        claims_reported.read(path)

@@ -185,6 +185,10 @@ WRONG = {
         r"must be from 1 to 70000, got 70001",
     ),
     "seed": ({"seed": -1}, r"'seed' .*must be at least 0, got -1"),
+    "whole, but written as a float": (
+        {f"{A0}.directions": 15.0},
+        r"directions' .*must be a whole number, got 15\.0",
+    ),
     "seed of words": ({"seed": "a"}, r"'seed' .*must be a whole number, got 'a'"),
     "steps": ({"attacks.pgd_minimal.steps": 0}, r"attacks.pgd_minimal.steps' .*at least 1, got 0"),
     "batch": (

@@ -298,6 +298,9 @@ def test_what_only_type_hints_need_is_not_reached(tmp_path, test):
         "import importlib\nimportlib.import_module('.c')",
         "__import__('bandlimit.room', fromlist=['c'])",
         "import runpy\nrunpy.run_path('scripts/gone.py')",
+        "exec(open('scripts/beside.py').read())",
+        "import os\nfrom importlib.util import spec_from_file_location as spec",
+        "import os\nfrom importlib.machinery import SourceFileLoader",
         "from . import beside",
         "from .. import beside",
     ],
@@ -800,3 +803,11 @@ def test_nothing_but_the_folder_of_snakemake_is_written_to(kept):
     before = sorted(kept.rglob("*"))
     start(kept)
     assert [p for p in sorted(kept.rglob("*")) if ".snakemake" not in p.parts] == before
+
+
+@pytest.mark.parametrize("path", sorted((HOME / "bandlimit").rglob("*.py")), ids=lambda p: p.name)
+def test_documentation_of_the_library_means_nothing(tmp_path, path):
+    text = path.read_text(encoding="utf-8")
+    edited = tmp_path / path.name
+    edited.write_text(text.replace('"""', '"""Otherwise. ', 1), encoding="utf-8")
+    assert code.tree_digest(edited) == code.tree_digest(path)

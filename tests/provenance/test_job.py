@@ -86,6 +86,9 @@ def test_a_job_fails_whose_code_is_changed_while_it_runs(home, name):
 def test_a_job_fails_whose_code_is_not_what_the_run_was_planned_with(home):
     planned = code.digest("scripts/draw.py", home)
     job.run(lambda this: None, handed(home, code=planned))
+    # As of a process with other packages, such as that of an environment of the job's own.
+    elsewhere = f"{planned.split('.')[0]}.{'0' * 64}"
+    job.run(lambda this: None, handed(home, code=elsewhere))
     (home / "scripts/draw.py").write_text("2\n", encoding="utf-8")
     with pytest.raises(SystemExit, match="is no longer what this run was planned with"):
         job.run(lambda this: None, handed(home, code=planned))

@@ -247,7 +247,7 @@ def test_missing_records_of_the_defence_are_refused(clean, adversarial):
 
 def test_an_adversarial_image_that_the_model_knows_is_refused():
     records = attacked("ab").assign(prediction_after=[1, 0, 0, 0, 0])
-    with pytest.raises(ValueError, match="is not clean accuracy less the adversarial"):
+    with pytest.raises(ValueError, match="is not clean accuracy minus the share of #Adv"):
         bandlimiting_rates.defense_rates(
             undefended([True] * 5), records, defended([True] * 5), defended([True] * 5), SETTINGS
         )

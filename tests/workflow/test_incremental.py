@@ -359,6 +359,8 @@ def test_the_order_of_keys_changes_nothing(tiny_run):
     for section in (config["defenses"], config["robustness"]["attacks"]):
         for name, parameters in section.items():
             section[name] = dict(reversed(parameters.items()))
+    config["robustness"]["attacks"] = dict(reversed(config["robustness"]["attacks"].items()))
+    config["defenses"] = dict(reversed(config["defenses"].items()))
     assert reruns(tiny_run, config) == {}
 
 

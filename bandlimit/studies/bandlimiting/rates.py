@@ -65,7 +65,7 @@ def defense_rates(
     still_right[in_a] = (records["prediction_after"] == model["label"])[in_a]
     # Identity of section 4.2: Attacked(f) = Clean(f) - |A| / N.
     if int(still_right.sum()) != int(images.sum()) - count:
-        raise ValueError("attacked accuracy is not clean accuracy less the adversarial images")
+        raise ValueError("attacked accuracy is not clean accuracy minus the share of #Adv")
     rows: list[dict[str, Any]] = []
     for radius, directions in settings:
         reference = clean[(clean["radius"] == radius) & (clean["directions"] == directions)]

@@ -474,7 +474,7 @@ class _Examiner:
     def _difference(
         self, one: pd.Series, other: pd.Series, column: str = "majority"
     ) -> tuple[float, int] | None:
-        """Return the first accuracy less the second on the images of both, and their number."""
+        """Return the first accuracy minus the second on the images of both, and their number."""
         keys = ["defense", "against", "attack", "epsilon"]
         ours, theirs = self.by_image.get(tuple(one[keys])), self.by_image.get(tuple(other[keys]))
         if ours is not None and theirs is not None:
@@ -585,7 +585,7 @@ def with_statuses(symptoms: pd.DataFrame, judged: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         symptoms: as of `sanity`.
-        judged: as of `robustness.robust_accuracy`, with the attacks' status.
+        judged: as of `rates.robust_accuracy`, with the attacks' status.
     """
     own = judged[judged["against"] == judged["defense"]]
     result = symptoms.copy()

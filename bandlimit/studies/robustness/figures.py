@@ -96,7 +96,7 @@ def robust_accuracy(frame: pd.DataFrame) -> Figure:
     The shaded part lies below the strongest attack of all: what is left of the defence.
 
     Args:
-        frame: as `robustness.accuracy_curves` gives it: dataset, model, defense, line, attack,
+        frame: as `rates.accuracy_curves` gives it: dataset, model, defense, line, attack,
             epsilon (l_inf, [0, 1] pixels), images, draws, mean, low, high. The line 'clean' is
             drawn across the panel.
 
@@ -182,7 +182,7 @@ def restored_by_scaling(frame: pd.DataFrame) -> Figure:
     """Draw the share restored over the factor that lengthens the perturbation, a panel per attack.
 
     Args:
-        frame: as `robustness.scaling_rates` gives it: dataset, model, attack, defense, factor,
+        frame: as `rates.scaling_rates` gives it: dataset, model, attack, defense, factor,
             images, restored, low, high, median_linf ([0, 1] pixels).
 
     Raises:
@@ -240,7 +240,7 @@ def restored_by_controls(frame: pd.DataFrame, reference: str = "post_averaging")
     A grey tick is the accuracy on clean images.
 
     Args:
-        frame: as `robustness.control_rates` gives it: dataset, model, attack, epsilon (l_inf,
+        frame: as `rates.control_rates` gives it: dataset, model, attack, epsilon (l_inf,
             [0, 1] pixels; null for minimal attacks), control, adversarial, restored, low, high,
             clean.
         reference: the defence that the controls stand beside; its row is shaded.
@@ -326,7 +326,7 @@ def defense_rate_by_confidence(frame: pd.DataFrame) -> Figure:
     """Draw the defence rate over the confidence that an attack asks for, a panel per attack.
 
     Args:
-        frame: as `robustness.confidence_rates` gives it: dataset, model, defense, against, attack,
+        frame: as `rates.confidence_rates` gives it: dataset, model, defense, against, attack,
             confidence, adversarial, defense_rate, low, high.
 
     Raises:
@@ -366,7 +366,7 @@ def loss_curves(frame: pd.DataFrame) -> Figure:
     A line is the mean over images and restarts, the band holds the middle half.
 
     Args:
-        frame: as `robustness.loss_curves` gives it: dataset, model, against, attack, epsilon
+        frame: as `rates.loss_curves` gives it: dataset, model, against, attack, epsilon
             (l_inf, [0, 1] pixels), step, images, mean, lower, upper.
 
     Raises:
