@@ -25,7 +25,7 @@ NOTE = (
     "A claim is reproduced if its test holds; contradicted if the test fails by more than the 95% "
     "interval of what was measured, if that is exact, or as far as the test itself says; not "
     "reproduced if the test fails, but not so far; not run at this scale if nothing in this run "
-    "may decide it, such as a rate of the document of which only a stand-in was measured. N "
+    "can decide it, such as a rate of the document of which only a stand-in was measured. N "
     "counts the cases behind the measured value, which is that of the claim's first test."
 )
 MARKS = dict(zip(VERDICTS, ("yes", "open", "no", "none"), strict=True))

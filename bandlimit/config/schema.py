@@ -35,10 +35,10 @@ KINDS = {
 
 
 def epsilon(value: str | float, place: str) -> float:
-    """Return an l_inf bound in [0, 1], given as a number or as a fraction such as '8/255'.
+    """Return an l_inf bound above 0 and up to 1, given as a number or as a fraction, '8/255'.
 
     Raises:
-        UserError: it is not a number, or lies outside [0, 1].
+        UserError: it is not a number, or is 0 or less, or above 1.
     """
     text = str(value)
     # Of a number such as 1e999999999 a fraction would take hours.
@@ -48,11 +48,11 @@ def epsilon(value: str | float, place: str) -> float:
         number = Fraction(above) / Fraction(below if slash else "1") if fits else Fraction(-1)
     except (ValueError, ZeroDivisionError):
         number = Fraction(-1)
-    if not 0 <= number <= 1:
+    if not 0 < number <= 1:
         hint = f" (did you mean '{value}/255'?)" if 1 < number <= 255 and not slash else ""
         raise UserError(
-            f"An epsilon in {place} is the l_inf bound in pixels of [0, 1]: a number in [0, 1] or "
-            f"a fraction such as '8/255', got {_told(value)}{hint}."
+            f"An epsilon in {place} is the l_inf bound in pixels of [0, 1]: a number above 0 and "
+            f"up to 1, or a fraction such as '8/255', got {_told(value)}{hint}."
         )
     return float(number)
 

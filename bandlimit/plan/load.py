@@ -58,6 +58,7 @@ def load(config: Mapping[str, Any], home: str | os.PathLike[str], *, files: bool
         },
     )
     _check_experiments(run, config, {**known["models"], **config["models"]})
+    _check_shards(run)
     _check_models(run, config, known["models"], files)
     for study, section in sections.items():
         settings = _settings(study).load(section, run)
@@ -66,6 +67,16 @@ def load(config: Mapping[str, Any], home: str | os.PathLike[str], *, files: bool
         if model.source == "trained":
             _check_unseen(run, name)
     return run
+
+
+def _check_shards(run: Run) -> None:
+    for experiment in run.experiments.values():
+        size = run.datasets[experiment.dataset].size
+        if size is not None and experiment.shards > size:
+            raise UserError(
+                f"experiments.{experiment.name}.shards must be from 1 to {size}, the images of "
+                f"{experiment.dataset!r}, got {experiment.shards}."
+            )
 
 
 def _filled(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,6 +37,9 @@ EXAMINED = 100
 TRIED = 64
 """Images that the network classifies as a check."""
 
+BOUNDS = ("2/255", "4/255", "8/255", "16/255")
+"""Those that networks of natural images fall at; config.yaml has the wider ones of its own."""
+
 SHIFTS = {"CIFAR-10": 6.2, "ImageNet": 4.5}
 """How far the document's r moves a pixel, root mean square, in units of 1/255."""
 
@@ -86,8 +89,14 @@ def write(
         UserError: name, images or weights can't be used, or do not fit each other; or the file
             exists. Nothing is left behind.
     """
+    if not os.path.isfile("config.yaml"):
+        raise UserError(
+            "There is no config.yaml here; the command runs in the folder of the workflow."
+        )
     _check_name(name)
     out = os.path.normpath(out or f"config/{name}.yaml")
+    if os.path.isdir(out):
+        raise UserError(f"--out must name a file to write, got the folder {out!r}.")
     if os.path.exists(out) and not force:
         raise UserError(
             f"The file {out!r} exists already; --force overwrites it, --out FILE writes another."
@@ -379,6 +388,9 @@ def _text(
     """Return the configuration as YAML; at most 15 of its lines are no comments."""
     experiment, dataset, model = names
     source = pictures.source
+    # Half the main radius and twice of it, for Figure 2; numbers of directions for Table 2.
+    radii = ", ".join(_number(factor * radius) for factor in (0.5, 1, 2))
+    averaging = f"{{radius: {_number(radius)}, radii: [{radii}], directions_sweep: [6, 15, 30]}}"
     entry = {
         "loader": source.loader,
         "path": str(source.path),
@@ -417,9 +429,12 @@ def _text(
         f"only: [{experiment}]",
         f"experiments: {{{experiment}: {{dataset: {dataset}, model: {model}}}}}",
         *_comment(radius_comment),
-        f"bandlimiting: {{experiments: {{{experiment}: {{radius: {_number(radius)}}}}}}}",
-        *_comment("Attackers who know the defence, and controls, on some of the images."),
-        f"robustness: {{experiments: {{{experiment}: "
+        f"bandlimiting: {{experiments: {{{experiment}: {averaging}}}}}",
+        *_comment(
+            "Attackers who know the defence, and controls, on some of the images. Bounds are those "
+            "of attacks without bounds of their own."
+        ),
+        f"robustness: {{epsilons: [{', '.join(BOUNDS)}], experiments: {{{experiment}: "
         f"{{images: {min(EXAMINED, pictures.taken)}}}}}}}",
     ]
     return "\n".join(lines) + "\n"

@@ -185,6 +185,14 @@ WRONG = {
         r"must be from 1 to 70000, got 70001",
     ),
     "seed": ({"seed": -1}, r"'seed' .*must be at least 0, got -1"),
+    "epsilon 0": (
+        {"experiments.fashion_mnist.epsilon": 0},
+        r"experiments\.fashion_mnist\.epsilon .*a number above 0 and up to 1, .*got 0\.",
+    ),
+    "more shards than images": (
+        {"experiments.fashion_mnist.shards": 61},
+        r"experiments\.fashion_mnist\.shards must be from 1 to 60, .*'fashion_mnist', got 61",
+    ),
     "whole, but written as a float": (
         {f"{A0}.directions": 15.0},
         r"directions' .*must be a whole number, got 15\.0",
@@ -542,7 +550,7 @@ def test_the_first_of_several_mistakes_is_told_always():
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [("8/255", 8 / 255), (0.03, 0.03), ("0.03", 0.03), (0, 0.0), (1, 1.0), ("1/255", 1 / 255)],
+    [("8/255", 8 / 255), (0.03, 0.03), ("0.03", 0.03), (1, 1.0), ("1/255", 1 / 255)],
 )
 def test_an_epsilon_is_a_number_or_a_fraction(value, expected):
     assert schema.epsilon(value, "here") == expected

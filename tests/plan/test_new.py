@@ -10,6 +10,7 @@ from PIL import Image
 
 from bandlimit import cli
 from bandlimit.config import overlays
+from bandlimit.errors import UserError
 from bandlimit.files import store
 from bandlimit.models import architectures
 from bandlimit.plan import load, new
@@ -232,3 +233,15 @@ def test_real_images_and_weights_are_recognised_and_a_wrong_normalisation_is_see
     wrong = ["--mean", "0", "0", "0", "--std", "1", "1", "1", "--force"]
     assert command(*wrong, images="real", weights=weights) == 0
     assert "With the mean and std of ImageNet it would be 40" in capsys.readouterr().out
+
+
+def test_elsewhere_than_in_the_workflow_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"no config\.yaml here; the command runs in the folder"):
+        new.write("mine", images="images", weights_path="net.pth")
+
+
+def test_a_folder_is_no_file_to_write(project):
+    Path("out").mkdir()
+    with pytest.raises(UserError, match=r"--out must name a file to write, got the folder 'out'"):
+        new.write("mine", images="images", weights_path="net.pth", out="out", force=True)

@@ -266,8 +266,7 @@ def _check_cutoff(defense: DefenseEntry, model: Model) -> None:
 def _check_images(place: str, images: int | None, size: int | None, dataset: str) -> None:
     if images is not None and size is not None and images > size:
         raise UserError(
-            f"{place}.images must be from 1 to {size}, the images of {dataset!r}, got {images}; "
-            "set it in your configuration where it stands in config.yaml."
+            f"{place}.images must be from 1 to {size}, the images of {dataset!r}, got {images}."
         )
 
 

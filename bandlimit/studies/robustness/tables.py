@@ -41,7 +41,7 @@ TABLES: Mapping[str, tuple[Mapping[str, Column], str, str]] = {
         "N images, each judged by fresh draws of a random defence: the mean over draws and restarts"
         " with its Wilson 95% interval over images, the share correct in most draws after each "
         "restart, and the share correct in all. 'Strongest' takes each image by the attack that "
-        "hurts it most. Attacks on the undefended or on another network are tried as they are.",
+        "hurts it most. Attacks on the undefended or on another network are transferred unchanged.",
     ),
     "controls": (
         NAMES
@@ -80,7 +80,7 @@ TABLES: Mapping[str, tuple[Mapping[str, Column], str, str]] = {
             "different": Column("Different"),
             "checks_failed": Column("Checks failed"),
         },
-        "Post-averaging beside each control on equal images",
+        "Post-averaging compared with each control on the same images",
         "Exact McNemar tests of what most draws say of each image, a tie being wrong, corrected "
         "after Holm over the controls of one attack; different where that is below 0.05. The mean "
         "over draws stands in the table of controls.",
