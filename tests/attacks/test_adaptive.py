@@ -363,6 +363,15 @@ def test_each_step_of_each_run_has_draws_of_its_own():
     assert len(Noisy.seen) == len(set(Noisy.seen)) == 2 * 2 * 2 * 8 * 3
 
 
+@pytest.mark.parametrize("kind", ["eot_pgd", "noise"])
+def test_each_run_has_a_start_of_its_own(kind):
+    """The network draws nothing: runs from one start would end at one point."""
+    table = run(Plain(OneByOne()), few(kind), images_of(2), epsilons=(0.3,))
+    assert table["restart"].to_pylist() == [0, 1, 0, 1]
+    first, second, *_ = store.images_of(table)
+    assert not np.array_equal(first, second)
+
+
 def test_samples_are_averaged():
     seen = {}
     for samples in (1, 4):
@@ -540,6 +549,20 @@ def test_where_autoattack_finds_nothing_the_point_of_greatest_loss_is_kept():
             )
         # At so small an epsilon the network is all but linear, and the corner all but the best.
         assert (after > before + 0.8 * (best - before)).all()
+
+
+def test_of_several_runs_of_autopgd_the_point_of_greatest_loss_is_kept(monkeypatch):
+    losses = iter((1.0, 3.0, 2.0))
+
+    def run_once(self, x, y, x_init=None):
+        loss = next(losses)
+        return x + 0.001 * loss, torch.ones(1), torch.tensor([loss]), x
+
+    monkeypatch.setattr(autoattack.APGDAttack, "attack_single_run", run_once)
+    defense, images = Plain(OneByOne()), 0.9 * images_of(1, seed=4)
+    attack = few("autoattack", version="custom", attacks=["apgd-ce"], restarts=3)
+    table = run(defense, attack, images, epsilons=(0.01,))
+    assert table["linf"].to_pylist() == pytest.approx([0.003], abs=1e-6)
 
 
 def test_what_autoattack_lacks_it_does_not_add():

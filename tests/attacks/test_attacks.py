@@ -599,6 +599,25 @@ def test_arithmetic_settings_are_put_back():
     assert torch.backends.cudnn.allow_tf32 == before[0]
 
 
+class Fickle(Frozen):
+    """A model of one gradient direction that changes its mind with each call."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        f = (x - 0.5).flatten(1).sum(dim=1) * 0.01 + (1 if self.calls < 4 else -1)
+        return torch.stack([f, -f], dim=1)
+
+
+def test_a_model_that_changes_its_mind_makes_no_clean_image_adversarial():
+    images = torch.full((1, 1, 2, 2), 0.5)
+    table = records(Fickle(), create(ATTACKS, "fgsm"), images, torch.tensor([0]), epsilons=(0.0,))
+    assert table["success"].to_pylist() == [False]
+
+
 # Select and recheck
 
 
@@ -613,6 +632,15 @@ def test_select_filters_minimal_records_by_linf():
     assert sum(select(table, middle - 5e-8)["attacked"].to_pylist()) == 3
     assert sum(select(table, middle - 2e-7)["attacked"].to_pylist()) == 2
     assert not any(select(table.drop_columns(["image"]), 0.0)["attacked"].to_pylist())
+
+
+def test_select_leaves_out_what_failed():
+    """A failure holds the clean image, at l_inf 0: within any epsilon."""
+    table = records(
+        conv_net(), create(ATTACKS, "fgsm_minimal", max_epsilon=0.002), images_of(6, (1, 6, 6))
+    )
+    assert table["linf"].to_pylist() == [0.0] * 6
+    assert select(table, 0.1)["attacked"].to_pylist() == [False] * 6
 
 
 def test_select_takes_the_rows_of_a_fixed_epsilon():
@@ -679,6 +707,22 @@ def test_recheck_finds_a_success_that_the_model_does_not_confirm(tmp_path):
     store.write(path, table)
     with pytest.raises(UserError, match="'image 0'.*still predicts"):
         recheck(path, model, [(["image 0", "image 1", "image 2"], labels, images)])
+
+
+@pytest.mark.parametrize("status", ["failed", "misclassified"])
+def test_recheck_finds_a_reason_that_is_another_than_the_model_gives(tmp_path, status):
+    model, images = conv_net(), images_of(2, (1, 6, 6))
+    right = predicted(model, images)
+    # One image is attacked in vain, the other not attacked, and each says so of the other.
+    labels = right if status == "misclassified" else (right + 1) % 4
+    path = tmp_path / "records.parquet"
+    table = records(model, create(ATTACKS, "fgsm"), images, labels, epsilons=(0.0,))
+    place = table.schema.get_field_index("status")
+    assert status not in table["status"].to_pylist()
+    table = table.set_column(place, table.schema.field(place), pa.array([status] * 2))
+    store.write(path, table)
+    with pytest.raises(UserError, match=f"'image 0'.*its status is {status!r}, but its clean"):
+        recheck(path, model, [(["image 0", "image 1"], labels, images)])
 
 
 def test_recheck_skips_images_without_records(tmp_path):

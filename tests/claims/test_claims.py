@@ -250,6 +250,13 @@ def test_an_interval_may_stand_in_the_table(run, value, verdict):
     assert run.row()["verdict"] == verdict
 
 
+def test_an_interval_that_is_not_known_excludes_nothing(run):
+    run.test.update(value="count", range="positive", low="least", high="most", within=[None, 6])
+    del run.test["n"]
+    run.record(rows_of(REAL, count=[100.0], least=[float("nan")], most=[float("nan")]))
+    assert run.row()["verdict"] == "not reproduced"
+
+
 @pytest.mark.parametrize(
     ("rates", "verdict"),
     [

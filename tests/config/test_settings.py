@@ -859,6 +859,24 @@ def test_the_gate_of_a_source_needs_all_of_it_as_published(changes, gates):
     assert study.gates("imagenet_vgg16") == gates
 
 
+@pytest.mark.parametrize(
+    ("source", "split", "gates"),
+    [
+        ("cifar10", "test", {"cifar10_test"}),
+        ("cifar10", "train", {"cifar10_train"}),
+        # Both splits are neither, but all of the source.
+        ("cifar10", None, {"cifar10"}),
+        ("imagenet_val", None, {"imagenet_val", "imagenet_val_val"}),
+    ],
+)
+def test_a_dataset_means_its_split_or_all_of_its_source(source, split, gates):
+    entry = {"source": source, **({"split": split} if split else {})}
+    entry |= {"path": "images"} if source == "imagenet_val" else {}
+    dataset = load({"datasets.mine": entry}).datasets["mine"]
+    named = ("cifar10", "cifar10_test", "cifar10_train", "imagenet_val", "imagenet_val_val")
+    assert {gate for gate in named if dataset.means(gate)} == gates
+
+
 def test_own_data_gates_ones_own_model_by_its_name():
     own = {"loader": "imagefolder", "path": "images", "classes": 10}
     gate = {"gate_dataset": "mine", "gate_accuracy": 0.5}

@@ -483,6 +483,21 @@ def test_shards_hold_each_row_once(tmp_path: Path, size: int, shards: int) -> No
             assert torch.equal(torch.cat([triple[2] for triple in triples]), images[shard::shards])
 
 
+def test_chosen_images_are_yielded_and_no_others(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "in.parquet", random_images(20, 1, 2, 2))
+    image_ids, labels, _ = stream.load(path)
+    few, more = (stream.chosen(path, count, name="own", seed=0) for count in (5, 9))
+    assert few is not None and more is not None and (len(few), len(more)) == (5, 9)
+    assert few < more and stream.chosen(path, None, name="own", seed=0) is None
+    assert few != stream.chosen(path, 5, name="own", seed=1)
+    assert few != stream.chosen(path, 5, name="other", seed=0)
+    for shard in (0, 1):
+        wanted = [row for row in range(shard, 20, 2) if image_ids[row] in more]
+        triples = list(stream.batches(path, 2, f"{shard + 1}of2", more))
+        assert [i for ids, _, _ in triples for i in ids] == [image_ids[row] for row in wanted]
+        assert torch.equal(torch.cat([found for _, found, _ in triples]), labels[wanted])
+
+
 def test_images_are_decoded_by_and_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = random_images(20, 4, 4, 3)
     folder = write_tree(

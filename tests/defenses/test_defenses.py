@@ -775,6 +775,60 @@ def test_error_of_the_sequential_test_is_bounded():
     assert (prediction._Sequential(total, 0.9).decide(seen[:, :60]) == 0).mean() > error
 
 
+def wealths(x, total):
+    """Yield the number of samples seen and the wealth after each, as the module's text has it."""
+    wealth = 1.0
+    for t in range(prediction.FIRST, len(x)):
+        past = x[:t]
+        bound = (total / 2 - sum(past)) / (total - t)
+        mean = (0.5 + sum(past)) / (t + 1)
+        spread = (0.25 + sum((value - mean) ** 2 for value in past)) / (t + 1)
+        edge = mean - bound
+        bet = min(max(edge / (spread + edge**2), 0.0), prediction.GREATEST_BET / bound)
+        wealth *= 1 + bet * (x[t] - bound)
+        yield t + 1, wealth
+
+
+def test_sequential_rule_by_hand():
+    total, error = 91, 0.01
+    x = np.random.default_rng(3).uniform(0.5, 0.9, 45)
+    seen = np.stack([x, 1 - x], axis=1)[None]
+    enough = next(count for count, wealth in wealths(x.tolist(), total) if wealth >= 1 / error)
+    assert prediction.FIRST + 2 < enough < 45
+    rule = prediction._Sequential(total, error)
+    assert rule.decide(seen[:, : enough - 1]).tolist() == [-1]
+    assert rule.decide(seen[:, :enough]).tolist() == [0]
+
+
+def test_samples_are_visited_in_a_random_order_of_each_image_and_draw(small, monkeypatch):
+    orders = []
+    visit = prediction._run
+
+    def run(around, direction, coefficient, order, *rest):
+        orders.extend(map(tuple, order.tolist()))
+        return visit(around, direction, coefficient, order, *rest)
+
+    monkeypatch.setattr(prediction, "_run", run)
+    for draw in (0, 1):
+        prediction.predict(
+            small, evaluator(small), images(3, small.shape), ids(3), sweep.Setting(1.0, 5),
+            name=NAME, draw=draw,
+        )  # fmt: skip
+    everything = tuple(range(31))
+    assert all(tuple(sorted(order)) == everything != order for order in orders)
+    assert len(set(orders)) == len(orders) == 6
+
+
+def test_all_samples_are_taken_where_they_are_asked_for(small, monkeypatch):
+    monkeypatch.setattr(prediction, "predict", None)
+    x = images(2, small.shape)
+    defence = post_averaging(small, radius=0.1, directions=2, name=NAME)
+    assert (
+        defence.predict(x, ids(2), [0], stop="all")[:, 0]
+        == defence.bind(ids(2))(x).argmax(1).numpy()
+    ).all()
+
+
 def test_exact_rule_by_hand():
     rule = prediction._Exact(10)
     lead = np.zeros((1, 6, 3))

@@ -228,6 +228,17 @@ def test_atomic_keeps_the_suffix_and_shows_nothing_before_the_end(tmp_path):
     assert os.listdir(tmp_path) == ["figure.png"]
 
 
+def test_atomic_flushes_what_was_written_before_it_takes_the_place(tmp_path, monkeypatch):
+    """Else a power cut may leave an empty file of the right name."""
+    done = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *a, n=name, f=real: (done.append(n), f(*a)))
+    with store.atomic(tmp_path / "a.txt") as temporary:
+        temporary.write_text("a", encoding="utf-8")
+    assert done == ["fsync", "replace"]
+
+
 def test_writers_of_one_file_do_not_meet(tmp_path):
     path = tmp_path / "a.txt"
     barrier = threading.Barrier(4)

@@ -94,6 +94,12 @@ def test_a_job_fails_whose_code_is_not_what_the_run_was_planned_with(home):
         job.run(lambda this: None, handed(home, code=planned))
 
 
+def test_a_job_refuses_another_library_than_that_of_its_project(home):
+    (home / "bandlimit").mkdir()
+    with pytest.raises(SystemExit, match="The library that is running lies in .*, and the code of"):
+        job.run(lambda this: None, handed(home))
+
+
 def test_a_table_of_several_and_a_figure_know_their_files(home):
     given = handed(home)
     given.output = Files({form: [f"a.{form}", f"b.{form}"] for form in job.FORMS})

@@ -512,6 +512,11 @@ def test_only_rows_of_the_bound_are_shown(run):
     assert len(browser.first_images(near)) == 2
 
 
+def test_a_perturbation_beyond_the_bound_is_said(run):
+    said = [cards(epsilon=bound)[0]["beyond"] for bound in (EPSILON, 0.02, 0.01)]
+    assert said == ["", "", " Beyond 2.55/255."]
+
+
 def test_images_end_at_the_number_asked_for(run):
     assert [card["image_id"] for card in cards(images=2)] == ["image 0", "image 1"]
 
