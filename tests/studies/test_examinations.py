@@ -246,7 +246,7 @@ WRONG = {
     ),
     "too many images": (
         at(*ENTRY, "images", value=21),
-        rf"{PLACE}.images must be from 1 to 20, the images of 'images', got 21; ",
+        rf"{PLACE}.images must be from 1 to 20, the images of 'images', got 21\.$",
     ),
     "against": (
         at(*ATTACKS, "on_average", "against", value=["avrage"]),
@@ -274,7 +274,7 @@ WRONG = {
     ),
     "too many images of an attack": (
         at(*ATTACKS, "on_all", "images", value=21),
-        r"^robustness.attacks.on_all.images must be from 1 to 20, the images of 'images', got 21; ",
+        r"^robustness.attacks.on_all.images must be from 1 to 20, .*, got 21\.$",
     ),
     "an attack on a defence that is not listed": (
         at(*ENTRY, "attacks", value=["on_all", "elsewhere"]),
