@@ -7,6 +7,8 @@ import io
 import json
 import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -693,3 +695,17 @@ def test_imagenet_weights_are_those_of_torchvision(architecture: str) -> None:
         assert int(row["bytes"]) / 2**20 == pytest.approx(weights.meta["_file_size"], abs=6e-4)
     steps = weights.transforms()
     assert of_row(row)["mean"] == steps.mean and of_row(row)["std"] == steps.std
+
+
+def test_networks_are_built_without_the_compiler_of_pytorch():
+    """Each job that reads a model would import it, which takes most of a second."""
+    program = (
+        "import sys; from bandlimit.models import architectures, weights;"
+        "[weights.empty_network(name, classes=10, channels=3)"
+        " for name in architectures.ARCHITECTURES];"
+        "print({'torch._dynamo', 'sympy'} & {*sys.modules})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "set()"

@@ -162,3 +162,26 @@ def test_wildcards_are_closed():
         assert re.fullmatch(sets[name], example)
         for other in ("", "other", f"{example}/more", f"{example} "):
             assert not re.fullmatch(sets[name], other)
+
+
+def turned(value):
+    """Return a value with the keys of its mappings in the opposite order."""
+    if isinstance(value, dict):
+        return {key: turned(value[key]) for key in reversed(value)}
+    return value
+
+
+def test_the_order_of_keys_is_no_part_of_any_identity():
+    """Snakemake compares params as text. The order of experiments is that of rows."""
+    told = []
+    for turn in (lambda value: value, turned):
+        config = overlays.read([HOME / "config.yaml"])
+        for place in (config["training"], config["robustness"]):
+            for name in place:
+                place[name] = place[name] if name == "experiments" else turn(place[name])
+        for name in ("attacks", "defenses"):
+            config[name] = turn(config[name])
+        run = load.load(config, HOME, files=False)
+        recipe = jobs.identity(run, "train_model", job(**TRAINED))
+        told.append(repr([recipe, *(dict(entry.identity) for entry in catalogue.of(run))]))
+    assert told[0] == told[1]
