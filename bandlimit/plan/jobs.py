@@ -39,7 +39,7 @@ def _train_model(run: Run, wildcards: Any) -> dict[str, Any]:
     model = run.models[wildcards.model]
     recipe = run.training[wildcards.model]
     return {
-        "recipe": {key: value for key, value in recipe.items() if key != "dataset"},
+        "recipe": catalogue.canonical({k: v for k, v in recipe.items() if k != "dataset"}),
         "architecture": model.architecture,
         "mean": list(model.mean),
         "std": list(model.std),
@@ -143,7 +143,7 @@ def identity(run: Run, rule: str, wildcards: Any = None) -> dict[str, Any]:
     """
     known = _records().get(rule)
     if known is not None:
-        return catalogue.canonical(known.identity(run, wildcards))
+        return dict(known.identity(run, wildcards))
     for study, artifact in catalogue.artifacts():
         if f"{study}_{artifact.name}" == rule and study in run.studies and artifact.when(run):
             return catalogue.canonical(artifact.identity(run))
