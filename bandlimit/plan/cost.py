@@ -90,14 +90,6 @@ def costs(run: Run) -> list[Cost]:
     ] + [_adaptive_cost(run, examination, against, attack) for examination, against, attack in sets]
 
 
-def _images(run: Run, name: str) -> int | None:
-    """Return the number of images of a dataset, or None where it is not known."""
-    dataset = run.datasets[name]
-    if dataset.images is not None or not dataset.counts:
-        return dataset.images
-    return dataset.counts[dataset.split] if dataset.split else sum(dataset.counts.values())
-
-
 def _pixels(run: Run, model: str) -> int:
     return math.prod(run.models[model].shape)
 
@@ -163,7 +155,7 @@ def adaptive_per_image(attack: AttackEntry, defense: DefenseEntry, passes: int) 
 def _adaptive_cost(run: Run, examination: Examination, against: str, name: str) -> Cost:
     study = run.studies["robustness"]
     attack = study.attacks[name]
-    counts = [_images(run, examination.dataset), examination.images, attack.images]
+    counts = [run.datasets[examination.dataset].size, examination.images, attack.images]
     known = [count for count in counts if count is not None]
     count = min(known, default=0)
     spent, sets = adaptive_per_image(
@@ -186,7 +178,7 @@ def _adaptive_cost(run: Run, examination: Examination, against: str, name: str) 
 
 
 def _cost(run: Run, experiment: Experiment, inputs: str) -> Cost:
-    images = _images(run, experiment.dataset)
+    images = run.datasets[experiment.dataset].size
     count = images or 0
     parameters = experiment.attacks.get(inputs, {})
     sets = len(parameters.get("epsilons", (None,)))
