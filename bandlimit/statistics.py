@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
@@ -96,3 +97,44 @@ def difference(
     return square_and_add(
         successes_a / total_a, (low_a, high_a), successes_b / total_b, (low_b, high_b)
     )
+
+
+def paired_difference(
+    only_a: float, only_b: float, total: float, level: float = 0.95
+) -> tuple[float | None, float | None]:
+    """Return the interval of the difference of two rates of the same cases, a - b.
+
+    It is Bonett and Price's adjusted Wald interval (2012, "Adjusted Wald confidence interval for a
+    difference of binomial proportions based on paired data"), within [-1, 1]; (None, None) if
+    nothing was counted. Cases on which both agree say that the rates are close, which the interval
+    of two independent rates does not know.
+
+    Args:
+        only_a: cases that only the first calls right; a mean over draws need not be whole.
+        only_b: cases that only the second does.
+        total: number of independent cases.
+        level: coverage, in (0, 1).
+    """
+    if total == 0:
+        return None, None
+    a, b = (only_a + 1) / (total + 2), (only_b + 1) / (total + 2)
+    reach = quantile(level) * math.sqrt((a + b - (a - b) ** 2) / (total + 2))
+    return max(a - b - reach, -1.0), min(a - b + reach, 1.0)
+
+
+def paired_error(differences: Sequence[float] | NDArray[np.float64]) -> float | None:
+    """Return the standard error of a mean of paired differences, None of none.
+
+    A case of +1 and one of -1 are added, as in `paired_difference`, so that cases that all agree
+    leave an error that shrinks with their number, not none.
+    """
+    values = np.asarray(differences, dtype=float)
+    if not values.size:
+        return None
+    centred = values - values.mean()
+    return float(np.sqrt((centred**2).sum() + 2) / (values.size + 2))
+
+
+def quantile(level: float) -> float:
+    """Return how many standard errors an interval of a normal value reaches to each side."""
+    return float(norm.ppf((1 + level) / 2))

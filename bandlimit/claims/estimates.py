@@ -89,36 +89,51 @@ class Estimate:
 
     Attributes:
         value: the value.
-        n: cases behind a rate; null if there are none to count.
-        minus: the rate of the same n cases that was taken from it, or null.
-        low: end of its 95% interval; both ends are the value itself if it is exact.
-        high: the other end.
         row: number of its row.
+        cases: cases behind it; null if there are none to count.
+        minus: the rate of the same cases that was taken from it, or null.
+        differ: share of the cases on which those two rates differ, or null if that is not known.
+        error: its standard error, or null.
+        ends: its 95% interval where it stands in the table; the value itself if it is exact.
+        times: of how many times as many cases it is taken to be.
     """
 
     value: float
-    n: float | None
-    minus: float | None
-    low: float
-    high: float
     row: int
+    cases: float | None = None
+    minus: float | None = None
+    differ: float | None = None
+    error: float | None = None
+    ends: Interval | None = None
+    times: float = 1.0
 
     def interval(self, level: float) -> Interval:
         """Return the interval of the value."""
-        if self.n is None:
-            return self.low, self.high
+        if self.ends is not None:
+            shrunk = (self.value + (end - self.value) / self.times**0.5 for end in self.ends)
+            low, high = shrunk
+            return low, high
+        if self.error is not None:
+            reach = statistics.quantile(level) * self.error / self.times**0.5
+            return self.value - reach, self.value + reach
+        assert self.cases is not None  # as `estimates_of` makes sure
+        total = self.cases * self.times
         # Means over draws may leave [0, 1] by a rounding.
         counts = [
-            min(max(rate, 0.0), 1.0) * self.n
+            min(max(rate, 0.0), 1.0) * total
             for rate in (self.value + (self.minus or 0.0), self.minus)
             if rate is not None
         ]
+        ends: tuple[float | None, float | None]
         if self.minus is None:
-            low, high = statistics.wilson(counts[0], self.n, level)
+            ends = statistics.wilson(counts[0], total, level)
+        elif self.differ is None:
+            ends = statistics.difference(counts[0], total, counts[1], total, level)
         else:
-            low, high = statistics.difference(counts[0], self.n, counts[1], self.n, level)
-        assert low is not None and high is not None  # estimates have cases
-        return low, high
+            only = ((self.differ + sign * self.value) / 2 * total for sign in (1, -1))
+            ends = statistics.paired_difference(*(max(part, 0.0) for part in only), total, level)
+        assert ends[0] is not None and ends[1] is not None  # estimates have cases
+        return ends[0], ends[1]
 
 
 def select(frame: pd.DataFrame, query: str | None, name: str) -> pd.DataFrame:
@@ -176,35 +191,24 @@ def column_of(frame: pd.DataFrame, column: str, name: str) -> pd.Series:
     return frame[column]
 
 
-def estimates_of(test: Mapping[str, Any], frame: pd.DataFrame, name: str) -> list[Estimate]:
-    """Return the value of each row that has one."""
-    value = evaluate_expression(frame, test["value"], name)
-    minus = evaluate_expression(frame, test["minus"], name) if "minus" in test else None
-    n = evaluate_expression(frame, test["n"], name) if "n" in test else None
-    low = column_of(frame, test["low"], name) if "low" in test else value
-    high = column_of(frame, test["high"], name) if "high" in test else value
+def estimates_of(
+    test: Mapping[str, Any], frame: pd.DataFrame, name: str, times: float = 1.0
+) -> list[Estimate]:
+    """Return the value of each row that has one, as if of so many times as many cases."""
+    columns = {
+        key: evaluate_expression(frame, test[key], name)
+        for key in ("value", "minus", "n", "cases", "differ", "error")
+        if key in test
+    }
+    columns |= {key: column_of(frame, test[key], name) for key in ("low", "high") if key in test}
     estimates = []
     for row in frame.index:
-        counted = None if n is None else float(n.loc[row])
-        if math.isnan(value.loc[row]) or counted is not None and not counted > 0:
+        found = {key: float(column.loc[row]) for key, column in columns.items()}
+        if any(math.isnan(found[key]) for key in ("value", "error") if key in found):
             continue
-        rates = [value.loc[row], *([] if minus is None else [minus.loc[row]])]
-        if counted is not None and not all(-1e-9 <= rate <= 1 + 1e-9 for rate in rates):
-            raise UserError(
-                f"Row {row} of the table of {name} has {' and '.join(map(number, rates))}, but "
-                "with 'n' its value must be a rate in [0, 1]."
-            )
-        taken = None if minus is None else float(minus.loc[row])
-        ends = float(low.loc[row]), float(high.loc[row])
-        estimate = Estimate(
-            float(value.loc[row]) - (taken or 0.0),
-            counted,
-            taken,
-            # An interval that is not known excludes nothing.
-            -math.inf if math.isnan(ends[0]) else ends[0],
-            math.inf if math.isnan(ends[1]) else ends[1],
-            int(row),
-        )
+        if "n" in found and not found["n"] > 0:
+            continue
+        estimate = _estimate(test, found, int(row), name, times)
         least, greatest = RANGES[test.get("range", "any")]
         if not least - 1e-9 <= estimate.value <= greatest + 1e-9:
             raise UserError(
@@ -213,3 +217,34 @@ def estimates_of(test: Mapping[str, Any], frame: pd.DataFrame, name: str) -> lis
             )
         estimates.append(estimate)
     return estimates
+
+
+def _estimate(
+    test: Mapping[str, Any], found: Mapping[str, float], row: int, name: str, times: float
+) -> Estimate:
+    """Return the estimate of one row from the values of its expressions."""
+    value, minus = found["value"], found.get("minus")
+    rates = {key: found[key] for key in ("value", "minus", "differ") if key in found}
+    if "n" in found and not all(-1e-9 <= rate <= 1 + 1e-9 for rate in rates.values()):
+        raise UserError(
+            f"Row {row} of the table of {name} has {' and '.join(map(number, rates.values()))}, "
+            "but with 'n' its value must be a rate in [0, 1]."
+        )
+    ends: Interval | None = None
+    if "n" not in found and "error" not in found:
+        low, high = found.get("low", value), found.get("high", value)
+        # An interval that is not known excludes nothing.
+        ends = (
+            -math.inf if math.isnan(low) else low,
+            math.inf if math.isnan(high) else high,
+        )
+    return Estimate(
+        value - (minus or 0.0),
+        row,
+        cases=found.get("n", found.get("cases")),
+        minus=minus,
+        differ=found.get("differ"),
+        error=found.get("error"),
+        ends=ends,
+        times=times,
+    )

@@ -15,20 +15,36 @@ import pandas as pd
 import pyarrow as pa
 
 from bandlimit.claims import reported
-from bandlimit.claims.grammar import fields
-from bandlimit.claims.verdicts import COLUMNS, VERDICTS
+from bandlimit.claims.grammar import NUMBERS, PARTS, fields
+from bandlimit.claims.verdicts import COLUMNS, FACTS, VERDICTS
 from bandlimit.claims.wording import number
 from bandlimit.files import contents, store
 
 TITLE = "Ledger of claims"
 NOTE = (
-    "A claim is reproduced if its test holds; contradicted if the test fails by more than the 95% "
-    "interval of what was measured, if that is exact, or as far as the test itself says; not "
-    "reproduced if the test fails, but not so far; not run at this scale if nothing in this run "
-    "can decide it, such as a rate of the document of which only a stand-in was measured. N "
-    "counts the cases behind the measured value, which is that of the claim's first test."
+    "Each claim is asked twice. In substance: its statement without the document's numbers, of "
+    "every network of this run that has the records, stand-ins included. It holds, or does not "
+    "hold, where the 95% interval of what was measured leaves no other answer; it is mixed where "
+    "networks differ, and undecided where the interval is too wide. As reported: the document's "
+    "numbers, which only its own data and models decide. Such a claim is reproduced if its tests "
+    "hold, contradicted if one fails by more than its interval or as far as it says itself, not "
+    "reproduced if one fails but not so far, and not run at this scale where this run has only "
+    "stand-ins. N counts the cases behind a value."
 )
-MARKS = dict(zip(VERDICTS, ("yes", "open", "no", "none"), strict=True))
+HEADINGS = {"in_substance": "In substance", "as_reported": "As reported"}
+"""Of the parts of a claim."""
+
+MARKS = {
+    "holds": "yes",
+    "does not hold": "no",
+    "mixed": "open",
+    "undecided": "open",
+    "not asked": "none",
+    "reproduced": "yes",
+    "not reproduced": "open",
+    "contradicted": "no",
+    "not run at this scale": "none",
+}
 """Names of the verdicts in the style sheet."""
 
 TYPES = {"str": pa.string(), "float64": pa.float64(), "boolean": pa.bool_()}
@@ -49,13 +65,15 @@ def write(
 ) -> None:
     """Write the ledger as Parquet, and as a page in Markdown and in HTML.
 
-    The first table of the page has a sentence for each document, the second counts verdicts, the
-    others are the claims. The HTML file holds its pictures, needs nothing beside it, and no script.
+    The page begins with what was found: for each document a sentence, a picture and the counts of
+    verdicts. Then come the claims. The HTML file holds its pictures, needs nothing beside it, and
+    no script.
 
     Args:
         frame: rows of `verdicts.evaluate`, of all files together.
         claims_files: the files that the rows come from, in the order of the page.
-        figures: pictures (PNG) by the id of the claim or the name of the study they belong to.
+        figures: pictures (PNG) by the id of the claim or the name of the study they belong to; the
+            first of a study stands beside its sentence.
         markdown: file to write; it links to the pictures.
         html: file to write.
         parquet: file to write.
@@ -77,6 +95,7 @@ def write(
         lstrip_blocks=True,
     )
     environment.filters["data_uri"] = _data_uri
+    environment.filters["stem"] = lambda path: Path(path).stem.replace("_", " ")
     template = environment.get_template("ledger.html.j2")
     contents.write_text(html, template.render(shown), certificate, "<!-- {} -->")
 
@@ -84,7 +103,8 @@ def write(
 def summary(document: Mapping[str, Any], frame: pd.DataFrame) -> str:
     """Return the first sentence of a document's summary whose conditions hold.
 
-    A sentence with the number of something that was not measured does not apply.
+    Its conditions and numbers are those of claims in substance. A sentence with the number of
+    something that was not measured does not apply.
 
     Args:
         document: a claims file, as `reported.read` gives it.
@@ -92,11 +112,15 @@ def summary(document: Mapping[str, Any], frame: pd.DataFrame) -> str:
     """
     known = {row["id"].split(".")[1]: row for row in frame.to_dict("records")}
     for variant in document["summary"]:
-        if any(known[name]["verdict"] != asked for name, asked in variant.get("when", {}).items()):
+        asked = variant.get("when", {}).items()
+        if any(known[name]["in_substance"] != verdict for name, verdict in asked):
             continue
         used = [name.split(".") for name in fields(variant["say"])]
-        if not any(pd.isna(known[claim][column]) for claim, column in used):
-            values = {name: SimpleNamespace(**row) for name, row in known.items()}
+        if not any(pd.isna(known[claim][f"in_substance_{fact}"]) for claim, fact in used):
+            values = {
+                name: SimpleNamespace(**{fact: row[f"in_substance_{fact}"] for fact in NUMBERS})
+                for name, row in known.items()
+            }
             return Formatter().vformat(variant["say"], (), values)
     raise ValueError(f"no sentence sums up {document['document']!r}: the last must always hold")
 
@@ -111,16 +135,20 @@ def page(
         ids = [claim["id"] for claim in document["claims"]]
         own = frame[frame["id"].isin(ids)]
         study = ids[0].split(".")[0]
-        counts = [int((own["verdict"] == verdict).sum()) for verdict in VERDICTS]
+        pictures = list(figures.get(study, []))
         studies.append(
             {
                 "name": study,
                 "document": document["document"],
                 "sentence": summary(document, own),
-                "counts": counts,
+                "face": pictures[0] if pictures else None,
+                "counts": {
+                    part: [int((own[part] == verdict).sum()) for verdict in VERDICTS[part]]
+                    for part in PARTS
+                },
                 "total": len(own),
                 "claims": [_shown(row, figures) for row in own.to_dict("records")],
-                "figures": list(figures.get(study, [])),
+                "figures": pictures[1:],
             }
         )
     known = {study["name"] for study in studies} | {
@@ -132,27 +160,36 @@ def page(
     return {
         "title": TITLE,
         "note": NOTE,
+        "parts": HEADINGS,
         "verdicts": VERDICTS,
         "marks": MARKS,
         "studies": studies,
-        "totals": [sum(study["counts"][i] for study in studies) for i in range(len(VERDICTS))],
     }
 
 
 def _shown(row: Mapping[str, Any], figures: Figures) -> dict[str, Any]:
     """Return a claim with its numbers as a reader wants them; a missing one reads as a dash."""
-    measured = _text(row["measured"])
-    if not pd.isna(row["low"]) and row["low"] < row["high"]:
-        measured = f"{measured} [{number(row['low'])}, {number(row['high'])}]"
+    parts = {}
+    for name in PARTS:
+        found = {fact: row[f"{name}_{fact}"] for fact in FACTS}
+        measured = _text(found["measured"])
+        if not pd.isna(found["low"]) and found["low"] < found["high"]:
+            measured = f"{measured} [{number(found['low'])}, {number(found['high'])}]"
+        parts[name] = {
+            **found,
+            "verdict": row[name],
+            "mark": MARKS[row[name]],
+            "measured": measured,
+            "cases": _text(found["cases"]),
+            "place": found["measured_on"]
+            + (", a stand-in" if found["stand_in"] is True else ""),
+        }
     return {
-        **row,
-        "mark": MARKS[row["verdict"]],
+        **{key: row[key] for key in ("id", "where", "statement", "substance")},
         "number": row["id"].split(".")[1],
         "reported": _text(row["reported"]),
-        "measured": measured,
-        "images": _text(row["images"]),
+        **parts,
         "figures": list(figures.get(row["id"], [])),
-        "place": row["measured_on"] + (", a stand-in" if row["stand_in"] is True else ""),
     }
 
 
@@ -169,57 +206,73 @@ def _markdown(page: Mapping[str, Any], folder: Path) -> str:
     parts = [
         f"# {page['title']}",
         _table(["Document", "In a sentence"], [[s["document"], s["sentence"]] for s in studies]),
-        _table(
-            ["Study", *VERDICTS, "claims"],
-            [
-                *([s["name"], *s["counts"], s["total"]] for s in studies),
-                ["all", *page["totals"], sum(page["totals"])],
-            ],
-        ),
-        page["note"],
     ]
+    parts += [_picture(study["face"], folder) for study in studies if study["face"]]
+    for part, heading in page["parts"].items():
+        rows = [[s["name"], *s["counts"][part], s["total"]] for s in studies]
+        totals = [sum(row[i] for row in rows) for i in range(1, len(rows[0]))]
+        parts.append(
+            _table([heading, *page["verdicts"][part], "claims"], [*rows, ["all", *totals]])
+        )
+    parts.append(page["note"])
     for study in studies:
         parts.append(f"## {study['document']}")
-        parts.append(
-            _table(
-                ["Claim", "Where", "Statement", "Verdict", "Reported", "Measured", "N", "Reading"],
-                [
+        for part, heading in page["parts"].items():
+            substance = part == "in_substance"
+            parts.append(
+                _table(
                     [
-                        claim["id"],
-                        claim["where"],
-                        claim["statement"],
-                        f"**{claim['verdict']}**",
-                        claim["reported"],
-                        claim["measured"],
-                        claim["images"],
-                        claim["reading"],
-                    ]
-                    for claim in study["claims"]
-                ],
+                        "Claim",
+                        "Where",
+                        "Statement",
+                        heading,
+                        *([] if substance else ["Reported"]),
+                        "Measured",
+                        "N",
+                        "Reading",
+                    ],
+                    [
+                        [
+                            claim["id"],
+                            claim["where"],
+                            claim["substance" if substance else "statement"],
+                            f"**{claim[part]['verdict']}**",
+                            *([] if substance else [claim["reported"]]),
+                            claim[part]["measured"],
+                            claim[part]["cases"],
+                            claim[part]["reading"],
+                        ]
+                        for claim in study["claims"]
+                    ],
+                )
             )
-        )
         parts.append("What decides:")
         parts.append(
             _table(
-                ["Claim", "Measured on", "Records", "Rows", "Row numbers, from 0"],
+                ["Claim", "Part", "Networks", "Records", "Rows", "Row numbers, from 0"],
                 [
                     [
                         claim["id"],
-                        claim["place"] or "–",
-                        claim["records"],
-                        f"`{claim['rows']}`",
-                        claim["decided_by"] or "–",
+                        heading,
+                        claim[part]["networks"] or "–",
+                        claim[part]["records"],
+                        f"`{claim[part]['rows']}`",
+                        claim[part]["decided_by"] or "–",
                     ]
                     for claim in study["claims"]
+                    for part, heading in page["parts"].items()
                 ],
             )
         )
         pictures = [*study["figures"], *(p for c in study["claims"] for p in c["figures"])]
-        for path in dict.fromkeys(map(Path, pictures)):
-            link = Path(os.path.relpath(path, folder)).as_posix().replace(" ", "%20")
-            parts.append(f"![{path.stem}]({link})")
+        parts += [_picture(path, folder) for path in dict.fromkeys(map(Path, pictures))]
     parts.append("{proof}")
     return "\n\n".join(parts) + "\n"
+
+
+def _picture(path: str | os.PathLike[str], folder: Path) -> str:
+    link = Path(os.path.relpath(path, folder)).as_posix().replace(" ", "%20")
+    return f"![{Path(path).stem}]({link})"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -1,84 +1,81 @@
 """Whether a claim holds: tests of a claims file over the tables of a run.
 
-A claim is asked of each experiment of the run; those on the document's own data decide, and where
-several do, the worst verdict counts. docs/claims.md explains the grammar of the tests.
+Each claim is asked twice. In substance: its statement without numbers, of each network of the run
+that has the records. As reported: the document's numbers, which only its own data and models decide.
+docs/claims.md explains the grammar of the tests.
 """
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from bandlimit import statistics
-from bandlimit.claims.estimates import (
-    Estimate,
-    Tables,
-    column_of,
-    estimates_of,
-    evaluate_expression,
-    select,
-)
-from bandlimit.claims.grammar import check_bounds, load, open_ended
-from bandlimit.claims.wording import interval, named, number, place, row_numbers, sentence, wanted
+from bandlimit.claims import outcomes
+from bandlimit.claims.estimates import Tables
+from bandlimit.claims.grammar import PARTS, SUBSTANCE, load, part_of
+from bandlimit.claims.outcomes import Outcome
+from bandlimit.claims.wording import counted, interval, number, row_numbers, sentence, wanted
 from bandlimit.errors import UserError, suggest
-from bandlimit.statistics import Interval
 
-REPRODUCED = "reproduced"
+HOLDS, FAILS, MIXED = "holds", "does not hold", "mixed"
 
-NOT_REPRODUCED = "not reproduced"
+UNDECIDED, NOT_ASKED = "undecided", "not asked"
 
-CONTRADICTED = "contradicted"
+REPRODUCED, NOT_REPRODUCED, CONTRADICTED = "reproduced", "not reproduced", "contradicted"
 
 NOT_RUN = "not run at this scale"
 
-VERDICTS = (REPRODUCED, NOT_REPRODUCED, CONTRADICTED, NOT_RUN)
-"""reproduced: all tests hold; contradicted: one fails by more than its 95% interval, or as far as
-it says itself; not reproduced: one fails, but not so far; not run at this scale: nothing
-decides."""
+VERDICTS = {
+    "in_substance": (HOLDS, FAILS, MIXED, UNDECIDED, NOT_ASKED),
+    "as_reported": (REPRODUCED, NOT_REPRODUCED, CONTRADICTED, NOT_RUN),
+}
+"""The verdicts on each part of a claim.
+
+In substance: 'holds' and 'does not hold' where the 95% interval leaves no other answer; 'mixed',
+where networks differ; 'undecided', where the interval is too wide; 'not asked', where the run has
+no records. As reported: 'reproduced', where all tests hold; 'contradicted', where one fails by more
+than its interval, or as far as it says itself; 'not reproduced', where one fails, but not so far;
+'not run at this scale', where nothing decides."""
 
 SEVERITY = {NOT_RUN: 0, REPRODUCED: 1, NOT_REPRODUCED: 2, CONTRADICTED: 3}
 
-COLUMNS = {
-    **dict.fromkeys(("id", "study", "document", "where", "statement", "scale"), "str"),
-    **dict.fromkeys(("reported", "measured", "low", "high", "images"), "float64"),
+FACTS = {
+    **dict.fromkeys(("measured", "low", "high", "cases", "needed"), "float64"),
     "measured_on": "str",
     "stand_in": "boolean",
     **dict.fromkeys(
-        ("verdict", "records", "rows", "decided_by", "checks_failed", "reading"), "str"
+        ("networks", "records", "rows", "decided_by", "checks_failed", "reading"), "str"
     ),
 }
+"""What is told of each part of a claim besides the verdict, and of which type.
+
+measured is the value that decides, low and high its 95% interval, cases the number behind it, and
+needed how many would decide what is undecided; measured_on is dataset/model or 'computation', and
+stand_in whether its data stand in for the document's; networks says what each network asked has
+answered; records are the files and rows the queries that were read; decided_by are the numbers of
+the rows, from 0; checks_failed are the failed checks that these rows name."""
+
+COLUMNS = {
+    **dict.fromkeys(("id", "study", "document", "where", "statement", "substance"), "str"),
+    "reported": "float64",
+    **dict.fromkeys(PARTS, "str"),
+    **{f"{part}_{fact}": kind for part in PARTS for fact, kind in FACTS.items()},
+}
 """Columns of the ledger and their types."""
-
-LEVEL = 0.95
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one test, or all tests of a claim, found in one experiment."""
-
-    verdict: str
-    text: str
-    measured: float | None = None
-    low: float | None = None
-    high: float | None = None
-    n: float | None = None
-    rows: tuple[tuple[str, int], ...] = ()
-    marks: tuple[str, ...] = ()
-    """Failed checks that the rows depend on."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A claim as it was asked of one experiment; without an experiment, of a computation."""
+    """A part of a claim as it was asked of one experiment; without one, of a computation."""
 
     experiment: Mapping[str, Any] | None
     outcome: Outcome
-    undecided: str | None
+    verdict: str
+    aside: str | None = None
     """Why this does not decide; None where it does."""
 
     @property
@@ -97,24 +94,22 @@ def evaluate(
     schema: str | os.PathLike[str],
     makeable: Collection[str] | None = None,
 ) -> pd.DataFrame:
-    """Return the verdict on each claim of a file, a row each, in its order.
+    """Return the verdicts on each claim of a file, a row each, in its order.
 
     Args:
         claims_file: path of the claims file.
         tables: the files of the run's tables by name, such as 'tables/bandlimiting/table_1'. A
-            claim about a table that is not named here is not run.
+            claim about a table that is not named here is not asked.
         experiments: of each experiment, dataset, model, document (the data set of the document that
             it stands for, or None), stand_in (whether its data are others than that), architecture,
             has (names of its attacks and of the parts of studies that it takes part in), and
-            further columns that queries may use: main_radius, main_directions, study_epsilon,
+            further columns that queries may use: main_radius, main_directions, main_epsilon,
             published_accuracy.
         schema: path of the schema of claims files.
         makeable: names of all tables that some run makes; None allows any.
 
-    Columns: `COLUMNS`. Measured is the value of the first test with its interval low and high, and
-    images the cases behind it; measured_on is dataset/model, or 'computation'; records the files
-    and rows the queries that were read; decided_by the numbers of the rows, from 0; checks_failed
-    the failed checks that these rows name in a column checks_failed, if their table has one.
+    Columns: `COLUMNS`. 'in_substance' and 'as_reported' hold the verdicts, columns that begin so
+    the `FACTS` behind each; 'substance' is the statement without its numbers.
 
     Raises:
         UserError: the claims file is wrong, a table or a column of it is missing, or rows select
@@ -122,13 +117,14 @@ def evaluate(
     """
     document = load(claims_file, schema)
     for claim in document["claims"]:
-        for test in claim["tests"]:
-            records = test.get("records", claim.get("records"))
-            if makeable is not None and records not in makeable:
-                raise UserError(
-                    f"The claim {claim['id']} reads {records!r}, a table that no run makes; "
-                    f"{suggest(records, makeable)}."
-                )
+        for part in PARTS:
+            for test in claim[part]["tests"]:
+                records = outcomes.with_claim(part_of(claim, part), test)["records"]
+                if makeable is not None and records not in makeable:
+                    raise UserError(
+                        f"The claim {claim['id']} reads {records!r}, a table that no run makes; "
+                        f"{suggest(records, makeable)}."
+                    )
     known = Tables(tables, experiments)
     rows = [_row(document, claim, known, experiments) for claim in document["claims"]]
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
@@ -140,378 +136,252 @@ def _row(
     tables: Tables,
     experiments: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    tests = [_with_claim(claim, test) for test in claim["tests"]]
     row = {
         "id": claim["id"],
         "study": claim["id"].split(".")[0],
         "document": document["document"],
-        **{key: claim[key] for key in ("where", "statement", "scale", "reported")},
-        "verdict": NOT_RUN,
-        "measured_on": "",
-        "records": "; ".join(
-            str(tables.paths.get(t["records"], t["records"])) for t in _first(tests)
-        ),
-        "rows": "; ".join(dict.fromkeys(t["rows"] or "all rows" for t in tests)),
-        "decided_by": "",
-        "checks_failed": "",
+        "where": claim["where"],
+        "statement": claim["statement"],
+        "substance": claim["in_substance"]["statement"],
+        "reported": claim["as_reported"]["reported"],
     }
-    absent = [test["records"] for test in tests if test["records"] not in tables.paths]
-    if absent:
-        return row | {"reading": f"This run does not make {absent[0]}."}
-    asked = list(_ask(claim, tests, tables, experiments))
-    if not asked:
-        return row | {"reading": f"No experiment of this run has {wanted(claim)}."}
-    deciding = [one for one in asked if one.undecided is None]
-    shown = max(deciding or asked, key=_weight)
-    found = shown.outcome
-    stands = None if shown.experiment is None else bool(shown.experiment["stand_in"])
-    return row | {
-        "measured": found.measured,
-        "low": found.low,
-        "high": found.high,
-        "images": found.n,
-        "measured_on": shown.place,
-        "stand_in": stands,
-        "verdict": found.verdict if deciding else NOT_RUN,
-        "decided_by": row_numbers(found.rows),
-        "checks_failed": ", ".join(found.marks),
-        "reading": _reading(claim, shown, asked, tables),
+    for name in PARTS:
+        part = part_of(claim, name)
+        ask = _in_substance if name == SUBSTANCE else _as_reported
+        found = ask(part, tables, experiments) | _source(part, tables)
+        row[name] = found.pop("verdict")
+        row |= {f"{name}_{fact}": value for fact, value in found.items()}
+    return row
+
+
+def _source(part: Mapping[str, Any], tables: Tables) -> dict[str, str]:
+    """Return the files and the queries that a part of a claim reads."""
+    tests = [outcomes.with_claim(part, test) for test in part["tests"]]
+    names = dict.fromkeys(test["records"] for test in tests)
+    return {
+        "records": "; ".join(str(tables.paths.get(name, name)) for name in names),
+        "rows": "; ".join(dict.fromkeys(test["rows"] or "all rows" for test in tests)),
     }
 
 
-def _with_claim(claim: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a test, or a value shown beside, with the records and rows of its claim."""
-    own = {key: claim.get(key) for key in ("records", "rows")}
-    # Rows of the claim are of the claim's table; another table has other columns.
-    if "records" in part and part["records"] != claim.get("records"):
-        own["rows"] = None
-    return own | dict(part)
+def _nothing(verdict: str, reading: str) -> dict[str, Any]:
+    facts = {fact: "" if kind == "str" else None for fact, kind in FACTS.items()}
+    return {"verdict": verdict, **facts, "reading": reading}
 
 
-def _first(tests: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return the first test of each table."""
-    return list({test["records"]: test for test in reversed(tests)}.values())[::-1]
-
-
-def _weight(asked: Asked) -> tuple[bool, int]:
-    # Of what does not decide, what was measured is shown first.
-    return asked.outcome.measured is not None, SEVERITY[asked.outcome.verdict]
-
-
-def _ask(
-    claim: Mapping[str, Any],
-    tests: Sequence[Mapping[str, Any]],
-    tables: Tables,
-    experiments: Sequence[Mapping[str, Any]],
-) -> Iterator[Asked]:
-    """Yield what each experiment says of a claim that it is concerned with."""
-    if not any(tables.by_experiment(test["records"]) for test in tests):
-        found = _all_hold([_test(claim, test, tables, None) for test in tests])
-        yield Asked(None, found, found.text if found.verdict == NOT_RUN else None)
-        return
-    for experiment in experiments:
-        if "data" in claim and experiment["document"] not in claim["data"]:
-            continue
-        if not set(claim["needs"]) <= set(experiment["has"]):
-            continue
-        found = _all_hold([_test(claim, test, tables, experiment) for test in tests])
-        yield Asked(experiment, found, _undecided(claim, experiment, found))
-
-
-def _undecided(
-    claim: Mapping[str, Any], experiment: Mapping[str, Any], found: Outcome
-) -> str | None:
-    if found.verdict == NOT_RUN:
-        return found.text
-    if claim["scale"] == "paper":
-        if experiment["document"] is None:
-            return "which are not the document's data and decide nothing"
-        if experiment["stand_in"]:
-            return f"a stand-in for {experiment['document']}, which decides nothing"
-    if "networks" in claim and experiment["architecture"] not in claim["networks"]:
-        return f"whose network is not among {', '.join(claim['networks'])} and decides nothing"
-    if found.n is not None and found.n < claim["images"]:
-        return f"with {found.n:.0f} cases, where at least {claim['images']} decide"
+def _unmade(part: Mapping[str, Any], tables: Tables) -> str | None:
+    """Return a sentence where the run does not make a table that the tests read."""
+    for test in part["tests"]:
+        name = outcomes.with_claim(part, test)["records"]
+        if name not in tables.paths:
+            return f"This run does not make {name}."
     return None
 
 
-def _all_hold(outcomes: Sequence[Outcome]) -> Outcome:
-    """Return the outcome of several tests that must all hold; the first gives the value."""
-    for outcome in outcomes:
-        if outcome.verdict == NOT_RUN:
-            return outcome
-    worst = max(outcomes, key=lambda outcome: SEVERITY[outcome.verdict])
-    counts = [outcome.n for outcome in outcomes if outcome.n is not None]
-    return replace(
-        outcomes[0],
-        verdict=worst.verdict,
-        text="; ".join(outcome.text for outcome in outcomes),
-        n=min(counts, default=None),
-        rows=tuple(dict.fromkeys(row for outcome in outcomes for row in outcome.rows)),
-        marks=tuple(dict.fromkeys(mark for outcome in outcomes for mark in outcome.marks)),
-    )
-
-
-def _test(
-    claim: Mapping[str, Any],
-    test: Mapping[str, Any],
+def _ask(
+    part: Mapping[str, Any],
     tables: Tables,
-    experiment: Mapping[str, Any] | None,
-) -> Outcome:
-    """Return what a test finds in the rows of one experiment."""
-    name = f"the test {test['label']!r} of the claim {claim['id']}"
-    frame = select(tables.of(test["records"], experiment), test["rows"], name)
-    if frame.empty:
-        if "optional" in claim:
-            return Outcome(NOT_RUN, f"where there is nothing to test, since {claim['optional']}")
-        where = "" if experiment is None else f" for {experiment['dataset']}/{experiment['model']}"
-        raise UserError(
-            f"The rows of {name} select nothing of {str(tables.paths[test['records']])!r}{where}, "
-            f"although the run should have them: {test['rows'] or 'all rows'}."
+    experiments: Sequence[Mapping[str, Any]],
+    *,
+    worst_first: bool,
+) -> Iterator[tuple[Mapping[str, Any] | None, Outcome]]:
+    """Yield what each experiment that has the records says of a part of a claim."""
+    names = {outcomes.with_claim(part, test)["records"] for test in part["tests"]}
+    asked: list[Mapping[str, Any] | None] = [None]
+    if any(tables.by_experiment(name) for name in names):
+        asked = [e for e in experiments if set(part["needs"]) <= set(e["has"])]
+    for experiment in asked:
+        yield (
+            experiment,
+            outcomes.of_experiment(part, tables, experiment, worst_first=worst_first),
         )
-    if "per" not in test:
-        return _decide(claim, test, frame, name)
-    column_of(frame, test["per"], name)
-    groups = frame.groupby(test["per"], sort=False)
-    outcomes = [
-        _decide(claim, {**test, "label": f"{test['label']}, {value}"}, part, name)
-        for value, part in groups
-    ]
-    worst = max(outcomes, key=lambda outcome: SEVERITY[outcome.verdict])
-    # The group that decides gives the value.
-    return _all_hold([worst, *(outcome for outcome in outcomes if outcome is not worst)])
 
 
-def _decide(
-    claim: Mapping[str, Any], test: Mapping[str, Any], frame: pd.DataFrame, name: str
-) -> Outcome:
-    estimates = estimates_of(test, frame, name)
-    if not estimates:
-        return Outcome(NOT_RUN, f"where nothing was counted for the {test['label']}")
-    if "within" in test:
-        found = _within(test, frame, estimates, name)
-    elif "order" in test:
-        found = _order(claim, test, frame, estimates, name)
-    else:
-        found = _trend(test, frame, estimates, name)
-    if found.measured is None:
-        return found
-    rows = tuple((test["records"], estimate.row) for estimate in estimates)
-    marks: tuple[str, ...] = ()
-    if "checks_failed" in frame:
-        texts = frame.loc[[estimate.row for estimate in estimates], "checks_failed"].dropna()
-        marks = tuple(name for text in texts for name in text.split(", "))
-    return replace(found, rows=rows, marks=tuple(dict.fromkeys(marks)))
+def _facts(shown: Asked, networks: str) -> dict[str, Any]:
+    found = shown.outcome
+    return {
+        "verdict": shown.verdict,
+        "measured": found.measured,
+        "low": found.low,
+        "high": found.high,
+        "cases": found.cases,
+        "needed": None,
+        "measured_on": shown.place,
+        "stand_in": None if shown.experiment is None else bool(shown.experiment["stand_in"]),
+        "networks": networks,
+        "decided_by": row_numbers(found.rows),
+        "checks_failed": ", ".join(found.marks),
+    }
 
 
-def _verdict(holds: bool, excluded: bool, test: Mapping[str, Any]) -> str:
-    if holds:
-        return REPRODUCED
-    return CONTRADICTED if excluded or test["exact"] else NOT_REPRODUCED
+def _doubt(shown: Asked) -> list[str]:
+    marks = shown.outcome.marks
+    return [f"Failed checks put these numbers in doubt: {', '.join(marks)}."] if marks else []
 
 
-def _within(
-    test: Mapping[str, Any], frame: pd.DataFrame, estimates: Sequence[Estimate], name: str
-) -> Outcome:
-    chosen = _aggregate(test, estimates, name)
-    if chosen is None:
-        return Outcome(NOT_RUN, f"where one row gives no spread of the {test['label']}")
-    value, low, high, counted = chosen
-    bounds = [
-        float(evaluate_expression(frame, bound, name).iloc[0]) if isinstance(bound, str) else bound
-        for bound in test["within"]
-    ]
-    if any(bound is not None and math.isnan(bound) for bound in bounds):
-        shown = f"{test['label']} of {interval(value, low, high)}"
-        reason = f"where nothing is known to compare the {shown} with"
-        return Outcome(NOT_RUN, reason, value, low, high, counted)
-    least, greatest = open_ended(bounds)
-    if any(isinstance(bound, str) for bound in test["within"]):
-        check_bounds(test, least, greatest, f"{name[0].upper()}{name[1:]}")
-    holds = least <= value <= greatest
-    text = f"{named(test)}: {interval(value, low, high)}, {place(holds, least, greatest)}"
-    if "contradicts" not in test:
-        excluded = high < least or low > greatest
-        return Outcome(_verdict(holds, excluded, test), text, value, low, high, counted)
-    worst, best = open_ended(test["contradicts"])
-    verdict = CONTRADICTED if worst <= low and high <= best else NOT_REPRODUCED
-    if not holds:
-        limit = f"{number(worst)} to {number(best)}"
-        if math.isinf(worst) or math.isinf(best):
-            limit = f"at least {number(worst)}" if math.isinf(best) else f"at most {number(best)}"
-        text += f" ({limit} contradicts)"
-    return Outcome(REPRODUCED if holds else verdict, text, value, low, high, counted)
+# In substance
 
 
-def _aggregate(
-    test: Mapping[str, Any], estimates: Sequence[Estimate], name: str
-) -> tuple[float, float, float, float | None] | None:
-    """Return one value of several rows, its interval and its cases; None for a spread of one row.
+def _in_substance(
+    part: Mapping[str, Any], tables: Tables, experiments: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return verdict and facts of a statement without its numbers."""
+    if unmade := _unmade(part, tables):
+        return _nothing(NOT_ASKED, unmade)
+    found = list(_ask(part, tables, experiments, worst_first=True))
+    asked = [Asked(e, outcome, _substance_verdict(outcome)) for e, outcome in found]
+    answered = [one for one in asked if one.outcome.asked]
+    if not answered:
+        why = sentence(asked[0].outcome.text) if asked else f"No network has {wanted(part)}."
+        return _nothing(NOT_ASKED, why)
+    verdict = _together(part["quantifier"], [one.verdict for one in answered])
+    deciding = {MIXED: FAILS}.get(verdict, verdict)
+    # Of several networks that say so, the one of which most is known.
+    shown = max(
+        (one for one in answered if one.verdict == deciding),
+        key=lambda one: one.outcome.cases or 0,
+    )
+    open_ = {
+        one.place: outcomes.needed(part, tables, one.experiment, one.outcome)
+        for one in answered
+        if one.verdict == UNDECIDED
+    }
+    networks = "; ".join(
+        f"{one.place}: {one.verdict if one.outcome.asked else NOT_ASKED}" for one in asked
+    )
+    facts = _facts(shown, networks) | {"verdict": verdict}
+    if verdict == UNDECIDED:
+        facts["needed"] = open_[shown.place]
+    return facts | {"reading": _substance_reading(part, shown, answered, open_, tables)}
 
-    Where the rows decide which of them is looked at, intervals are widened (Bonferroni), so that
-    together they hold at the level of one.
+
+def _substance_verdict(outcome: Outcome) -> str:
+    if not outcome.asked:
+        return NOT_ASKED
+    if outcome.excluded:
+        return FAILS
+    return HOLDS if outcome.surely else UNDECIDED
+
+
+def _together(quantifier: str, verdicts: Sequence[str]) -> str:
+    """Return the verdict of several networks; those that leave it open don't count beside others.
+
+    A claim about every network falls to one that refutes it; one about some network needs one.
     """
-    how, values = test["aggregate"], [estimate.value for estimate in estimates]
-    if how == "only":
-        if len(estimates) > 1:
-            raise UserError(
-                f"The rows of {name} select {len(estimates)} rows where one is needed, or an "
-                "'aggregate' of them: min, max, mean or spread."
-            )
-        return values[0], *estimates[0].interval(LEVEL), estimates[0].n
-    if how == "mean":
-        # Rows share images, so that their errors need not cancel: bounds are averaged.
-        bounds = [estimate.interval(LEVEL) for estimate in estimates]
-        low, high = (sum(ends) / len(ends) for ends in zip(*bounds, strict=True))
-        return sum(values) / len(values), low, high, _least_n(estimates)
-    # Of equal values the one of most cases, which says most.
-    sign = 1 if how == "min" else -1
-    chosen = min(estimates, key=lambda one: (sign * one.value, -(one.n or 0)))
-    if how in ("min", "max"):
-        return chosen.value, *chosen.interval(_joint(len(estimates))), chosen.n
-    if len(estimates) < 2:
-        return None
-    least = min(estimates, key=lambda estimate: estimate.value)
-    low, high = _step(least, chosen, _joint(math.comb(len(estimates), 2)))
-    return chosen.value - least.value, max(low, 0.0), high, _least_n(estimates)
+    if quantifier == "every" and FAILS in verdicts:
+        return FAILS
+    if quantifier == "some" and HOLDS in verdicts:
+        return HOLDS
+    said = {verdict for verdict in verdicts if verdict in (HOLDS, FAILS)}
+    if len(said) == 2:
+        return MIXED
+    # That some network does it is refuted only by all.
+    if quantifier == "some" and UNDECIDED in verdicts:
+        return UNDECIDED
+    return said.pop() if said else UNDECIDED
 
 
-def _least_n(estimates: Sequence[Estimate]) -> float | None:
-    return min((estimate.n for estimate in estimates if estimate.n is not None), default=None)
-
-
-def _joint(comparisons: int) -> float:
-    return 1 - (1 - LEVEL) / comparisons
-
-
-def _step(first: Estimate, second: Estimate, level: float) -> Interval:
-    """Return the interval of the second value minus the first."""
-    return statistics.square_and_add(
-        second.value, second.interval(level), first.value, first.interval(level)
-    )
-
-
-def _order(
-    claim: Mapping[str, Any],
-    test: Mapping[str, Any],
-    frame: pd.DataFrame,
-    estimates: Sequence[Estimate],
-    name: str,
-) -> Outcome:
-    by = test["order"]["by"]
-    members = _by_value(frame, by, estimates, name)
-    for value in (value for group in test["order"]["groups"] for value in group):
-        if value not in members:
-            if value in frame[by].tolist() or "optional" in claim:
-                return Outcome(NOT_RUN, f"where nothing was counted for {value}")
-            raise UserError(f"The rows of {name} have no {by} {value!r}, which its order needs.")
-    groups = [[members[value] for value in group] for group in test["order"]["groups"]]
-    pairs = [
-        (a, b)
-        for lower, upper in zip(groups, groups[1:], strict=False)
-        for a in lower
-        for b in upper
-    ]
-    level = _joint(len(pairs))
-    steps = [(b.value - a.value, *_step(a, b, level)) for a, b in pairs]
-    least = min(steps)
-    texts = ", ".join(
-        f"{value} {number(members[value].value)}"
-        for group in test["order"]["groups"]
-        for value in group
-    )
-    holds = all(low > 0 for _, low, _ in steps)
-    excluded = any(high < 0 for _, _, high in steps)
-    text = f"{test['label']}: {texts}; least step upwards {interval(*least)}"
-    return Outcome(_verdict(holds, excluded, test), text, *least, _least_n(estimates))
-
-
-def _trend(
-    test: Mapping[str, Any], frame: pd.DataFrame, estimates: Sequence[Estimate], name: str
-) -> Outcome:
-    trend = test["trend"]
-    members = _by_value(frame, trend["over"], estimates, name)
-    places = sorted(members)
-    if len(places) < 2:
-        return Outcome(NOT_RUN, f"where one row gives no trend of the {test['label']}")
-    sign = 1 if trend["direction"] == "increasing" else -1
-    pairs = [(a, b) for i, a in enumerate(places) for b in places[i + 1 :]]
-    level = _joint(len(pairs))
-
-    def step(a: Any, b: Any) -> tuple[float, float, float]:
-        """Return how far the value goes in the claimed direction, with its interval."""
-        low, high = _step(members[a], members[b], level)
-        ends = (low, high) if sign > 0 else (-high, -low)
-        return sign * (members[b].value - members[a].value), *ends
-
-    steps = {pair: step(*pair) for pair in pairs}
-    whole, low, high = steps[places[0], places[-1]]
-    holds = low > 0 and all(value >= -trend["slack"] for value, _, _ in steps.values())
-    excluded = high < 0 or any(end < -trend["slack"] for _, _, end in steps.values())
-    texts = ", ".join(f"{number(members[place].value)} at {number(place)}" for place in places)
-    ends = (low, high) if sign > 0 else (-high, -low)
-    text = (
-        f"{test['label']} over {trend['over']}: {texts}; change from the first to the last "
-        f"{interval(sign * whole, *ends)}"
-    )
-    return Outcome(_verdict(holds, excluded, test), text, sign * whole, *ends, _least_n(estimates))
-
-
-def _by_value(
-    frame: pd.DataFrame, column: str, estimates: Sequence[Estimate], name: str
-) -> dict[Any, Estimate]:
-    """Return the estimates by the value that their rows have in a column."""
-    values = column_of(frame, column, name)
-    members = {values.loc[estimate.row]: estimate for estimate in estimates}
-    if len(members) < len(estimates):
-        raise UserError(f"The rows of {name} have a value of {column} twice; each is needed once.")
-    return members
-
-
-def _reading(claim: Mapping[str, Any], shown: Asked, asked: Sequence[Asked], tables: Tables) -> str:
+def _substance_reading(
+    part: Mapping[str, Any],
+    shown: Asked,
+    answered: Sequence[Asked],
+    open_: Mapping[str, float | None],
+    tables: Tables,
+) -> str:
     """Return what was found with its numbers, where, and what stands beside it."""
     found = shown.outcome
-    if found.verdict == NOT_RUN:
-        place = "" if shown.experiment is None else f"on {shown.place}, "
-        return sentence(f"{place}{found.text}")
-    counted = "" if found.n is None else f" (N = {found.n:.0f})"
-    reported = "" if claim["reported"] is None else f"; reported is {number(claim['reported'])}"
-    parts = [sentence(f"{found.text}{counted}{reported}")]
+    parts = [sentence(f"{found.text}{counted(found.cases)}")]
     if shown.experiment is not None:
-        reason = "" if shown.undecided is None else f", {shown.undecided}"
-        parts.append(f"Measured on {shown.place}{reason}.")
-    beside = [
+        parts.append(f"Measured on {shown.place}{_stands(shown)}.")
+    if shown.verdict == UNDECIDED:
+        parts.append(_needed(open_[shown.place]))
+    for one in answered:
+        if one is not shown:
+            more = f" {_needed(open_[one.place])}" if one.verdict == UNDECIDED else ""
+            said = _short(one.outcome)
+            parts.append(f"On {one.place}{_stands(one)}: {one.verdict}{said}.{more}")
+    values = [
         words
-        for part in claim["beside"]
-        if (words := _beside(claim, _with_claim(claim, part), shown.experiment, tables))
+        for entry in part["beside"]
+        if (words := outcomes.beside(part, entry, shown.experiment, tables))
     ]
-    if beside:
-        parts.append(f"Beside it, {'; '.join(beside)}.")
-    others = [
-        f"{one.place} ({one.outcome.verdict})"
-        for one in asked
-        if one is not shown and one.undecided is None
+    if values:
+        parts.append(f"Beside it, {'; '.join(values)}.")
+    return " ".join([*parts, *_doubt(shown)])
+
+
+def _stands(one: Asked) -> str:
+    if one.experiment is None or not one.experiment["stand_in"]:
+        return ""
+    return f", a stand-in for {one.experiment['document']}"
+
+
+def _short(outcome: Outcome) -> str:
+    if outcome.measured is None or outcome.low is None or outcome.high is None:
+        return ""
+    return f", {interval(outcome.measured, outcome.low, outcome.high)}{counted(outcome.cases)}"
+
+
+def _needed(cases: float | None) -> str:
+    if cases is None:
+        return "More cases would hardly decide it."
+    return f"About {number(cases)} cases would decide it, if the rates stay."
+
+
+# As reported
+
+
+def _as_reported(
+    part: Mapping[str, Any], tables: Tables, experiments: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return verdict and facts of the document's numbers, which its own data and models decide."""
+    if unmade := _unmade(part, tables):
+        return _nothing(NOT_RUN, unmade)
+    suited = [e for e in experiments if "data" not in part or e["document"] in part["data"]]
+    asked = [
+        Asked(e, outcome, _reported_verdict(outcome), _aside(part, e, outcome))
+        for e, outcome in _ask(part, tables, suited, worst_first=False)
     ]
+    deciding = [one for one in asked if one.aside is None]
+    if not deciding:
+        aside = "; ".join(f"{one.place}: {one.aside}" for one in asked)
+        why = f"Nothing here decides it. {sentence(aside)}" if aside else ""
+        return _nothing(NOT_RUN, why or f"No network of this run has {wanted(part)}.")
+    shown = max(deciding, key=lambda one: SEVERITY[one.verdict])
+    found, value = shown.outcome, part["reported"]
+    said = "" if value is None else f"; reported is {number(value)}"
+    parts = [sentence(f"{found.text}{counted(found.cases)}{said}")]
+    if shown.experiment is not None:
+        parts.append(f"Measured on {shown.place}.")
+    others = [f"{one.place} ({one.verdict})" for one in deciding if one is not shown]
     if others:
         parts.append(f"Also asked of {', '.join(others)}.")
-    if found.marks:
-        parts.append(f"Failed checks put these numbers in doubt: {', '.join(found.marks)}.")
-    return " ".join(parts)
+    networks = "; ".join(f"{one.place}: {one.verdict}" for one in deciding)
+    return _facts(shown, networks) | {"reading": " ".join([*parts, *_doubt(shown)])}
 
 
-def _beside(
-    claim: Mapping[str, Any],
-    part: Mapping[str, Any],
-    experiment: Mapping[str, Any] | None,
-    tables: Tables,
+def _reported_verdict(outcome: Outcome) -> str:
+    if not outcome.asked:
+        return NOT_RUN
+    if outcome.holds:
+        return REPRODUCED
+    against = outcome.excluded if outcome.contradicted is None else outcome.contradicted
+    return CONTRADICTED if against else NOT_REPRODUCED
+
+
+def _aside(
+    part: Mapping[str, Any], experiment: Mapping[str, Any] | None, found: Outcome
 ) -> str | None:
-    """Return a value that is shown beside a claim, None where the run has none."""
-    if part["records"] not in tables.paths:
-        return None
-    name = f"{part['label']!r} beside the claim {claim['id']}"
-    frame = select(tables.of(part["records"], experiment), part["rows"], name)
-    estimates = estimates_of(part, frame, name)
-    if not estimates:
-        return None
-    chosen = _aggregate(part, estimates, name)
-    return None if chosen is None else f"{named(part)}: {interval(*chosen[:3])}"
+    """Return why an experiment does not decide a claim as reported; None where it does."""
+    if not found.asked:
+        return found.text
+    if experiment is not None:
+        if experiment["document"] is None:
+            return "not the document's data"
+        if experiment["stand_in"]:
+            return f"a stand-in for {experiment['document']}"
+        if "networks" in part and experiment["architecture"] not in part["networks"]:
+            return f"another network than {', '.join(part['networks'])}"
+    if found.cases is not None and found.cases < part["images"]:
+        return f"{found.cases:.0f} cases, where at least {part['images']} decide"
+    return None

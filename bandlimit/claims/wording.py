@@ -11,7 +11,7 @@ def wanted(claim: Mapping[str, Any]) -> str:
     """Return in words what a claim needs to be asked."""
     parts = [", ".join(claim["needs"])] if claim["needs"] else ["what it is about"]
     if "data" in claim:
-        parts.append(f"on {' or '.join(claim['data'])} or a stand-in for it")
+        parts.append(f"on {' or '.join(claim['data'])}")
     return " ".join(parts)
 
 
@@ -44,6 +44,11 @@ def number(value: float) -> str:
     if rounded == int(rounded):
         return str(int(rounded))
     return f"{value:.3g}" if abs(value) < 1 else f"{value:.4g}"
+
+
+def counted(cases: float | None) -> str:
+    """Return how many cases are behind a value, in parentheses."""
+    return "" if cases is None else f" (N = {cases:.0f})"
 
 
 def interval(value: float, low: float, high: float) -> str:

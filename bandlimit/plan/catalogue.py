@@ -134,13 +134,16 @@ def table_names(run: Run | None = None) -> list[str]:
 
 
 def pictures(run: Run) -> list[list[str]]:
-    """Return [study, picture] of what the ledger shows beside the claims."""
-    return [
-        [entry.study, entry.file(made, "png")]
-        for entry in of(run)
-        if entry.artifact.in_ledger
-        for made in entry.made
-    ]
+    """Return [study, picture] of what the ledger shows beside the claims; of each study, the
+    picture that stands for it first."""
+    shown = [entry for entry in of(run) if entry.artifact.in_ledger]
+    shown.sort(key=lambda entry: (list(run.studies).index(entry.study), not entry.artifact.face))
+    return [[entry.study, entry.file(made, "png")] for entry in shown for made in entry.made]
+
+
+def faces(run: Run) -> dict[str, str]:
+    """Return of each study the picture that stands for it; of one without pictures, none."""
+    return {study: picture for study, picture in reversed(pictures(run))}
 
 
 def claims_files(run: Run) -> list[str]:

@@ -194,6 +194,7 @@ def claim_experiments(run: Run) -> list[dict[str, Any]]:
                 "document": e.document,
                 "stand_in": e.stand_in,
                 "architecture": run.models[e.model].architecture,
+                "main_epsilon": e.epsilon,
                 "published_accuracy": run.models[e.model].gate_accuracy,
                 **facts,
             }

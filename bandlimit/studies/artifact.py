@@ -78,6 +78,7 @@ class Artifact:
         gpu: whether the job runs a model.
         again: how the audit makes it again.
         in_ledger: whether the ledger shows the picture.
+        face: whether it is the picture that stands for the study, beside its sentence.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Artifact:
     gpu: bool = False
     again: str = REDRAWN
     in_ledger: bool = False
+    face: bool = False
 
     kind = "tables"
     forms = FORMS

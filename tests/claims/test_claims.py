@@ -712,7 +712,7 @@ def document_run(folder):
             "architecture": {"CIFAR-10": "cifar_resnet110"}.get(name, "resnet152"),
             "main_radius": main[name],
             "main_directions": 15,
-            "study_epsilon": 8 / 255,
+            "main_epsilon": 8 / 255,
             "published_accuracy": {"CIFAR-10": 0.9368}.get(name),
             "has": [*kinds.ATTACKS, "crossings", "samplers", "robustness"],
         }

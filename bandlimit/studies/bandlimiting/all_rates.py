@@ -34,7 +34,7 @@ def table(experiments: Sequence[Mapping[str, Any]]) -> Table:
     Args:
         experiments: of each, dataset, model, attacks, shards, settings (radius, directions and
             draws by attack), bounds (l_inf in [0, 1] of attacks that minimise) and fixed (those of
-            the others, by attack).
+            the others, by attack), and main: epsilon, radius and directions of the main setting.
 
     Raises:
         UserError: a file is missing or damaged.
@@ -65,15 +65,18 @@ def _experiment(experiment: Mapping[str, Any]) -> list[pd.DataFrame]:
         )
         defended = tables.read_all(_files("evaluations", experiment, attack, "/post_averaging"))
         fixed = experiment["fixed"].get(attack)
+        settings = [(radius, k) for radius, k, _ in experiment["settings"][attack]]
+        sets = []
+        of_attack = []
         for epsilon in experiment["bounds"] if fixed is None else fixed:
             attacked = selection.select(found, epsilon).to_pandas()
             of_epsilon = defended
             if fixed is not None:
                 of_epsilon = defended[(defended["epsilon"] - epsilon).abs() < 1e-9]
-            settings = [(radius, k) for radius, k, _ in experiment["settings"][attack]]
             rates = counted.defense_rates(undefended, attacked, clean, of_epsilon, settings)
             members = attacked[attacked["attacked"]]
-            rows.append(
+            sets.append(counted.Attacked(epsilon, members["image_id"].tolist(), of_epsilon))
+            of_attack.append(
                 rates.assign(
                     dataset=experiment["dataset"],
                     model=experiment["model"],
@@ -84,6 +87,9 @@ def _experiment(experiment: Mapping[str, Any]) -> list[pd.DataFrame]:
                     median_l2=members["l2"].median(),
                 )
             )
+        changes = counted.changes(sets, clean, settings, tuple(experiment["main"]))
+        keys = ["epsilon", "radius", "directions"]
+        rows.append(pd.concat(of_attack).merge(changes, on=keys, validate="one_to_one"))
     return rows
 
 

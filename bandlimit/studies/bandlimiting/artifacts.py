@@ -169,6 +169,7 @@ def _all_rates(run: Run) -> dict[str, Any]:
                 "shards": e.shard_names(),
                 "settings": {attack: e.settings(attack) for attack in e.attacks},
                 "bounds": sorted({e.epsilon, *study.epsilons}),
+                "main": [e.epsilon, e.radius, e.directions],
                 "fixed": {
                     attack: parameters["epsilons"]
                     for attack, parameters in e.attacks.items()
@@ -285,6 +286,7 @@ ARTIFACTS = (
         reads=_rates,
         identity=_bounds,
         in_ledger=True,
+        face=True,
     ),
     Figure(
         "figure_response",
@@ -357,6 +359,6 @@ def facts(run: Run, dataset: str, model: str) -> dict[str, Any]:
     return {
         "main_radius": e.radius,
         "main_directions": e.directions,
-        "study_epsilon": e.epsilon,
+        "largest_epsilon": max(of(run).epsilons),
         "has": [*e.attacks, *(name for name, part in parts.items() if part)],
     }

@@ -9,11 +9,12 @@ classifies correctly.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from bandlimit.statistics import wilson
+from bandlimit.statistics import paired_error, wilson
 
 ACCURACIES = ("clean_undefended", "attacked_undefended", "clean_defended", "attacked_defended")
 """Columns that are shares of all images."""
@@ -40,7 +41,8 @@ def defense_rates(
     clean_defended, attacked_defended, defense_rate (null if A is empty), its Wilson interval low
     and high over A, deviation (standard deviation of the defence rate over draws, null for one
     draw), ceiling (share of A whose clean image the defence classifies correctly), conditional
-    (defence rate among those); ceiling_low and ceiling_high over A, and the same of each accuracy
+    (defence rate among those), clean_differ (share of all images that only one of model and defence
+    classifies correctly); ceiling_low and ceiling_high over A, and the same of each accuracy
     over N (clean_undefended_low and so on) are Wilson intervals. Rates of the defence are means
     over draws, and their intervals count images, not draws.
 
@@ -81,7 +83,9 @@ def defense_rates(
             on_clean = on_clean.reindex(images.index)
             if on_clean.isna().any() or on_adversarial.isna().any():
                 raise ValueError(f"records of the defence are missing at r={radius}, draw {draw}")
-            draws.append(_one_draw(in_a, on_clean.astype(bool), on_adversarial.astype(bool)))
+            on_clean = on_clean.astype(bool)
+            draws.append(_one_draw(in_a, on_clean, on_adversarial.astype(bool)))
+            draws[-1]["clean_differ"] = float((on_clean != images).mean())
         if not draws:
             raise ValueError(f"records of the defence are missing at r={radius}, K={directions}")
         table = pd.DataFrame(draws, dtype=float)
@@ -97,6 +101,7 @@ def defense_rates(
             "clean_undefended": float(images.mean()),
             "attacked_undefended": float(still_right.mean()),
             "clean_defended": float(table["clean_defended"].mean()),
+            "clean_differ": float(table["clean_differ"].mean()),
             "attacked_defended": float(table["attacked_defended"].mean()),
             "defense_rate": rate,
             "low": low,
@@ -135,3 +140,92 @@ def _one_draw(
         "ceiling": float(kept.mean()) if count else None,
         "conditional": float(on_adversarial[kept].mean()) if kept.any() else None,
     }
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """What the defence says of one attacked set.
+
+    Attributes:
+        epsilon: the bound that the set keeps.
+        members: ids of the images of A.
+        defended: the defence on adversarial images: image_id, radius, directions, draw, correct.
+    """
+
+    epsilon: float
+    members: Sequence[str]
+    defended: pd.DataFrame
+
+
+def changes(
+    sets: Sequence[Attacked],
+    clean: pd.DataFrame,
+    settings: Sequence[tuple[float, int]],
+    main: tuple[float, float, int],
+) -> pd.DataFrame:
+    """Return how far rates differ from those at the main setting, on the same images.
+
+    Two settings that agree on most images differ by little for certain, which the intervals of the
+    two rates can't say. The sets of two epsilons may differ; an image of one of them counts by what
+    it adds to the difference of the two rates.
+
+    Args:
+        sets: the attacked sets of one attack, one for each epsilon.
+        clean: the defence on clean images: image_id, radius, directions, draw, correct.
+        settings: the (radius, directions) that the defence was evaluated at.
+        main: epsilon, radius and directions of the main setting.
+
+    Columns: epsilon, radius, directions; defense_rate_change and clean_change, the rates less those
+    at the main setting, and their standard errors over images, defense_rate_change_error and
+    clean_change_error. Null, where the main setting is not among those given, or A is empty.
+    """
+    of_clean = {setting: _shares(clean, setting) for setting in settings}
+    restored = {
+        (one.epsilon, *setting): _shares(one.defended, setting).reindex(list(one.members))
+        for one in sets
+        for setting in settings
+    }
+    reference = next((name for name in restored if _same(name, main)), None)
+    clean_reference = next((name for name in of_clean if _same(name, main[1:])), None)
+    rows = []
+    for epsilon, *setting in restored:
+        row = dict(zip(("epsilon", "radius", "directions"), (epsilon, *setting), strict=True))
+        found: dict[str, tuple[float | None, float | None]] = {"defense_rate_change": (None, None)}
+        if reference is not None:
+            found["defense_rate_change"] = _change(
+                restored[epsilon, setting[0], setting[1]], restored[reference]
+            )
+        found["clean_change"] = (None, None)
+        if clean_reference is not None:
+            found["clean_change"] = _change(
+                of_clean[setting[0], setting[1]], of_clean[clean_reference]
+            )
+        for name, (value, error) in found.items():
+            row |= {name: value, f"{name}_error": error}
+        rows.append(row)
+    frame = pd.DataFrame(rows)
+    return frame.astype({name: float for name in frame.columns if "change" in name})
+
+
+def _shares(judged: pd.DataFrame, setting: tuple[float, int]) -> pd.Series:
+    """Return by image the share of draws in which the defence is right."""
+    radius, directions = setting
+    own = judged[(judged["radius"] == radius) & (judged["directions"] == directions)]
+    return own.groupby("image_id")["correct"].mean()
+
+
+def _same(name: Sequence[float], other: Sequence[float]) -> bool:
+    return all(abs(a - b) < 1e-9 for a, b in zip(name, other, strict=True))
+
+
+def _change(own: pd.Series, reference: pd.Series) -> tuple[float | None, float | None]:
+    """Return the mean of one set of images less that of another, and its standard error."""
+    if own.empty or reference.empty:
+        return None, None
+    images = own.index.union(reference.index)
+    parts = [
+        ((each - each.mean()) * (len(images) / len(each))).reindex(images, fill_value=0.0)
+        for each in (own, reference)
+    ]
+    error = paired_error((parts[0] - parts[1]).to_numpy(float))
+    return float(own.mean() - reference.mean()), error

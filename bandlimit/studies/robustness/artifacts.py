@@ -250,6 +250,7 @@ ARTIFACTS = (
         identity=_robust_accuracy,
         when=_has_judgements,
         in_ledger=True,
+        face=True,
     ),
     Figure(
         "figure_scaling",
