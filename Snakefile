@@ -12,10 +12,12 @@
 #   results/figures/{study}/{figure}.png|.pdf|.svg                      from tables only
 #   results/claims/claims.parquet|.md|.html                             the verdicts, from tables
 #   results/index.html, site                                            claims, artifacts and lineage
+#   results/report.rst                                                  front page of the report
 #   results/provenance/manifest.json, ro-crate, ro-crate.zip            the proof, from all of these
 #
 # {inputs}: 'clean' or an attack; {defense_attack}: an attack that knows {defense}; {shard}: '2of8'.
 import sys
+from pathlib import Path
 
 from snakemake.utils import min_version
 
@@ -31,7 +33,11 @@ from bandlimit.plan import catalogue, jobs
 configfile: "config.yaml"
 
 
-report: "workflow/report/workflow.rst"
+# What a run has found, where there was one.
+front = Path("results/report.rst").absolute()
+
+
+report: str(front) if front.is_file() else "workflow/report/workflow.rst"
 
 
 run = helpers.load_run(config, workflow)

@@ -28,7 +28,7 @@ def main(job):
     defense = made[w["defense"]]
     # A defence that does not draw is differentiated as it stands.
     few = (
-        p.parameters.get("samples", 2 if p.kind == "eot_pgd" else None) if defense.random else None
+        p.parameters.get("samples", 8 if p.kind == "eot_pgd" else None) if defense.random else None
     )
     passes = few or (defense.samples() if isinstance(defense, PostAveraging) else 1)
     size = max(1, min(BATCH[small], PASSES[small] // passes))

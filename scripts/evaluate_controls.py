@@ -25,8 +25,8 @@ def main(job):
 
     def judge(inputs, epsilon, ids, labels, images):
         for name, control in controls.items():
-            found = control.predict(
-                images, ids, range(p.draws if control.random else 1), stop=p.stop, error=p.error
+            found = judging.drawn(
+                control, images, ids, labels, draws=p.draws, stop=p.stop, error=p.error
             )
             tables.append(
                 judging.rows(

@@ -23,9 +23,7 @@ def main(job):
     defense = made[w["defense"]]
     stream.check_shape(job.input.dataset, model.shape)
     keep = stream.chosen(job.input.dataset, p.images, name=w["dataset"], seed=p.seed)
-    # A defence that does not draw says the same in each draw.
-    draws = range(p.draws if defense.random else 1)
-    judge = {"draws": draws, "stop": p.stop, "error": p.error}
+    judge = {"draws": p.draws, "stop": p.stop, "error": p.error}
     tables = [judging.JUDGED.empty_table()]
     pictures = []
     for ids, labels, images in progress.images(
@@ -37,7 +35,7 @@ def main(job):
         tables.append(
             judging.rows(
                 judging.JUDGED,
-                defense.predict(images, ids, **judge),
+                judging.drawn(defense, images, ids, labels, **judge),
                 labels,
                 image_id=ids,
                 against="none",
@@ -59,7 +57,7 @@ def main(job):
             tables.append(
                 judging.rows(
                     judging.JUDGED,
-                    defense.predict(images, columns["image_id"], **judge),
+                    judging.drawn(defense, images, columns["image_id"], labels, **judge),
                     labels,
                     against=against,
                     attack=attack,

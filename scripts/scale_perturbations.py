@@ -38,8 +38,9 @@ def main(job):
             for factor in p.factors:
                 moved = (start + factor * (images[won] - start)).clamp(0, 1)
                 for name, defense in made.items():
-                    draws = range(p.draws if defense.random else 1)
-                    found = defense.predict(moved, ids, draws, stop=p.stop, error=p.error)
+                    found = judging.drawn(
+                        defense, moved, ids, labels[won], draws=p.draws, stop=p.stop, error=p.error
+                    )
                     tables.append(
                         judging.rows(
                             judging.SCALED,

@@ -1,7 +1,7 @@
-"""Write the site: claims, tables and figures, images one by one, and the lineage of each file."""
+"""Write the site: what was found, claims, tables and figures, images, the lineage of each file."""
 
 from bandlimit.provenance.job import run
-from bandlimit.site import browser, pages
+from bandlimit.site import browser, front, pages
 
 
 def main(job):
@@ -23,8 +23,10 @@ def main(job):
         documents=list(i.documents),
         files=list(i.artifacts),
         captions=list(i.captions),
+        faces=p.faces,
         page=i.ledger,
         choice=choice,
+        report=front.Page(job.output.report, i.report),
         certificate=job.certificate(),
     )
 

@@ -1,4 +1,6 @@
+import numpy as np
 import pytest
+from scipy.stats import multinomial
 from statsmodels.stats.proportion import confint_proportions_2indep
 
 from bandlimit import statistics
@@ -99,3 +101,89 @@ def test_holm_skips_what_was_not_tested():
     ]
     assert statistics.holm([]) == []
     assert statistics.holm([None]) == [None]
+
+
+# Paired rates ------------------------------------------------------------------------------------
+
+
+def discordant(total):
+    """Yield all pairs of counts of cases that only one of two methods calls right."""
+    for only_a in range(total + 1):
+        for only_b in range(total + 1 - only_a):
+            yield only_a, only_b
+
+
+def test_paired_difference_by_hand():
+    """Of 98 cases, 9 only of a and 3 only of b: with one of each added, 0.10 and 0.04 of 100."""
+    reach = 1.959964 * ((0.10 + 0.04 - 0.06**2) / 100) ** 0.5
+    assert statistics.paired_difference(9, 3, 98) == pytest.approx((0.06 - reach, 0.06 + reach))
+
+
+@pytest.mark.parametrize("total", [1, 2, 5, 20])
+def test_paired_difference_holds_the_estimate_is_mirrored_and_in_bounds(total):
+    for only_a, only_b in discordant(total):
+        low, high = statistics.paired_difference(only_a, only_b, total)
+        assert -1 <= low <= (only_a - only_b) / total <= high <= 1
+        assert statistics.paired_difference(only_b, only_a, total) == pytest.approx((-high, -low))
+        wider = statistics.paired_difference(only_a, only_b, total, 0.99)
+        assert wider[0] <= low and wider[1] >= high and wider != (low, high)
+
+
+@pytest.mark.parametrize("both", [10, 45, 80])
+def test_paired_difference_is_narrower_where_methods_rarely_differ(both):
+    """Of 100 cases, they differ on four."""
+    paired = statistics.paired_difference(3, 1, 100)
+    apart = statistics.difference(both + 3, 100, both + 1, 100)
+    assert apart[0] < paired[0] and paired[1] < apart[1]
+
+
+def test_paired_difference_of_nothing_is_nothing():
+    assert statistics.paired_difference(0, 0, 0) == (None, None)
+    assert statistics.paired_error([]) is None
+
+
+@pytest.mark.parametrize("total", [20, 60])
+@pytest.mark.parametrize(
+    ("p_a", "p_b"), [(0.02, 0.02), (0.1, 0.1), (0.1, 0.02), (0.3, 0.1), (0.45, 0.45), (0.6, 0.2)]
+)
+def test_paired_difference_covers_the_truth_as_often_as_it_says(p_a, p_b, total):
+    """Over all outcomes with their chances, in place of draws."""
+    chance = multinomial(total, [p_a, p_b, 1 - p_a - p_b])
+    covered = 0.0
+    for only_a, only_b in discordant(total):
+        low, high = statistics.paired_difference(only_a, only_b, total)
+        if low <= p_a - p_b <= high:
+            covered += chance.pmf([only_a, only_b, total - only_a - only_b])
+    assert covered >= 0.94
+    # Where cases are many, it is no wider than it needs to be.
+    assert covered <= 0.97 or total * min(p_a, p_b) < 5
+
+
+def test_differences_that_are_all_zero_leave_an_error_that_shrinks_with_their_number():
+    errors = [statistics.paired_error(np.zeros(n)) for n in (1, 10, 100, 1000)]
+    assert errors == pytest.approx([2**0.5 / (n + 2) for n in (1, 10, 100, 1000)])
+    assert errors == sorted(errors, reverse=True) and errors[-1] > 0
+
+
+def test_paired_error_agrees_with_the_interval_of_two_rates():
+    """The same where no side has more; where one has, the interval is hardly wider."""
+    for only_a, only_b in discordant(30):
+        cases = np.repeat([1, -1, 0], [only_a, only_b, 30 - only_a - only_b])
+        width = 2 * statistics.quantile(0.95) * statistics.paired_error(cases)
+        low, high = statistics.paired_difference(only_a, only_b, 30)
+        if only_a == only_b:
+            assert width == pytest.approx(high - low)
+        elif abs(only_a - only_b) <= 15:
+            assert 0.97 * (high - low) < width < high - low
+
+
+def test_paired_error_approaches_that_of_the_mean_and_knows_no_order_and_no_place():
+    values = np.random.default_rng(0).normal(0.3, 0.5, 10000)
+    error = statistics.paired_error(values)
+    assert error == pytest.approx(values.std(ddof=1) / 100, rel=1e-3)
+    assert statistics.paired_error(values[::-1] + 5) == pytest.approx(error)
+
+
+@pytest.mark.parametrize(("level", "value"), [(0.95, 1.959964), (0.99, 2.575829), (0.0, 0.0)])
+def test_quantile_by_the_book(level, value):
+    assert statistics.quantile(level) == pytest.approx(value, abs=1e-6)

@@ -14,6 +14,7 @@ from foolbox.models.pytorch import PyTorchModel
 from torch.nn.functional import cross_entropy
 
 from bandlimit.errors import UserError, suggest
+from bandlimit.models.batches import alone_outside
 
 Noise = Callable[[int, int], torch.Tensor]
 """noise(i, draw): C x H x W, uniform in [-1, 1), of the i-th image of a batch; keyed by image."""
@@ -217,7 +218,7 @@ class Watched(torch.nn.Module):
 
 @contextmanager
 def exact_arithmetic() -> Iterator[None]:
-    """Compute in true float32 with deterministic convolutions, and with gradients on.
+    """Compute in true float32 with deterministic convolutions, gradients on, threads for networks.
 
     Minimal samples lie some 0.03 logits beyond the boundary, less than what TF32 rounds away;
     and cuDNN uses TF32 unless told otherwise.
@@ -230,6 +231,7 @@ def exact_arithmetic() -> Iterator[None]:
                 enabled=True, benchmark=False, deterministic=True, allow_tf32=False
             ),
             torch.enable_grad(),
+            alone_outside(),
         ):
             yield
     finally:

@@ -43,5 +43,14 @@ ATTACK_PARAMETERS: dict[str, frozenset[str]] = {
 }
 """What a configured attack on a defence may state besides kind, defences and epsilons, by kind."""
 
+BUDGETS: dict[str, dict[str, int]] = {
+    "eot_pgd": {"steps": 20},
+    "pgd": {"steps": 40},
+    "square": {"queries": 5000},
+    "autoattack": {"steps": 100, "queries": 5000},
+}
+"""By kind, the parameters that an attack spends more of when its budget is larger, with their
+defaults."""
+
 MINIMAL_KINDS = ("carlini_wagner_l2",)
 """Kinds of attack on a defence that take no epsilon."""

@@ -130,8 +130,10 @@ class Estimate:
         elif self.differ is None:
             ends = statistics.difference(counts[0], total, counts[1], total, level)
         else:
-            only = ((self.differ + sign * self.value) / 2 * total for sign in (1, -1))
-            ends = statistics.paired_difference(*(max(part, 0.0) for part in only), total, level)
+            more, less = (
+                max((self.differ + sign * self.value) / 2 * total, 0.0) for sign in (1, -1)
+            )
+            ends = statistics.paired_difference(more, less, total, level)
         assert ends[0] is not None and ends[1] is not None  # estimates have cases
         return ends[0], ends[1]
 
@@ -204,8 +206,11 @@ def estimates_of(
     estimates = []
     for row in frame.index:
         found = {key: float(column.loc[row]) for key, column in columns.items()}
-        if any(math.isnan(found[key]) for key in ("value", "error") if key in found):
+        if any(math.isnan(found[key]) for key in ("value", "minus", "error") if key in found):
             continue
+        # What is only not known leaves a wider interval, or none to count.
+        unknown = [key for key in ("differ", "cases") if math.isnan(found.get(key, 0.0))]
+        found = {key: value for key, value in found.items() if key not in unknown}
         if "n" in found and not found["n"] > 0:
             continue
         estimate = _estimate(test, found, int(row), name, times)

@@ -143,7 +143,7 @@ def page(
                 "sentence": summary(document, own),
                 "face": pictures[0] if pictures else None,
                 "counts": {
-                    part: [int((own[part] == verdict).sum()) for verdict in VERDICTS[part]]
+                    part: {verdict: int((own[part] == verdict).sum()) for verdict in VERDICTS[part]}
                     for part in PARTS
                 },
                 "total": len(own),
@@ -181,8 +181,6 @@ def _shown(row: Mapping[str, Any], figures: Figures) -> dict[str, Any]:
             "mark": MARKS[row[name]],
             "measured": measured,
             "cases": _text(found["cases"]),
-            "place": found["measured_on"]
-            + (", a stand-in" if found["stand_in"] is True else ""),
         }
     return {
         **{key: row[key] for key in ("id", "where", "statement", "substance")},
@@ -209,7 +207,7 @@ def _markdown(page: Mapping[str, Any], folder: Path) -> str:
     ]
     parts += [_picture(study["face"], folder) for study in studies if study["face"]]
     for part, heading in page["parts"].items():
-        rows = [[s["name"], *s["counts"][part], s["total"]] for s in studies]
+        rows = [[s["name"], *s["counts"][part].values(), s["total"]] for s in studies]
         totals = [sum(row[i] for row in rows) for i in range(1, len(rows[0]))]
         parts.append(
             _table([heading, *page["verdicts"][part], "claims"], [*rows, ["all", *totals]])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any
 
 import pandas as pd
@@ -102,18 +103,19 @@ def needed(
 
     None, where the cases are not known, or where more than a million would not do.
     """
-    if outcome.cases is None:
+    if not outcome.cases or outcome.cases >= MOST_CASES:
         return None
 
     def decides(times: float) -> bool:
         found = of_experiment(claim, tables, experiment, worst_first=True, times=times)
         return found.surely or found.excluded
 
-    low, high = 1.0, 2.0
+    most = MOST_CASES / outcome.cases
+    low, high = 1.0, min(2.0, most)
     while not decides(high):
-        low, high = high, 2 * high
-        if high * outcome.cases > MOST_CASES:
+        if high >= most:
             return None
+        low, high = high, min(2 * high, most)
     while high / low > 1.01:
         middle = (low + high) / 2
         low, high = (low, middle) if decides(middle) else (middle, high)
@@ -256,7 +258,9 @@ def _within(
         if not holds:
             limit = f"{number(worst)} to {number(best)}"
             if math.isinf(worst) or math.isinf(best):
-                limit = f"at least {number(worst)}" if math.isinf(best) else f"at most {number(best)}"
+                limit = (
+                    f"at least {number(worst)}" if math.isinf(best) else f"at most {number(best)}"
+                )
             text += f" ({limit} contradicts)"
     return Outcome(
         text,
@@ -293,15 +297,19 @@ def _aggregate(
         low, high = (sum(ends) / len(ends) for ends in zip(*bounds, strict=True))
         return sum(values) / len(values), low, high, _least_cases(estimates)
     # Of equal values the one of most cases, which says most.
-    sign = 1 if how == "min" else -1
-    chosen = min(estimates, key=lambda one: (sign * one.value, -(one.cases or 0)))
     if how in ("min", "max"):
-        return chosen.value, *chosen.interval(_joint(len(estimates))), chosen.cases
+        sign, pick = (1, min) if how == "min" else (-1, max)
+        chosen = min(estimates, key=lambda one: (sign * one.value, -(one.cases or 0)))
+        # A row that is less sure than the chosen one may be the extreme one in truth.
+        bounds = [estimate.interval(_joint(len(estimates))) for estimate in estimates]
+        low, high = (pick(ends) for ends in zip(*bounds, strict=True))
+        return chosen.value, low, high, chosen.cases
     if len(estimates) < 2:
         return None
-    least = min(estimates, key=lambda estimate: estimate.value)
-    low, high = _step(least, chosen, _joint(math.comb(len(estimates), 2)))
-    return chosen.value - least.value, max(low, 0.0), high, _least_cases(estimates)
+    pairs = list(combinations(sorted(estimates, key=lambda one: one.value), 2))
+    steps = [_step(a, b, _joint(len(pairs))) for a, b in pairs]
+    low, high = (max(ends) for ends in zip(*steps, strict=True))
+    return max(values) - min(values), max(low, 0.0), high, _least_cases(estimates)
 
 
 def _least_cases(estimates: Sequence[Estimate]) -> float | None:
@@ -355,7 +363,7 @@ def _order(
     return Outcome(
         text,
         holds=holds,
-        surely=holds,
+        surely=holds and all(low >= margin for _, low, _ in steps),
         excluded=any(end < margin for _, _, end in steps),
         measured=value,
         low=low,
@@ -398,7 +406,8 @@ def _trend(
     return Outcome(
         text,
         holds=holds,
-        surely=holds,
+        # The slack is for noise, so that values as measured are compared with it.
+        surely=holds and low >= margin,
         excluded=high < margin or any(end < -slack for _, _, end in steps.values()),
         measured=sign * whole,
         low=ends[0],

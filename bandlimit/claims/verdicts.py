@@ -1,7 +1,8 @@
 """Whether a claim holds: tests of a claims file over the tables of a run.
 
 Each claim is asked twice. In substance: its statement without numbers, of each network of the run
-that has the records. As reported: the document's numbers, which only its own data and models decide.
+that has the records. As reported: the document's numbers, which only its own data and models
+decide.
 docs/claims.md explains the grammar of the tests.
 """
 
@@ -104,7 +105,7 @@ def evaluate(
             it stands for, or None), stand_in (whether its data are others than that), architecture,
             has (names of its attacks and of the parts of studies that it takes part in), and
             further columns that queries may use: main_radius, main_directions, main_epsilon,
-            published_accuracy.
+            largest_epsilon, published_accuracy.
         schema: path of the schema of claims files.
         makeable: names of all tables that some run makes; None allows any.
 
@@ -264,20 +265,22 @@ def _substance_verdict(outcome: Outcome) -> str:
 
 
 def _together(quantifier: str, verdicts: Sequence[str]) -> str:
-    """Return the verdict of several networks; those that leave it open don't count beside others.
+    """Return the verdict of several networks.
 
-    A claim about every network falls to one that refutes it; one about some network needs one.
+    A claim about every network falls to one that refutes it, and one about some network needs one;
+    a network that leaves it open keeps either from being settled otherwise. Where each is asked for
+    itself, those that leave it open don't count beside others.
     """
-    if quantifier == "every" and FAILS in verdicts:
-        return FAILS
-    if quantifier == "some" and HOLDS in verdicts:
-        return HOLDS
+    settles = {"every": FAILS, "some": HOLDS}.get(quantifier)
+    if settles is not None:
+        if settles in verdicts:
+            return settles
+        # That every network does it is shown only by all, and so is that none does.
+        if UNDECIDED in verdicts:
+            return UNDECIDED
     said = {verdict for verdict in verdicts if verdict in (HOLDS, FAILS)}
     if len(said) == 2:
         return MIXED
-    # That some network does it is refuted only by all.
-    if quantifier == "some" and UNDECIDED in verdicts:
-        return UNDECIDED
     return said.pop() if said else UNDECIDED
 
 
@@ -345,7 +348,7 @@ def _as_reported(
     deciding = [one for one in asked if one.aside is None]
     if not deciding:
         aside = "; ".join(f"{one.place}: {one.aside}" for one in asked)
-        why = f"Nothing here decides it. {sentence(aside)}" if aside else ""
+        why = f"Nothing here decides it ({aside})." if aside else ""
         return _nothing(NOT_RUN, why or f"No network of this run has {wanted(part)}.")
     shown = max(deciding, key=lambda one: SEVERITY[one.verdict])
     found, value = shown.outcome, part["reported"]

@@ -31,7 +31,7 @@ from bandlimit import keys
 from bandlimit.defenses.base import DrawName
 from bandlimit.defenses.sweep import GROUP_BYTES, Samples, Setting, draw_directions, plan
 from bandlimit.errors import UserError
-from bandlimit.models.batches import MicroBatches
+from bandlimit.models.batches import MicroBatches, workers
 
 if TYPE_CHECKING:
     from bandlimit.models.classifier import Classifier
@@ -93,7 +93,7 @@ def predict(
         setting.directions * images[0].numel() + len(samples) * classifier.classes
     )
     pool = max(1, min(256, GROUP_BYTES[classifier.mean.device.type] // bytes_per_image))
-    fill = network.size * torch.get_num_threads() if isinstance(network, MicroBatches) else 1
+    fill = network.size * workers() if isinstance(network, MicroBatches) else 1
     results = []
     for start in range(0, len(images), pool):
         part, ids = images[start : start + pool], image_ids[start : start + pool]

@@ -8,7 +8,7 @@ from torch import nn
 
 from bandlimit.errors import UserError, suggest
 
-_CIFAR_DEPTHS = {f"cifar_resnet{depth}": depth for depth in (20, 32, 44, 56, 110)}
+_CIFAR_DEPTHS = {f"cifar_resnet{depth}": depth for depth in (8, 20, 32, 44, 56, 110)}
 _TORCHVISION = ("resnet50", "resnet152", "vgg16", "vgg16_bn")
 
 ARCHITECTURES: tuple[str, ...] = (*_CIFAR_DEPTHS, *_TORCHVISION, "efficientnet_lite0")

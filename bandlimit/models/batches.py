@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
 from typing import Any, TypeVar
 
 import torch
@@ -25,7 +27,7 @@ class MicroBatches(nn.Module):
     Here an image meets the same kernels in every call: its logits and input gradients do not
     depend on which or how many images share the call, on their order, or on the number of threads.
     The last batch is filled up with zeros and its output cut back. On the CPU the batches are
-    shared out to `torch.get_num_threads()` threads; the gradient is of first order, and hooks on
+    shared out to `workers()` threads; the gradient is of first order, and hooks on
     modules inside `network` run in those threads: a caller that needs more calls `network` itself.
     A call with a gradient keeps the features of all its images until the gradient is freed, so what
     bounds the memory is the number of images that the caller passes.
@@ -113,16 +115,59 @@ def in_threads(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> 
 
     The mode of the caller, such as `torch.no_grad`, does not reach the threads.
     """
-    threads = torch.get_num_threads()
-    if threads == 1:
-        return [function(item) for item in items]
-    workers = min(threads, len(items))
+    threads, outside = workers(), torch.get_num_threads()
+    if threads == 1 or len(items) == 1:
+        with _one_thread():
+            return [function(item) for item in items]
     try:
-        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return list(pool.map(function, items))
+        return list(_pool(threads).map(function, items))
     finally:
-        # Each worker set its own number, and with it the one that new threads begin with.
+        # A new worker sets its own number, and with it the one that new threads begin with.
+        torch.set_num_threads(outside)
+
+
+_workers: int | None = None
+
+
+def workers() -> int:
+    """Return how many threads `in_threads` shares its items out to."""
+    return torch.get_num_threads() if _workers is None else _workers
+
+
+@contextmanager
+def alone_outside() -> Iterator[None]:
+    """Keep all threads for `in_threads`; what runs outside of it uses one.
+
+    The threads of a kernel wait busily for the next one, for milliseconds, on the cores that the
+    threads of `in_threads` need: two of these were no faster than one.
+    """
+    global _workers
+    before, threads = _workers, torch.get_num_threads()
+    _workers = workers()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        _workers = before
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    if threads > 1:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if threads > 1:
+            torch.set_num_threads(threads)
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Return workers that stay, since a new thread lays out its kernels anew."""
+    return ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
 
 
 def fold(network: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
@@ -181,4 +226,4 @@ def micro_batch(shape: Sequence[int], device: torch.device | str) -> int:
     small = shape[1] <= 64 and shape[2] <= 64
     if torch.device(device).type == "cuda":
         return 1024 if small else 64
-    return 16 if small else 4
+    return 32 if small else 4

@@ -134,8 +134,7 @@ def table_names(run: Run | None = None) -> list[str]:
 
 
 def pictures(run: Run) -> list[list[str]]:
-    """Return [study, picture] of what the ledger shows beside the claims; of each study, the
-    picture that stands for it first."""
+    """Return [study, picture] of what the ledger shows, first what stands for the study."""
     shown = [entry for entry in of(run) if entry.artifact.in_ledger]
     shown.sort(key=lambda entry: (list(run.studies).index(entry.study), not entry.artifact.face))
     return [[entry.study, entry.file(made, "png")] for entry in shown for made in entry.made]

@@ -104,7 +104,11 @@ def _evaluate_claims(run: Run, wildcards: Any) -> dict[str, Any]:
 
 
 def _static_site(run: Run, wildcards: Any) -> dict[str, Any]:
-    return {"browser": site_choice(run), "studies": list(run.studies)}
+    return {
+        "browser": site_choice(run),
+        "studies": list(run.studies),
+        "faces": catalogue.faces(run),
+    }
 
 
 def _nothing(run: Run, wildcards: Any) -> dict[str, Any]:

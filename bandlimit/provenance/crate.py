@@ -72,6 +72,7 @@ TYPES = {
     ".pdf": "application/pdf",
     ".png": "image/png",
     ".py": "text/x-python",
+    ".rst": "text/x-rst",
     ".safetensors": "application/octet-stream",
     ".svg": "image/svg+xml",
     ".tex": "text/x-tex",

@@ -25,6 +25,9 @@ from bandlimit.files import contents, store
 CONFIG = "config.yaml"
 """The configuration of a run that names no other."""
 
+PARTS = {"in_substance": "In substance", "as_reported": "As reported"}
+"""Parts of a claim, by the names of their columns in the ledger, and how a reader knows them."""
+
 SHOWN = 8
 """Items of a list, or lines of one, beyond which the rest is counted only."""
 
@@ -157,11 +160,11 @@ class Tree:
         self._found: dict[str, dict[str, Any] | None] = {}
         self._scripts: dict[str, str | None] = {}
         self._asked: list[tuple[dict[str, Any], dict[str, set[str]]]] | None = None
-        self._verdicts: dict[str, str] | None = None
+        self._verdicts: dict[str, dict[str, str]] | None = None
 
     @property
-    def verdicts(self) -> dict[str, str]:
-        """The verdict of each claim in this tree."""
+    def verdicts(self) -> dict[str, dict[str, str]]:
+        """The verdicts on each claim in this tree, by its parts."""
         if self._verdicts is None:
             self._verdicts = _verdicts(self.results)
         return self._verdicts
@@ -173,8 +176,7 @@ class Tree:
             self._asked = []
             for path in _claims_files(self.home):
                 for claim in reported.read(path)["claims"]:
-                    tables = {claim.get("records"), *(t.get("records") for t in claim["tests"])}
-                    names = [f"results/{table}" for table in tables if table]
+                    names = [f"results/{table}" for table in _tables(claim)]
                     for name in names:
                         if name not in behind:
                             found = self.certificate(f"{name}.parquet")
@@ -296,9 +298,19 @@ def _claims(
         ledger[claim["id"]] = {
             "statement": claim["statement"],
             "where": claim["where"],
-            "verdict": tree.verdicts.get(claim["id"]),
+            **dict.fromkeys(PARTS),
+            **tree.verdicts.get(claim["id"], {}),
         }
     return resting, shown, ledger, unasked
+
+
+def _tables(claim: Mapping[str, Any]) -> list[str]:
+    """Return the tables that the tests of both parts of a claim read."""
+    found = []
+    for part in PARTS:
+        usual = claim[part].get("records", claim.get("records"))
+        found += [test.get("records", usual) for test in claim[part]["tests"]]
+    return list(dict.fromkeys(found))
 
 
 def _stem(name: str) -> str:
@@ -313,13 +325,13 @@ def _claims_files(home: Path) -> list[Path]:
     return []
 
 
-def _verdicts(results: Path) -> dict[str, str]:
-    """Return the verdict of each claim in this tree, as far as its ledger was made."""
+def _verdicts(results: Path) -> dict[str, dict[str, str]]:
+    """Return the verdicts on each claim in this tree, as far as its ledger was made."""
     try:
-        rows = store.read(results / "claims/claims.parquet", ["id", "verdict"]).to_pylist()
+        rows = store.read(results / "claims/claims.parquet", ["id", *PARTS]).to_pylist()
     except UserError:
         return {}
-    return {row["id"]: row["verdict"] for row in rows}
+    return {row["id"]: {part: row[part] for part in PARTS} for row in rows}
 
 
 # Registries
@@ -573,8 +585,10 @@ def _listed(found: Mapping[str, Any], ids: Sequence[str]) -> list[str]:
     lines = []
     for name in ids:
         known = found["ledger"][name]
-        verdict = known["verdict"] or "no verdict here"
-        lines.append(f"- {name} ({known['where']}): {known['statement']} **{verdict}**")
+        verdicts = [
+            f"{heading}: **{known[part] or 'no verdict here'}**." for part, heading in PARTS.items()
+        ]
+        lines.append(f"- {name} ({known['where']}): {known['statement']} {' '.join(verdicts)}")
     return lines
 
 

@@ -1,4 +1,7 @@
-"""The pages of the site: an index, and for each file on the way back a page of its lineage."""
+"""The pages of the site: an index, and for each file on the way back a page of its lineage.
+
+The index begins with what was found: of each document a sentence, a picture and the verdicts.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,12 @@ import jinja2
 from PIL import Image
 
 from bandlimit.claims import ledger
+from bandlimit.claims.grammar import PARTS
 from bandlimit.claims.wording import number
 from bandlimit.errors import UserError
 from bandlimit.files import certificates, contents, store
 from bandlimit.provenance import explain
-from bandlimit.site import artifacts, browser
+from bandlimit.site import artifacts, browser, front
 from bandlimit.site.artifacts import Artifact
 
 TITLE = "Bandlimit: what holds, and where each number comes from"
@@ -42,8 +46,10 @@ def write(
     files: Sequence[str | os.PathLike[str]],
     captions: Sequence[str | os.PathLike[str]],
     certificate: Mapping[str, Any],
+    faces: Mapping[str, str | os.PathLike[str]] | None = None,
     page: str | os.PathLike[str] | None = None,
     choice: browser.Choice | None = None,
+    report: front.Page | None = None,
 ) -> None:
     """Write the site; what the folder of its pages held before is gone.
 
@@ -56,8 +62,10 @@ def write(
         captions: templates of captions, each with the name of its artifact in a folder of its
             study.
         certificate: proof of origin.
+        faces: of a study the picture that stands for it, one of the files.
         page: the ledger as a page.
         choice: images to show one by one, if any.
+        report: the front page of Snakemake's report, if it is to be written too.
 
     Raises:
         UserError: a file is missing or damaged.
@@ -67,12 +75,15 @@ def write(
     shutil.rmtree(pages, ignore_errors=True)
     shown = artifacts.read([site.name(path) for path in files], captions, site.root)
     frame = store.read(claims).to_pandas()
-    told = ledger.page(frame, documents, {})
+    named = {study: [site.name(path)] for study, path in (faces or {}).items()}
+    told = ledger.page(frame, documents, named)
     told["file"] = site.name(claims)
     way = _Files(site.root, [site.name(claims), *(a.primary for a in shown)])
     site.learn(way, shown, told, certificate)
     site.write_lineages()
     site.write_index(shown, site.name(page) if page else None, choice)
+    if report:
+        front.write(report, told, site.root, certificate)
 
 
 class _Files:
@@ -158,16 +169,22 @@ class _Site:
         folder = self.name(self.pages)
         self.links = {name: f"{folder}/lineage/{_page_name(name)}" for name in files.certificates}
         drawn = {artifact.stem: self.drawn(artifact) for artifact in shown}
+        for study in told["studies"]:
+            face = self.by_stem[os.path.splitext(study["face"])[0]] if study["face"] else None
+            study["picture"] = self._picture(face) if face else None
         for claim in self.claims.values():
-            tables = [part.strip() for part in claim["records"].split(";") if part.strip()]
-            stems = list(dict.fromkeys(os.path.splitext(name)[0] for name in tables))
-            found = [self.by_stem[stem] for stem in stems if stem in self.by_stem]
-            numbers = _row_numbers(claim["decided_by"])
-            claim["places"] = [_place(artifact, numbers) for artifact in found]
+            asked: set[str] = set()
+            for part in PARTS:
+                tables = filter(None, claim[part]["records"].split("; "))
+                stems = list(dict.fromkeys(os.path.splitext(name)[0] for name in tables))
+                found = [self.by_stem[stem] for stem in stems if stem in self.by_stem]
+                numbers = _row_numbers(claim[part]["decided_by"])
+                claim[part]["places"] = [_place(artifact, numbers) for artifact in found]
+                asked |= set(stems)
             claim["pictures"] = [
                 artifact
                 for artifact in shown
-                if artifact.is_figure and {part.stem for part in drawn[artifact.stem]} & set(stems)
+                if artifact.is_figure and {one.stem for one in drawn[artifact.stem]} & asked
             ]
 
     def drawn(self, artifact: Artifact) -> list[Artifact]:
@@ -181,7 +198,7 @@ class _Site:
         return [
             name
             for name, claim in self.claims.items()
-            if own & {place["id"] for place in claim["places"]}
+            if own & {place["id"] for part in PARTS for place in claim[part]["places"]}
         ]
 
     # Pages
@@ -226,6 +243,7 @@ class _Site:
             "resting": self._resting(found) if found else None,
             "places": [artifact] if artifact else [],
             "children": sorted(self.files.children.get(name, ())),
+            "parts_of_claims": ledger.HEADINGS,
             "marks": ledger.MARKS,
             "pages": self.links,
         }
@@ -265,18 +283,23 @@ class _Site:
             },
         )
 
-    def _part(self, artifact: Artifact) -> dict[str, Any]:
-        drawn = self.drawn(artifact)
+    def _picture(self, artifact: Artifact) -> dict[str, Any]:
         about = artifacts.plain(artifact.caption)
         return {
             "id": artifact.id,
             "title": artifact.title,
-            "caption": artifact.caption,
-            "note": artifact.note,
             "picture": artifact.form(".png"),
             "alt": f"{artifact.title}. {about}" if about else artifact.title,
             "width": artifact.size[0],
             "height": artifact.size[1],
+        }
+
+    def _part(self, artifact: Artifact) -> dict[str, Any]:
+        drawn = self.drawn(artifact)
+        return {
+            **self._picture(artifact),
+            "caption": artifact.caption,
+            "note": artifact.note,
             "head": artifact.head,
             "kinds": artifact.kinds,
             "rows": artifact.rows,

@@ -13,29 +13,47 @@ CERTIFICATE = {"rule": "ledger", "inputs": {"a--b": "0" * 64}}
 PNG = b"\x89PNG\r\n\x1a\n not really"
 
 
-def claim(claim_id, verdict, **changes):
+def claim(claim_id, substance, reported, /, **changes):
+    """Return a row of the ledger; changes of a part are named as its columns are."""
     row = {
         "id": claim_id,
         "study": claim_id.split(".")[0],
         "document": "A document",
         "where": "Table 1",
-        "statement": "The rate is high.",
-        "scale": "paper",
+        "statement": "The rate is 93%.",
+        "substance": "The rate is high.",
         "reported": 0.93,
-        "measured": 0.5,
-        "low": 0.4,
-        "high": 0.6,
-        "images": 77.0,
-        "measured_on": "cifar10/resnet56",
-        "stand_in": False,
-        "verdict": verdict,
-        "records": "results/tables/one.parquet",
-        "rows": "attack == 'pgd'",
-        "decided_by": "tables/one: 3",
-        "checks_failed": "",
-        "reading": "Rate: 0.5 [0.4, 0.6], outside 0.9 to 1 (N = 77).",
+        **told("in_substance", substance, 0.5, "own/net"),
+        **told("as_reported", reported, 0.7, "cifar10/resnet56"),
     }
     return row | changes
+
+
+def told(part, verdict, measured, place):
+    """Return the columns of a part of a claim: each part has numbers of its own."""
+    facts = {
+        "measured": measured,
+        "low": measured - 0.1,
+        "high": measured + 0.1,
+        "cases": measured * 1000,
+        "needed": None,
+        "measured_on": place,
+        "stand_in": False,
+        "networks": f"{place}: {verdict}",
+        "records": f"results/tables/{part}.parquet",
+        "rows": f"attack == '{part}'",
+        "decided_by": f"tables/{part}: 3",
+        "checks_failed": "",
+        "reading": f"Rate {part}: {measured}.",
+    }
+    return {part: verdict, **{f"{part}_{fact}": value for fact, value in facts.items()}}
+
+
+def nothing(part, verdict):
+    """Return the columns of a part that was not asked."""
+    empty = {fact: "" if kind == "str" else None for fact, kind in verdicts.FACTS.items()}
+    empty |= {"records": "tables/none", "rows": "all rows", "reading": "Not made."}
+    return {part: verdict, **{f"{part}_{fact}": value for fact, value in empty.items()}}
 
 
 def framed(*rows):
@@ -43,8 +61,11 @@ def framed(*rows):
 
 
 SUMMARY = [
-    {"when": {"C01": "reproduced"}, "say": "It holds."},
-    {"when": {"C01": "contradicted"}, "say": "It is {C01.measured:.0%}, not {C01.reported:.0%}."},
+    {"when": {"C01": "holds"}, "say": "It holds."},
+    {
+        "when": {"C01": "does not hold"},
+        "say": "It is {C01.measured:.0%} of {C01.cases:.0f}, {C01.low:.1f} to {C01.high:.1f}.",
+    },
     {"say": "Look below."},
 ]
 
@@ -56,34 +77,35 @@ def page(tmp_path):
         document = {
             "document": f"The {study} <document>",
             "summary": SUMMARY,
-            "claims": [{"id": f"{study}.C01"}, {"id": f"{study}.C02"}],
+            "claims": [{"id": f"{study}.C0{number}"} for number in (1, 2, 3)],
         }
         (tmp_path / f"{study}.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
     (tmp_path / "figures").mkdir()
-    for name in ("study picture", "claim_picture"):
+    for name in ("face picture", "study picture", "claim_picture"):
         (tmp_path / f"figures/{name}.png").write_bytes(PNG)
     return Page(tmp_path)
 
 
 class Page:
     rows = (
-        claim("first.C01", "contradicted"),
-        claim("first.C02", "not reproduced", statement="a < b | c & d"),
-        claim("second.C01", "reproduced"),
+        claim("first.C01", "does not hold", "contradicted"),
+        claim("first.C02", "undecided", "not reproduced", substance="a < b | c & d"),
+        claim("second.C01", "holds", "reproduced"),
+        claim("second.C02", "mixed", "reproduced"),
         claim(
-            "second.C02",
+            "second.C03",
+            "not asked",
             "not run at this scale",
-            **dict.fromkeys(("reported", "measured", "low", "high", "images")),
-            measured_on="",
-            stand_in=None,
-            decided_by="",
+            reported=None,
+            **nothing("in_substance", "not asked"),
+            **nothing("as_reported", "not run at this scale"),
         ),
     )
 
     def __init__(self, folder):
         self.folder = folder
         self.figures = {
-            "first": [folder / "figures/study picture.png"],
+            "first": [folder / f"figures/{name} picture.png" for name in ("face", "study")],
             "second.C01": [folder / "figures/claim_picture.png"],
         }
 
@@ -129,45 +151,135 @@ class Reader(HTMLParser):
             self.text += data
 
 
+def words(html):
+    """Return the text as a reader sees it: a space where a line ends."""
+    return " ".join(Reader(re.sub("<br>|</dt>", r"\g<0> ", html)).text.split())
+
+
 def rows(markdown, heading):
     """Return the cells of the first table whose head begins with a word."""
-    table = next(part for part in markdown.split("\n\n") if part.startswith(f"| {heading} |"))
+    return cells(next(part for part in markdown.split("\n\n") if part.startswith(f"| {heading} |")))
+
+
+def cells(table):
     return [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
+
+
+def claims_table(markdown, part):
+    """Return the rows of all tables of a part of the claims, by id."""
+    tables = [text for text in markdown.split("\n\n") if f"| Statement | {part} |" in text]
+    return {row[0]: row[1:] for table in tables for row in cells(table)}
 
 
 def test_the_first_table_has_a_sentence_for_each_document(page):
     written = page.write()
     first = re.search(r"^\| .*?\n\n", written.markdown, re.MULTILINE | re.DOTALL)[0]
     assert first.startswith("| Document | In a sentence |")
+    # The numbers are those in substance.
     assert rows(written.markdown, "Document") == [
-        ["The first <document>", "It is 50%, not 93%."],
+        ["The first <document>", "It is 50% of 500, 0.4 to 0.6."],
         ["The second <document>", "It holds."],
     ]
     text = Reader(written.html).text
-    assert text.index("It is 50%, not 93%.") < text.index("It holds.") < text.index("C01")
+    assert text.index("It is 50% of 500") < text.index("It holds.") < text.index("C01")
 
 
-def test_verdicts_are_counted(page):
+def test_verdicts_on_each_part_are_counted(page):
     written = page.write()
-    assert rows(written.markdown, "Study") == [
+    assert rows(written.markdown, "In substance") == [
+        ["first", "0", "1", "0", "1", "0", "2"],
+        ["second", "1", "0", "1", "0", "1", "3"],
+        ["all", "1", "1", "1", "1", "1", "5"],
+    ]
+    assert rows(written.markdown, "As reported") == [
         ["first", "0", "1", "1", "0", "2"],
-        ["second", "1", "0", "0", "1", "2"],
-        ["all", "1", "1", "1", "1", "4"],
+        ["second", "2", "0", "0", "1", "3"],
+        ["all", "2", "1", "1", "1", "5"],
     ]
 
 
-def test_every_claim_stands_with_its_numbers(page):
+def test_the_html_page_counts_each_verdict_that_there_is(page):
+    lists = re.findall(r'<ul class="counts">(.*?)</ul>', page.write().html, re.DOTALL)
+    items = [re.findall(r"<li>(.*?)</li>", text, re.DOTALL) for text in lists]
+    assert [[Reader(item).text for item in of_list] for of_list in items] == [
+        ["In substance", "1 does not hold", "1 undecided"],
+        ["As reported", "1 not reproduced", "1 contradicted"],
+        ["In substance", "1 holds", "1 mixed", "1 not asked"],
+        ["As reported", "2 reproduced", "1 not run at this scale"],
+    ]
+
+
+def test_every_claim_stands_with_both_parts_and_their_numbers(page):
     written = page.write()
-    claims = [line for line in written.markdown.splitlines() if line.startswith("| first.C0")]
-    assert claims[0] == (
-        "| first.C01 | Table 1 | The rate is high. | **contradicted** | 0.93 | 0.5 [0.4, 0.6] "
-        "| 77 | Rate: 0.5 [0.4, 0.6], outside 0.9 to 1 (N = 77). |"
-    )
+    substance = claims_table(written.markdown, "In substance")
+    reported = claims_table(written.markdown, "As reported")
+    assert [*substance] == [*reported] == [row["id"] for row in page.rows]
+    assert substance["first.C01"] == [
+        *("Table 1", "The rate is high.", "**does not hold**"),
+        *("0.5 [0.4, 0.6]", "500", "Rate in_substance: 0.5."),
+    ]
+    assert reported["first.C01"] == [
+        *("Table 1", "The rate is 93%.", "**contradicted**", "0.93"),
+        *("0.7 [0.6, 0.8]", "700", "Rate as_reported: 0.7."),
+    ]
     # A line in the table must not end at the first bar of a sentence.
-    assert r"a < b \| c & d" in claims[1]
-    missing = next(line for line in written.markdown.splitlines() if "second.C02" in line)
-    assert "| **not run at this scale** | – | – | – |" in missing
-    assert "| first.C01 | cifar10/resnet56 | results/tables/one.parquet |" in written.markdown
+    assert r"a < b \| c & d" in written.markdown
+    assert substance["second.C03"][2:5] == ["**not asked**", "–", "–"]
+    assert reported["second.C03"][2:6] == ["**not run at this scale**", "–", "–", "–"]
+
+
+def test_what_decides_each_part_stands_in_markdown(page):
+    tables = [
+        text for text in page.write().markdown.split("\n\n") if text.startswith("| Claim | Part |")
+    ]
+    found = [row for table in tables for row in cells(table)]
+    assert found[:2] == [
+        [
+            *("first.C01", "In substance", "own/net: does not hold"),
+            *("results/tables/in_substance.parquet", "`attack == 'in_substance'`"),
+            "tables/in_substance: 3",
+        ],
+        [
+            *("first.C01", "As reported", "cifar10/resnet56: contradicted"),
+            *("results/tables/as_reported.parquet", "`attack == 'as_reported'`"),
+            "tables/as_reported: 3",
+        ],
+    ]
+    assert found[-1] == ["second.C03", "As reported", "–", "tables/none", "`all rows`", "–"]
+    assert len(found) == 2 * len(page.rows)
+
+
+def test_both_parts_of_a_claim_stand_beside_each_other_in_html(page):
+    html = page.write().html
+    row = re.search(r'<tr id="first.C01">(.*?)</tr>', html, re.DOTALL)[1]
+    claim_cell, *parts = (
+        words(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL)
+    )
+    assert claim_cell == "C01 Table 1 The rate is high. As reported: The rate is 93%."
+    assert parts == [
+        "does not hold 0.5 [0.4, 0.6], N = 500 Rate in_substance: 0.5. What decides "
+        "Asked of own/net: does not hold Records results/tables/in_substance.parquet "
+        "Rows attack == 'in_substance' Row numbers, from 0 tables/in_substance: 3",
+        "contradicted 0.7 [0.6, 0.8], N = 700 reported 0.93 Rate as_reported: 0.7. What decides "
+        "Asked of cifar10/resnet56: contradicted Records results/tables/as_reported.parquet "
+        "Rows attack == 'as_reported' Row numbers, from 0 tables/as_reported: 3",
+    ]
+    empty = re.search(r'<tr id="second.C03">(.*?)</tr>', html, re.DOTALL)[1]
+    text = words(empty)
+    assert "not asked Not made. What decides Records" in text
+    assert "–" not in text and "reported –" not in text and "Asked of" not in text
+
+
+def test_equal_statements_stand_once_in_html(page):
+    alike = [row | {"substance": row["statement"]} for row in page.rows]
+    assert "As reported: The rate" in Reader(page.write().html).text
+    assert "As reported: The rate" not in Reader(page.write(alike).html).text
+
+
+def test_a_value_without_an_interval_has_none_on_the_page(page):
+    exact = {f"in_substance_{fact}": 0.5 for fact in ("measured", "low", "high")}
+    written = page.write([page.rows[0] | exact, *page.rows[1:]])
+    assert claims_table(written.markdown, "In substance")["first.C01"][3] == "0.5"
 
 
 def test_the_html_page_stands_alone(page):
@@ -177,7 +289,7 @@ def test_the_html_page_stands_alone(page):
     addresses = [a.get("src") or a.get("href") for _, a in read.tags if "src" in a or "href" in a]
     assert addresses and all(x.startswith(("data:image/png;base64,", "#")) for x in addresses)
     pictures = [attributes for tag, attributes in read.tags if tag == "img"]
-    assert len(pictures) == 2 and all(picture["alt"] for picture in pictures)
+    assert len(pictures) == 3 and all(picture["alt"] for picture in pictures)
     assert ("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}) in (
         read.tags
     )
@@ -187,17 +299,32 @@ def test_the_html_page_stands_alone(page):
     assert {address[1:] for address in addresses if address.startswith("#")} <= ids
 
 
+def test_the_face_of_a_study_stands_before_all_claims(page):
+    """The first picture of a study is beside its sentence, the others follow its claims."""
+    written = page.write()
+    html, markdown = written.html, written.markdown
+    places = ['alt="face picture"', '<tr id="first.C01">', 'alt="study picture"']
+    assert [html.count(place) for place in places] == [1, 1, 1]
+    assert sorted(places, key=html.index) == places
+    assert html.index("It is 50%") < html.index(places[0])
+    places = ["In a sentence", "![face picture]", "## The first", "![study picture]"]
+    assert [markdown.count(place) for place in places] == [1, 1, 1, 1]
+    assert sorted(places, key=markdown.index) == places
+
+
 def test_verdicts_are_told_by_word_as_well_as_by_colour(page):
     read = Reader(page.write().html)
     badges = [a["class"] for tag, a in read.tags if a.get("class", "").startswith("verdict ")]
     assert set(badges) == {"verdict yes", "verdict open", "verdict no", "verdict none"}
-    for verdict in verdicts.VERDICTS:
+    for verdict in {verdict for part in verdicts.VERDICTS.values() for verdict in part}:
         assert read.text.count(verdict) >= 2
+        assert verdict in ledger.MARKS
 
 
 def test_markdown_links_to_the_pictures(page):
     markdown = page.write().markdown
-    assert "![study picture](../figures/study%20picture.png)" in markdown
+    for name in ("face", "study"):
+        assert f"![{name} picture](../figures/{name}%20picture.png)" in markdown
     assert "![claim_picture](../figures/claim_picture.png)" in markdown
 
 
@@ -210,18 +337,17 @@ def test_each_file_carries_the_certificate(page):
 def test_parquet_keeps_all_columns_and_types_even_of_nothing_measured(page):
     table = store.read(page.write().paths["parquet"])
     assert table.schema.remove_metadata() == ledger.SCHEMA
-    assert table["measured"].to_pylist() == [0.5, 0.5, 0.5, None]
-    assert table["stand_in"].to_pylist() == [False, False, False, None]
-    nothing = [row | dict.fromkeys(("measured", "stand_in")) for row in page.rows]
-    table = store.read(page.write(nothing).paths["parquet"])
+    assert table["in_substance_measured"].to_pylist() == [0.5, 0.5, 0.5, 0.5, None]
+    assert table["as_reported_measured"].to_pylist() == [0.7, 0.7, 0.7, 0.7, None]
+    assert table["in_substance_stand_in"].to_pylist() == [False, False, False, False, None]
+    empty = nothing("in_substance", "not asked") | nothing("as_reported", "not run at this scale")
+    table = store.read(page.write([row | empty for row in page.rows]).paths["parquet"])
     assert table.schema.remove_metadata() == ledger.SCHEMA
 
 
-def test_failed_checks_and_stand_ins_are_seen(page):
-    marked = [page.rows[0] | {"checks_failed": "noise", "stand_in": True}, *page.rows[1:]]
-    written = page.write(marked)
-    assert "Failed checks" in Reader(written.html).text
-    assert "cifar10/resnet56, a stand-in" in written.markdown
+def test_failed_checks_are_seen(page):
+    marked = [page.rows[0] | {"in_substance_checks_failed": "noise"}, *page.rows[1:]]
+    assert "Failed checks noise" in words(page.write(marked).html)
     assert "Failed checks" not in Reader(page.write().html).text
 
 
@@ -231,17 +357,28 @@ def test_equal_ledgers_are_equal_bytes(page):
 
 
 @pytest.mark.parametrize(
-    ("changes", "sentence"),
+    ("substance", "changes", "sentence"),
     [
-        ({"verdict": "reproduced"}, "It holds."),
-        ({"verdict": "contradicted"}, "It is 50%, not 93%."),
-        ({"verdict": "contradicted", "measured": None}, "Look below."),
-        ({"verdict": "not reproduced"}, "Look below."),
+        ("holds", {}, "It holds."),
+        ("does not hold", {}, "It is 50% of 500, 0.4 to 0.6."),
+        # A number that is missing would leave a hole in the sentence.
+        ("does not hold", {"in_substance_measured": None}, "Look below."),
+        ("does not hold", {"in_substance_cases": None}, "Look below."),
+        ("does not hold", {"as_reported_measured": None}, "It is 50% of 500, 0.4 to 0.6."),
+        ("undecided", {}, "Look below."),
+        # What is reproduced as reported, or not, changes nothing.
+        ("undecided", {"as_reported": "reproduced"}, "Look below."),
     ],
 )
-def test_the_sentence_is_the_first_that_applies(changes, sentence):
-    frame = framed(claim("first.C01", "reproduced") | changes)
+def test_the_sentence_is_the_first_that_applies_in_substance(substance, changes, sentence):
+    frame = framed(claim("first.C01", substance, "contradicted") | changes)
     assert ledger.summary({"document": "A", "summary": SUMMARY}, frame) == sentence
+
+
+def test_a_summary_without_a_last_sentence_is_refused():
+    frame = framed(claim("first.C01", "undecided", "contradicted"))
+    with pytest.raises(ValueError, match="the last must always hold"):
+        ledger.summary({"document": "A", "summary": SUMMARY[:2]}, frame)
 
 
 def test_a_picture_of_nothing_and_a_row_of_no_file_are_refused(page):
@@ -250,4 +387,4 @@ def test_a_picture_of_nothing_and_a_row_of_no_file_are_refused(page):
         page.write()
     del page.figures["third"]
     with pytest.raises(ValueError, match="'third.C01' is no claim"):
-        page.write([*page.rows, claim("third.C01", "reproduced")])
+        page.write([*page.rows, claim("third.C01", "holds", "reproduced")])

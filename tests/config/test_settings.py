@@ -57,7 +57,7 @@ def load(changes):
 X0 = "experiments.fashion_mnist"
 A0 = "bandlimiting.experiments.fashion_mnist"
 R0 = "robustness.experiments.fashion_mnist"
-RECIPE = "training.fashion_mnist_resnet20"
+RECIPE = "training.fashion_mnist_resnet8"
 NOT_AN_EPSILON = r"l_inf bound in pixels of \[0, 1\]"
 
 WRONG = {
@@ -80,11 +80,11 @@ WRONG = {
         r"Unknown key 'clases' in 'models.own' .*mean 'classes'",
     ),
     "key of a recipe": (
-        {"training.fashion_mnist_resnet20.epoch": 3},
-        r"Unknown key 'epoch' in 'training.fashion_mnist_resnet20' .*mean 'epochs'",
+        {"training.fashion_mnist_resnet8.epoch": 3},
+        r"Unknown key 'epoch' in 'training.fashion_mnist_resnet8' .*mean 'epochs'",
     ),
     "key of an augmentation": (
-        {"training.fashion_mnist_resnet20.augmentation.flips": True},
+        {"training.fashion_mnist_resnet8.augmentation.flips": True},
         r"Unknown key 'flips' .*mean 'flip'",
     ),
     "parameter of an attack": (
@@ -131,11 +131,11 @@ WRONG = {
         r"'datasets.own.loader' .*has no choice 'folder'; .*mean 'imagefolder'",
     ),
     "model to train": (
-        {"training.fashion_mnist_resnet": BASE["training"]["fashion_mnist_resnet20"]},
+        {"training.fashion_mnist_resnet": BASE["training"]["fashion_mnist_resnet8"]},
         r"training.fashion_mnist_resnet names .* not among the models; .*resnet20'\?",
     ),
     "dataset to train on": (
-        {"training.fashion_mnist_resnet20.dataset": "fashion_mnist_trian"},
+        {"training.fashion_mnist_resnet8.dataset": "fashion_mnist_trian"},
         r"names 'fashion_mnist_trian', .*mean 'fashion_mnist_train'",
     ),
     "device": ({"device": "gpu"}, r"'device' .*choice 'gpu'; allowed: 'auto', 'cpu', 'cuda'\.$"),
@@ -200,7 +200,7 @@ WRONG = {
     "seed of words": ({"seed": "a"}, r"'seed' .*must be a whole number, got 'a'"),
     "steps": ({"attacks.pgd_minimal.steps": 0}, r"attacks.pgd_minimal.steps' .*at least 1, got 0"),
     "batch": (
-        {"training.fashion_mnist_resnet20.batch_size": 1},
+        {"training.fashion_mnist_resnet8.batch_size": 1},
         r"batch_size' .*must be at least 2, got 1",
     ),
     # The study of robustness; more of it in test_examinations.py.
@@ -231,16 +231,16 @@ WRONG = {
         r"defenses.other_model .*needs 'model'",
     ),
     "another model": (
-        {"defenses.other_model.model": "fashion_mnist_resnet20_c"},
-        r"defenses.other_model.model names 'fashion_mnist_resnet20_c', .*mean 'fashion_mnist_res",
+        {"defenses.other_model.model": "fashion_mnist_resnet8_c"},
+        r"defenses.other_model.model names 'fashion_mnist_resnet8_c', .*mean 'fashion_mnist_res",
     ),
     "another model of another shape": (
         {"defenses.other_model.model": "imagenet_efficientnet_lite0"},
-        r"'imagenet_efficientnet_lite0', of a defence of 'fashion_mnist_resnet20', takes images of",
+        r"'imagenet_efficientnet_lite0', of a defence of 'fashion_mnist_resnet8', takes images of",
     ),
     "another model without recipe": (
-        {"training.fashion_mnist_resnet20_b": GONE},
-        r"'fashion_mnist_resnet20_b' is trained .* no recipe for it .*'fashion_mnist_resnet20'",
+        {"training.fashion_mnist_resnet8_b": GONE},
+        r"'fashion_mnist_resnet8_b' is trained .* no recipe for it .*'fashion_mnist_resnet8'",
     ),
     "key of robustness": (
         {"robustness.draw": 3},
@@ -360,7 +360,7 @@ WRONG = {
     ),
     "another shape": (
         {f"{X0}.dataset": "imagenet_samples", "only": ["fashion_mnist"]},
-        r"'fashion_mnist_resnet20' takes images of shape \(1, 28, 28\), but .*\(3, 224, 224\)",
+        r"'fashion_mnist_resnet8' takes images of shape \(1, 28, 28\), but .*\(3, 224, 224\)",
     ),
     "nothing for a mapping": (
         {"datasets": None},
@@ -486,8 +486,8 @@ WRONG = {
         r"ends at a max_epsilon of 0.13, .* is 0.2510; max_epsilon must be at least 0.251,",
     ),
     "trained on the test set": (
-        {"training.fashion_mnist_resnet20.dataset": "fashion_mnist_test"},
-        r"training.fashion_mnist_resnet20.dataset is 'fashion_mnist_test', which has images of "
+        {"training.fashion_mnist_resnet8.dataset": "fashion_mnist_test"},
+        r"training.fashion_mnist_resnet8.dataset is 'fashion_mnist_test', which has images of "
         r"'fashion_mnist_test', where the model is tested; allowed",
     ),
     "trained on all splits": (
@@ -509,18 +509,18 @@ WRONG = {
     ),
     "another model trained on what it judges": (
         {f"{RECIPE}_b.dataset": "fashion_mnist"},
-        r"training.fashion_mnist_resnet20_b.dataset is 'fashion_mnist', which has images of",
+        r"training.fashion_mnist_resnet8_b.dataset is 'fashion_mnist', which has images of",
     ),
     "no recipe": (
         {"training": {}},
-        r"'fashion_mnist_resnet20' is trained .* no recipe for it under 'training'; allowed: none",
+        r"'fashion_mnist_resnet8' is trained .* no recipe for it under 'training'; allowed: none",
     ),
     "more classes than the model": (
         {
             "datasets.own": {"loader": "imagefolder", "path": "images", "classes": 11},
             f"{X0}.dataset": "own",
         },
-        r"'own' has 11 classes, but the model 'fashion_mnist_resnet20' knows 10",
+        r"'own' has 11 classes, but the model 'fashion_mnist_resnet8' knows 10",
     ),
 }
 
@@ -570,10 +570,10 @@ def test_the_embedded_configuration_is_right():
     assert list(found.experiments) == ["fashion_mnist", "imagenet_samples"]
     assert {e.epsilon for e in found.experiments.values()} == {8 / 255}
     assert [e.model for e in found.experiments.values()] == [
-        "fashion_mnist_resnet20",
+        "fashion_mnist_resnet8",
         "imagenet_efficientnet_lite0",
     ]
-    first = found.experiment("fashion_mnist", "fashion_mnist_resnet20")
+    first = found.experiment("fashion_mnist", "fashion_mnist_resnet8")
     assert first is found.experiments["fashion_mnist"]
     assert first.inputs()[0] == "clean"
     assert list(found.studies) == ["bandlimiting", "robustness"]
@@ -596,8 +596,8 @@ def test_defaults_are_filled_in_at_each_depth():
             "bandlimiting.theory": GONE,
             A0: {"radius": 2},
             R0: None,
-            "training.fashion_mnist_resnet20.momentum": GONE,
-            "training.fashion_mnist_resnet20.augmentation": GONE,
+            "training.fashion_mnist_resnet8.momentum": GONE,
+            "training.fashion_mnist_resnet8.augmentation": GONE,
         }
     )
     study = found.studies["bandlimiting"]
@@ -610,7 +610,7 @@ def test_defaults_are_filled_in_at_each_depth():
     assert (examination.radius, examination.directions) == (2, 15)
     assert examination.defenses == ("post_averaging",)
     assert examination.scaled == ("pgd_minimal",)
-    recipe = found.training["fashion_mnist_resnet20"]
+    recipe = found.training["fashion_mnist_resnet8"]
     assert recipe["momentum"] == 0.9
     assert recipe["augmentation"] == {"flip": False, "shift": 0}
 
@@ -655,7 +655,7 @@ def test_only_some_experiments_run():
     found = load({"only": ["imagenet_samples"]})
     assert list(found.experiments) == ["imagenet_samples"]
     assert list(found.studies) == ["bandlimiting"]
-    assert "fashion_mnist_resnet20" not in found.models
+    assert "fashion_mnist_resnet8" not in found.models
     order = ["imagenet_samples", "fashion_mnist"]
     assert [e.name for e in load({"only": order}).studies["bandlimiting"].experiments] == order
 
@@ -888,7 +888,7 @@ def test_own_data_gates_ones_own_model_by_its_name():
 
 def test_a_model_may_be_trained_on_another_split_or_source():
     study = load({"datasets.fashion_mnist_train.images": 500})
-    assert study.gates("fashion_mnist_resnet20") == ["fashion_mnist_test"]
+    assert study.gates("fashion_mnist_resnet8") == ["fashion_mnist_test"]
     load(
         {
             "datasets.own": {"loader": "imagefolder", "path": "images", "classes": 10},
@@ -937,11 +937,11 @@ def test_the_nearest_name_is_suggested(name, allowed, nearest):
 
 
 def test_models_are_those_in_use_and_the_users_own():
-    trained = {"fashion_mnist_resnet20", "fashion_mnist_resnet20_b"}
+    trained = {"fashion_mnist_resnet8", "fashion_mnist_resnet8_b"}
     study = load({"models.own": OWN_MODEL})
     assert set(study.models) == {*trained, "imagenet_efficientnet_lite0", "own"}
     study = load({R0: {"defenses": ["low_pass"], "attacks": [], "controls": []}})
-    assert set(study.models) == {"fashion_mnist_resnet20", "imagenet_efficientnet_lite0"}
+    assert set(study.models) == {"fashion_mnist_resnet8", "imagenet_efficientnet_lite0"}
 
 
 def merged(base, overlay):

@@ -137,7 +137,7 @@ def more_images_of_an_attack(config):
 
 
 def trained_on_its_test_images(config):
-    name = "fashion_mnist_resnet20"
+    name = "fashion_mnist_resnet8"
     config["datasets"]["test_set"] = {"source": "fashion_mnist", "split": "test"}
     config["training"] = {name: {"dataset": "test_set"}}
     config["experiments"]["model_b"]["model"] = name
@@ -178,7 +178,7 @@ def low_pass_that_passes_all(config):
         (identity_of_no_transform, ["attacks.averaged.against", "'post_averaging'", "'identity'"]),
         (deterministic_suite_on_fresh_draws, ["attacks.suite.against", "'standard'", "'rand'"]),
         (reserved_name, ["robustness.attacks", "'strongest'", "'clean'"]),
-        (trained_on_its_test_images, ["training.fashion_mnist_resnet20.dataset", "'test_set'"]),
+        (trained_on_its_test_images, ["training.fashion_mnist_resnet8.dataset", "'test_set'"]),
         (name_that_is_a_number, ["'datasets'", "must be text", "got 5"]),
         (
             low_pass_that_passes_all,
@@ -203,7 +203,7 @@ def test_a_mistake_is_told_in_the_words_of_the_user(fresh, monkeypatch, change, 
     [
         (misspelt_key, ["'epsilonss'", "did you mean 'epsilons'?"]),
         (missing_weights, ["models.model_a.path", "'weights/gone.th'"]),
-        (trained_on_its_test_images, ["training.fashion_mnist_resnet20.dataset", "'test_set'"]),
+        (trained_on_its_test_images, ["training.fashion_mnist_resnet8.dataset", "'test_set'"]),
         (name_that_is_a_number, ["'datasets'", "must be text", "got 5"]),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

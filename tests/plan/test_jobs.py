@@ -41,7 +41,7 @@ def job(**names):
 
 PGD = {"attack": "pgd_minimal"}
 AVERAGED = {"defense": "post_averaging", "defense_attack": "averaged"}
-TRAINED = {"model": "fashion_mnist_resnet20"}
+TRAINED = {"model": "fashion_mnist_resnet8"}
 MATTERS = [
     ("attack", PGD, "experiments.model_a.attacks.pgd_minimal.steps", 6),
     ("attack", PGD, "seed", 1),
@@ -50,7 +50,7 @@ MATTERS = [
     ("convert_model", {}, "models.model_a.std", [0.3]),
     ("make_dataset", {}, "datasets.tiny.images", 20),
     ("make_dataset", {}, "datasets.tiny.resize", 28),
-    ("train_model", TRAINED, "training.fashion_mnist_resnet20.epochs", 6),
+    ("train_model", TRAINED, "training.fashion_mnist_resnet8.epochs", 6),
     ("train_model", TRAINED, "seed", 1),
     ("evaluate_undefended", {}, "seed", 1),
     ("attack_defense", AVERAGED, "robustness.attacks.averaged.steps", 3),

@@ -17,8 +17,17 @@ digits,idx,https://example.org/one https://example.org/two,aa11,CC BY,"Ada and B
 MODELS = "name,source,urls,sha256,licence,reference\nnet,url,https://example.org/net,bb22,MIT,Cy\n"
 CLAIMS = """document: A document
 claims:
-  - {id: study.C01, where: Table 1, statement: It is., records: tables/study/table_1, tests: [{}]}
-  - {id: study.C02, where: Figure 9, statement: So., tests: [{records: tables/study/other}]}
+  - id: study.C01
+    where: Table 1
+    statement: It is.
+    records: tables/study/table_1
+    in_substance: {tests: [{}]}
+    as_reported: {tests: [{}]}
+  - id: study.C02
+    where: Figure 9
+    statement: So.
+    in_substance: {tests: [{records: tables/study/other}]}
+    as_reported: {records: tables/study/other, tests: [{}]}
 """
 
 
@@ -48,7 +57,9 @@ def home(tmp_path):
     for form in ("parquet", "md"):
         make(home, f"{table}.{form}", "table_1", attacks, epsilon=8 / 255)
     make(home, "results/figures/study/figure_1.md", "figure_1", [f"{table}.parquet"])
-    ledger = pd.DataFrame({"id": ["study.C01"], "verdict": ["reproduced"]})
+    ledger = pd.DataFrame(
+        {"id": ["study.C01"], "in_substance": ["holds"], "as_reported": ["not run at this scale"]}
+    )
     store.write(home / "results/claims/claims.parquet", pa.Table.from_pandas(ledger))
     return home
 
@@ -111,7 +122,21 @@ def test_each_form_of_a_table_has_its_claims_with_their_verdict(home):
     for form in ("md", "parquet"):
         found = explain.lineage(home / f"results/tables/study/table_1.{form}")
         assert found["claims"] == ["study.C01"]
-    assert "- study.C01 (Table 1): It is. **reproduced**" in explain.text(found)
+    line = "It is. In substance: **holds**. As reported: **not run at this scale**.\n"
+    assert f"- study.C01 (Table 1): {line}" in explain.text(found)
+
+
+def test_without_a_ledger_there_is_no_verdict(home):
+    (home / "results/claims/claims.parquet").unlink()
+    page = explain.text(explain.lineage(home / TABLE))
+    assert "In substance: **no verdict here**. As reported: **no verdict here**." in page
+
+
+def test_each_part_of_a_claim_may_have_a_table_of_its_own(home):
+    own = "{records: tables/study/table_1, tests: [{}]}"
+    text = CLAIMS.replace("{tests: [{records: tables/study/other}]}", own)
+    (home / "workflow/claims/study.yaml").write_text(text, encoding="utf-8")
+    assert explain.lineage(home / TABLE)["claims"] == ["study.C01", "study.C02"]
 
 
 def test_claims_rest_on_what_their_table_was_made_from(home):

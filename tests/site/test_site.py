@@ -1,3 +1,4 @@
+import base64
 import hashlib
 import io
 import os
@@ -6,18 +7,20 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import jinja2
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 import yaml
+from docutils.core import publish_parts
 from PIL import Image
 
 from bandlimit.claims import ledger, verdicts
 from bandlimit.errors import UserError
 from bandlimit.files import certificates, contents, store, tables
 from bandlimit.provenance import origin
-from bandlimit.site import artifacts, browser, pages
+from bandlimit.site import artifacts, browser, front, pages
 from bandlimit.site import browser as site_browser
 
 TABLE = "results/tables/first/table_1"
@@ -135,27 +138,39 @@ def write_figure():
 def write_claims():
     document = {
         "document": "A <document>",
-        "summary": [{"say": "The rate is {C01.measured}."}],
+        "summary": [{"say": "The rate is {C01.measured:.0%} of *all*."}],
         "claims": [
             {"id": f"first.C0{i}", "where": "Table 1", "statement": f"Statement {i}.",
-             "tests": [{"records": "tables/first/table_1"}]}
+             "in_substance": {"tests": [{"records": "tables/first/table_1"}]},
+             "as_reported": {"tests": [{"records": "tables/first/table_1"}]}}
             for i in (1, 2)
         ],
     }  # fmt: skip
     Path("workflow/claims").mkdir(parents=True)
     Path("workflow/claims/first.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
-    rows = [
-        {
+    asked = {"records": f"{TABLE}.parquet", "rows": "attack == 'pgd'"}
+    facts = asked | {
+        "measured": 0.5, "low": 0.4, "high": 0.6, "cases": 77.0, "measured_on": "own/net",
+        "stand_in": True, "networks": "own/net: holds; own/other: not asked",
+        "reading": "Rate: 0.5 [0.4, 0.6].",
+    }  # fmt: skip
+    nothing = dict.fromkeys(verdicts.FACTS, "") | asked | {"reading": "Nothing decides."}
+    nothing |= dict.fromkeys(("measured", "low", "high", "cases", "needed", "stand_in"))
+    rows = []
+    for i, substance, reported in (
+        (1, "holds", "not run at this scale"),
+        (2, "does not hold", "contradicted"),
+    ):
+        found = facts | {"decided_by": f"tables/first/table_1: {i}", "checks_failed": ""}
+        row = {
             "id": f"first.C0{i}", "study": "first", "document": "A <document>",
-            "where": "Table 1", "statement": f"Statement {i}.", "scale": "paper",
-            "reported": 0.93, "measured": 0.5, "low": 0.4, "high": 0.6, "images": 77.0,
-            "measured_on": "own/net", "stand_in": False, "verdict": verdict,
-            "records": f"{TABLE}.parquet", "rows": "attack == 'pgd'",
-            "decided_by": f"tables/first/table_1: {i}", "checks_failed": "",
-            "reading": "Rate: 0.5 [0.4, 0.6].",
-        }
-        for i, verdict in ((1, "reproduced"), (2, "contradicted"))
-    ]  # fmt: skip
+            "where": "Table 1", "statement": f"Statement {i}.", "substance": f"Substance {i}.",
+            "reported": 0.93, "in_substance": substance, "as_reported": reported,
+        }  # fmt: skip
+        row |= {f"in_substance_{fact}": value for fact, value in found.items()}
+        own = found | {"measured": 0.25, "low": 0.2} if i == 2 else nothing
+        row |= {f"as_reported_{fact}": value for fact, value in own.items()}
+        rows.append(row)
     frame = pd.DataFrame(rows, columns=list(verdicts.COLUMNS)).astype(verdicts.COLUMNS)
     ledger.write(
         frame,
@@ -212,10 +227,13 @@ def write_site(choice=CHOICE, **changes):
         "tables": [f"{TABLE}.{end}" for end in FORMS.values()],
         "figures": [FIGURE],
         "captions": ["captions/first/table_1.rst"],
+        "faces": {"first": FIGURE},
         "page": "results/claims/claims.html",
         **changes,
     }
     named["files"] = [*named.pop("tables"), *named.pop("figures")]
+    if named["faces"].get("first") not in named["files"]:
+        named["faces"] = {}
     read = [LEDGER, *named["files"]]
     pages.write(
         "results/index.html",
@@ -260,9 +278,114 @@ def html_pages():
 
 def test_the_index_has_a_sentence_per_document_and_each_claim_with_its_numbers(run):
     text = Reader(write_site()).text
-    assert "A <document> The rate is 0.5." in text
-    for shown in ("Statement 1.", "Statement 2.", "0.93", "0.5 [0.4, 0.6]", "77", "contradicted"):
+    assert "A <document> The rate is 50% of *all*." in text
+    for i in (1, 2):
+        assert f"Substance {i}." in text and f"As reported: Statement {i}." in text
+    for shown in ("0.93", "0.5 [0.4, 0.6]", "0.25 [0.2, 0.6]", "77", "contradicted"):
         assert shown in text
+
+
+def first_screen(page):
+    """Return what stands before the contents."""
+    return page[page.index("<h1>") :].partition("<nav")[0]
+
+
+def test_the_page_begins_with_what_was_found(run):
+    shown = first_screen(write_site())
+    text = Reader(shown).text
+    assert text.startswith(pages.TITLE)
+    assert text.removeprefix(pages.TITLE).split("In substance")[0].strip() == (
+        "A <document> The rate is 50% of *all*."
+    )
+    # Of both parts only the verdicts that there are, in their order.
+    assert text.endswith(
+        "In substance 1 holds 1 does not hold As reported 1 contradicted 1 not run at this scale"
+    )
+    picture = Reader(shown)
+    assert picture.links == [
+        "#claims-first",
+        "#figure-first-figure_2",
+        "figures/first/figure_2.png",
+    ]
+    assert picture.images[0]["alt"].startswith("Figure 2")
+
+
+def test_the_verdicts_are_explained_with_the_claims(run):
+    page = write_site()
+    said = ledger.NOTE[:40]
+    assert said not in first_screen(page)
+    assert said in page[page.index('<h2 id="claims">') :].partition("<form")[0]
+
+
+def test_a_study_without_a_picture_has_its_sentence(run):
+    shown = Reader(first_screen(write_site(faces={})))
+    assert "The rate is 50%" in shown.text and not shown.images
+
+
+def test_a_claim_is_answered_in_substance_and_as_reported(run):
+    page = write_site()
+    row = page[page.index('<tr id="first.C01"') :].partition("</tr>")[0]
+    _, substance, reported = (Reader(cell).text for cell in row.split("<td")[1:])
+    assert "holds 0.5 [0.4, 0.6] , N = 77" in substance and "reported" not in substance
+    assert "Asked of own/net: holds; own/other: not asked" in substance
+    assert "Measured on own/net, a stand-in" in substance
+    assert "Decided by Table 1: rates , row 1" in substance
+    assert "not run at this scale reported 0.93 Nothing decides." in reported
+    assert "To be decided by Table 1: rates" in reported and "Asked of" not in reported
+
+
+def test_filters_ask_for_study_verdicts_of_both_parts_and_words(run):
+    page = write_site()
+    form = page[page.index("<form") :].partition("</form>")[0]
+    boxes = re.findall(r'type="checkbox" name="(\w+)" value="([\w ]+)"', form)
+    assert boxes == [(part, name) for part, names in verdicts.VERDICTS.items() for name in names]
+    assert 'name="study"' in form and 'name="words"' in form
+    # The script compares these with the rows.
+    rows = re.findall(r'<tr id="(first.C0\d)" data-study="first" (data-.*?)>', page)
+    assert rows == [
+        ("first.C01", 'data-in_substance="holds" data-as_reported="not run at this scale"'),
+        ("first.C02", 'data-in_substance="does not hold" data-as_reported="contradicted"'),
+    ]
+
+
+# The front page of Snakemake's report
+
+TEMPLATE = Path(__file__).parents[2] / "workflow/report/workflow.rst"
+
+
+def snakemake_page(text):
+    """Return a page as Snakemake's report shows it."""
+    filled = jinja2.Environment(trim_blocks=True, lstrip_blocks=True).from_string(text).render()
+    settings = {"halt_level": 2, "report_level": 2}
+    page = publish_parts(filled, writer="html", settings_overrides=settings)["html_body"]
+    return re.sub("<style>.*?</style>", "", page)
+
+
+def test_the_report_begins_with_what_was_found(run):
+    write_site(report=front.Page("results/report.rst", TEMPLATE))
+    assert contents.fault("results/report.rst") is None
+    page = Reader(snakemake_page(Path("results/report.rst").read_text(encoding="utf-8")))
+    assert page.text.startswith(
+        "A <document>. The rate is 50% of *all*. In substance: 1 holds, 1 does not hold "
+        "As reported: 1 contradicted, 1 not run at this scale Go on with the ledger"
+    )
+    assert page.images[0]["alt"].startswith("Figure 2")
+    code = base64.b64encode(Path(FIGURE).read_bytes()).decode()
+    assert page.images[0]["src"] == f"data:image/png;base64,{code}"
+
+
+def test_the_report_before_any_run_has_the_rest_of_its_page():
+    page = Reader(snakemake_page(TEMPLATE.read_text(encoding="utf-8")))
+    assert page.text.startswith("Go on with the ledger") and not page.images
+
+
+def test_braces_of_a_document_mean_nothing_in_the_report(run):
+    path = Path("workflow/claims/first.yaml")
+    text = path.read_text(encoding="utf-8").replace("A <document>", "A {{ document }}")
+    path.write_text(text, encoding="utf-8")
+    write_site(report=front.Page("results/report.rst", TEMPLATE))
+    page = Reader(snakemake_page(Path("results/report.rst").read_text(encoding="utf-8")))
+    assert page.text.startswith("A {{ document }}.")
 
 
 def test_a_claim_leads_to_the_row_that_decides_it_and_to_the_figure_drawn_of_it(run):
@@ -365,7 +488,7 @@ def test_a_lineage_page_says_rule_parameters_inputs_code_and_command(run):
         f"--force {TABLE}.parquet",
         f"bandlimit audit {TABLE}.parquet",
         "These rest on it",
-        "first.C01",
+        "first.C01 Table 1 Statement 1. holds not run at this scale",
     ):
         assert said in text
 

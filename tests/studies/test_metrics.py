@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bandlimit.statistics import wilson
+from bandlimit.statistics import paired_error, wilson
 from bandlimit.studies.bandlimiting import rates as bandlimiting_rates
 
 IDS = ["a", "b", "c", "d", "e"]
@@ -83,6 +83,8 @@ def test_rates_of_five_images_by_hand():
     assert (row["low"], row["high"]) == pytest.approx(wilson(1, 3))
     assert row["ceiling"] == pytest.approx(2 / 3)
     assert row["conditional"] == pytest.approx(1 / 2)
+    # Only on the clean b do model and defence differ; on e both are wrong.
+    assert row["clean_differ"] == pytest.approx(1 / 5)
     # Accuracies are of five images, the ceiling of the three attacked.
     counted = {
         "clean_undefended": (4, 5),
@@ -151,6 +153,7 @@ def test_draws_are_averaged():
     assert row["defense_rate"] == pytest.approx((0.5 + 0.75) / 2)
     assert row["deviation"] == pytest.approx(np.std([0.5, 0.75], ddof=1))
     assert row["clean_defended"] == pytest.approx((1 + 0.8) / 2)
+    assert row["clean_differ"] == pytest.approx((0 + 0.2) / 2)
     # Five images: those restored and, of the draw's clean ones, e.
     assert row["attacked_defended"] == pytest.approx((3 / 5 + 3 / 5) / 2)
     # The interval counts images, not images times draws.
@@ -196,6 +199,153 @@ def test_the_identities_hold_for_all_outcomes_of_two_images():
         assert row["attacked_defended"] * 5 == pytest.approx(
             sum((r if i in members else c) for i, c, r in zip("ab", clean, restored, strict=True))
         )
+
+
+@pytest.mark.parametrize(
+    ("right", "clean", "differ"),
+    [
+        ([True, True, False, False, False], [True, True, False, False, False], 0),
+        # As many gained as lost: accuracies are equal, answers are not.
+        ([True, True, False, False, False], [True, False, True, False, False], 2 / 5),
+        ([True] * 5, [False] * 5, 1),
+    ],
+)
+def test_how_often_model_and_defence_differ_counts_both_ways(right, clean, differ):
+    row = rates_of(right, "", defended(clean), defended([], ids=[])).iloc[0]
+    assert row["clean_differ"] == pytest.approx(differ)
+
+
+# Changes against the main setting ----------------------------------------------------------------
+
+MAIN = (8 / 255, 6.0, 15)
+
+
+def attacked_set(epsilon, restored, settings=SETTINGS):
+    """Return a set of which each setting restores what is told, by image."""
+    frames = [
+        defended(
+            list(of_setting.values()), radius=radius, directions=directions, ids=list(of_setting)
+        )
+        for (radius, directions), of_setting in zip(settings, restored, strict=True)
+    ]
+    members = list(restored[0])
+    return bandlimiting_rates.Attacked(epsilon, members, pd.concat(frames))
+
+
+def changes_of(sets, clean, settings=SETTINGS, main=MAIN):
+    frame = bandlimiting_rates.changes(sets, clean, settings, main)
+    for name in frame.columns:
+        if "change" in name:
+            assert frame[name].dtype == np.dtype(float), name
+    return frame.set_index(["epsilon", "radius", "directions"])
+
+
+def test_at_the_main_setting_nothing_changes():
+    one = attacked_set(8 / 255, [{"a": True, "b": False, "c": True}])
+    row = changes_of([one], defended([True, False, True, True, False])).loc[MAIN]
+    assert row["defense_rate_change"] == 0 and row["clean_change"] == 0
+    # For certain, as far as so few images can say.
+    assert row["defense_rate_change_error"] == pytest.approx(2**0.5 / 5)
+    assert row["clean_change_error"] == pytest.approx(2**0.5 / 7)
+
+
+def test_a_change_of_paired_images_by_hand():
+    settings = [(6.0, 15), (12.0, 15)]
+    one = attacked_set(
+        8 / 255,
+        [
+            {"a": True, "b": True, "c": True, "d": False},
+            {"a": True, "b": False, "c": False, "d": True},
+        ],
+        settings,
+    )
+    clean = pd.concat(
+        [
+            defended([True, True, True, True, False], radius=6.0),
+            defended([True, True, False, True, False], radius=12.0),
+        ]
+    )
+    changes = changes_of([one], clean, settings)
+    assert len(changes) == 2
+    row = changes.loc[(8 / 255, 12.0, 15)]
+    # b and c are lost and d is gained: 2 of 4 in place of 3.
+    assert row["defense_rate_change"] == pytest.approx(2 / 4 - 3 / 4)
+    assert row["defense_rate_change_error"] == pytest.approx(paired_error([0, -1, -1, 1]))
+    assert row["clean_change"] == pytest.approx(3 / 5 - 4 / 5)
+    assert row["clean_change_error"] == pytest.approx(paired_error([0, 0, -1, 0, 0]))
+
+
+def test_draws_count_by_their_share_in_a_change():
+    settings = [(6.0, 15), (6.0, 60)]
+    drawn = pd.concat(
+        [
+            defended([True, False], directions=15, draw=0, ids=["a", "b"]),
+            defended([True, True], directions=15, draw=1, ids=["a", "b"]),
+            defended([False, False], directions=60, draw=0, ids=["a", "b"]),
+            defended([True, False], directions=60, draw=1, ids=["a", "b"]),
+        ]
+    )
+    one = bandlimiting_rates.Attacked(8 / 255, ["a", "b"], drawn)
+    clean = pd.concat(defended([True] * 5, directions=k) for k in (15, 60))
+    row = changes_of([one], clean, settings).loc[(8 / 255, 6.0, 60)]
+    assert row["defense_rate_change"] == pytest.approx((0.5 + 0) / 2 - (1 + 0.5) / 2)
+    # Two images, whatever the number of draws; each loses half.
+    assert row["defense_rate_change_error"] == pytest.approx(paired_error([-0.5, -0.5]))
+    assert row["clean_change"] == 0
+
+
+def test_images_of_one_set_alone_add_to_the_change_of_nested_sets():
+    small = attacked_set(8 / 255, [{"a": True, "b": False}])
+    large = attacked_set(32 / 255, [{"a": True, "b": False, "c": False, "d": False}])
+    changes = changes_of([small, large], defended([True] * 5))
+    row = changes.loc[(32 / 255, 6.0, 15)]
+    assert row["defense_rate_change"] == pytest.approx(1 / 4 - 1 / 2)
+    # What each image adds: 4/4 (x - 1/4) of the large set, less 4/2 (x - 1/2) of the small one.
+    parts = [0.75 - 1.0, -0.25 + 1.0, -0.25, -0.25]
+    assert row["defense_rate_change_error"] == pytest.approx(paired_error(parts))
+    # The clean images are the same at each epsilon.
+    assert changes["clean_change"].tolist() == [0, 0]
+
+
+def test_an_unchanged_set_changes_less_surely_the_more_is_added_to_it():
+    """Shared images say that rates are close; sets of others do not."""
+    same = {"a": True, "b": False}
+    others = {"c": True, "d": False}
+    small = attacked_set(8 / 255, [same])
+    errors = [
+        changes_of([small, attacked_set(32 / 255, [large])], defended([True] * 5)).loc[
+            (32 / 255, 6.0, 15), "defense_rate_change_error"
+        ]
+        / (len(same | large) + 2) ** -1
+        for large in (same, same | others, others)
+    ]
+    assert errors == sorted(errors) and len(set(errors)) == 3
+
+
+def test_without_adversarial_images_no_rate_changes():
+    nothing = bandlimiting_rates.Attacked(8 / 255, [], defended([], ids=[]))
+    one = attacked_set(32 / 255, [{"a": True}])
+    changes = changes_of([nothing, one], defended([True] * 5))
+    assert changes[["defense_rate_change", "defense_rate_change_error"]].isna().all(axis=None)
+    assert changes["clean_change"].tolist() == [0, 0]
+    # An empty set beside a reference that has images has none of its own either.
+    changes = changes_of([nothing, one], defended([True] * 5), main=(32 / 255, 6.0, 15))
+    assert changes["defense_rate_change"].isna().tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("main", "restored", "clean"),
+    [
+        ((16 / 255, 6.0, 15), True, False),
+        ((8 / 255, 7.0, 15), True, True),
+        ((8 / 255, 6.0, 16), True, True),
+    ],
+)
+def test_without_the_main_setting_there_is_nothing_to_compare_with(main, restored, clean):
+    one = attacked_set(8 / 255, [{"a": True, "b": False}])
+    row = changes_of([one], defended([True] * 5), main=main).iloc[0]
+    for name, empty in (("defense_rate_change", restored), ("clean_change", clean)):
+        assert pd.isna(row[name]) == empty and pd.isna(row[f"{name}_error"]) == empty
 
 
 # What does not hold together --------------------------------------------------------------------

@@ -14,7 +14,7 @@ CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=f"needs a browser: {', '.join(NAMES)}")
 
-DESKTOP = {"width": 1280, "height": 900}
+DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
 WAY = ("tables/", "evaluations/", "adversarial/", "datasets/")
 """Where to go next on the way from a table to its images, the last where there is a choice."""
@@ -96,20 +96,52 @@ def test_it_opens_from_disk_and_every_picture_loads(open_page):
     assert page.evaluate("[...document.images].filter((i) => !i.naturalWidth).length") == 0
 
 
+@pytest.mark.parametrize(
+    ("viewport", "seen"),
+    [(DESKTOP, (".said", "img", "ul.counts >> nth=1")), (PHONE, (".said", "ul.counts >> nth=1"))],
+    ids=["desktop", "phone"],
+)
+def test_the_first_screen_says_what_was_found(open_page, viewport, seen):
+    page = open_page(viewport)
+    first = page.locator("section.found").first
+    for selector in seen:
+        box = first.locator(selector).first.bounding_box()
+        assert box["height"] > 10, selector
+        assert box["y"] + box["height"] <= viewport["height"], selector
+    assert len(first.locator(".said").inner_text()) > 40
+    # Each claim is counted once in each part.
+    name = first.locator("h2 a").get_attribute("href").removeprefix("#claims-")
+    claims = page.locator(f"table.claims tr[data-study={name}]").count()
+    for i in range(2):
+        counts = first.locator("ul.counts").nth(i).locator(".verdict").all_inner_texts()
+        assert sum(int(text.split()[0]) for text in counts) == claims
+
+
+def test_the_picture_of_the_first_screen_leads_to_its_figure(open_page):
+    page = open_page()
+    link = page.locator(".found figure a").first
+    assert link.locator("img").get_attribute("alt")
+    target = link.get_attribute("href")
+    link.click()
+    assert page.url.endswith(target)
+    assert page.locator(f"article h3[id='{target[1:]}']").is_visible()
+
+
 def test_filters_change_the_rows_that_are_shown(open_page):
     page = open_page()
     rows = shown(page)
     everything = rows.count()
-    verdicts = rows.evaluate_all("rows => rows.map((row) => row.dataset.verdict)")
-    first = verdicts[0]
-    page.locator(f"input[name=verdict][value='{first}']").uncheck()
-    assert rows.count() == everything - verdicts.count(first)
-    assert page.locator("#shown").inner_text().startswith(f"{rows.count()} of {everything} ")
-    page.get_by_role("button", name="Show all").click()
-    page.wait_for_function(
-        "n => document.querySelectorAll('table.claims tbody tr:not([hidden])').length === n",
-        arg=everything,
-    )
+    for part in ("in_substance", "as_reported"):
+        verdicts = rows.evaluate_all(f"rows => rows.map((row) => row.dataset.{part})")
+        first = verdicts[0]
+        page.locator(f"input[name={part}][value='{first}']").uncheck()
+        assert rows.count() == everything - verdicts.count(first)
+        assert page.locator("#shown").inner_text().startswith(f"{rows.count()} of {everything} ")
+        page.get_by_role("button", name="Show all").click()
+        page.wait_for_function(
+            "n => document.querySelectorAll('table.claims tbody tr:not([hidden])').length === n",
+            arg=everything,
+        )
     studies = rows.evaluate_all("rows => rows.map((row) => row.dataset.study)")
     page.locator("select[name=study]").select_option("robustness")
     assert rows.count() == studies.count("robustness") > 0
@@ -179,9 +211,9 @@ def test_the_keyboard_alone_is_enough(open_page):
     tab_to(page, "select[name=study]")
     outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
     assert outline == "solid"
-    tab_to(page, "input[name=verdict]")
     everything = shown(page).count()
-    for _ in range(page.locator("input[name=verdict]").count()):
+    tab_to(page, "input[name=in_substance]")
+    for _ in range(page.locator("input[name=in_substance]").count()):
         page.keyboard.press("Space")
         page.keyboard.press("Tab")
     assert shown(page).count() == 0

@@ -145,16 +145,20 @@ claims:
   - id: stub.C01
     where: Table 1
     statement: No class has more than a thousand images.
-    scale: embedded
     needs: [stub]
     records: tables/stub/table_1
-    tests:
-      - label: images of a class
-        value: images
-        exact: true
-        range: positive
-        aggregate: max
-        within: [0, 1000]
+    in_substance:
+      statement: No class has very many images.
+      tests:
+        - &counted
+          label: images of a class
+          value: images
+          exact: true
+          range: positive
+          aggregate: max
+          within: [0, 1000]
+    as_reported:
+      tests: [*counted]
 """,
 }
 LISTED = "bandlimit/studies/__init__.py"

@@ -51,7 +51,7 @@ def test_every_result_is_an_output_of_a_rule(tiny_run):
 def test_every_kind_of_result_is_there(tiny_run):
     suffixes = {path.suffix for path in tiny_run.results()}
     kinds = {".parquet", ".safetensors", ".md", ".tex", ".csv", ".png", ".pdf", ".svg"}
-    kinds |= {".html", ".json"}
+    kinds |= {".html", ".rst", ".json"}
     assert suffixes == kinds
 
 
@@ -149,15 +149,18 @@ def test_the_ledger_leads_back_to_every_table_and_to_what_was_claimed(certificat
 def test_the_ledger_decides_no_claim_of_the_document_by_a_stand_in(tiny_run):
     frame = store.read(tiny_run.folder / "results/claims/claims.parquet").to_pandas()
     assert set(frame["study"]) == {"bandlimiting", "robustness"}
-    # Null where nothing is measured.
-    measured = frame[frame["stand_in"].fillna(False).astype(bool)]
-    paper = measured["scale"] == "paper"
-    assert set(measured.loc[paper, "verdict"]) == {"not run at this scale"}
-    # Twenty images are fewer than this one asks for.
-    few = measured["id"] == "robustness.R03"
-    assert set(measured.loc[few, "verdict"]) == {"not run at this scale"}
-    assert (measured.loc[~paper & ~few, "verdict"] != "not run at this scale").all()
-    assert "R05" in " ".join(measured.loc[~paper, "id"])
+    # Null where nothing is measured, or where a computation decides.
+    by_stand_in = {
+        part: frame[f"{part}_stand_in"].fillna(False).astype(bool)
+        for part in ("in_substance", "as_reported")
+    }
+    assert not by_stand_in["as_reported"].any()
+    decided = frame[frame["as_reported"] != "not run at this scale"]
+    assert set(decided["as_reported_measured_on"]) <= {"computation"}
+    # In substance it answers.
+    answered = frame.loc[by_stand_in["in_substance"], "in_substance"]
+    assert len(answered) > 5
+    assert "not asked" not in set(answered)
 
 
 def test_all_forms_of_an_artifact_carry_one_certificate(certificates):

@@ -1,4 +1,4 @@
-# Each claim beside what was measured: reproduced, not reproduced, contradicted, or not run.
+# Each claim asked twice: in substance, of every network, and as reported, of the document's own.
 rule evaluate_claims:
     input:
         tables=[f"results/{table}.parquet" for table in catalogue.table_names(run)],
@@ -12,7 +12,7 @@ rule evaluate_claims:
         html=report(
             "results/claims/claims.html",
             category="1. Ledger of claims",
-            labels={"artifact": "Ledger", "shows": "the verdict on each claim"},
+            labels={"artifact": "Ledger", "shows": "the verdicts on each claim"},
             caption="../report/evaluate_claims.rst",
         ),
     log:

@@ -1,4 +1,5 @@
-# What shows and proves a run: a site, a list of all files under one hash, and a research object.
+# What shows and proves a run: a site and the front page of Snakemake's report, a list of all files
+# under one hash, and a research object.
 rule static_site:
     input:
         unpack(lambda wildcards: jobs.site_files(run)),
@@ -11,8 +12,10 @@ rule static_site:
             [path for entry in entries for path in entry.captions()], workflow.basedir
         ),
         pages=helpers.matching("bandlimit/site/templates/*", workflow.basedir),
+        report=helpers.own_file("workflow/report/workflow.rst", workflow.basedir),
     output:
         index="results/index.html",
+        report="results/report.rst",
         pages=directory("results/site"),
     log:
         "logs/static_site.log",

@@ -3,16 +3,18 @@
   const form = document.querySelector("form.filters");
   const rows = [...document.querySelectorAll("table.claims tbody tr")];
   const tables = [...document.querySelectorAll("section.ledger")];
+  const boxes = [...form.querySelectorAll("input[type=checkbox]")];
+  const parts = [...new Set(boxes.map((box) => box.name))];
   const count = document.querySelector("#shown");
   const text = new Map(rows.map((row) => [row, row.textContent.toLowerCase()]));
   const show = () => {
     const words = form.elements.words.value.toLowerCase().split(/\s+/).filter(Boolean);
     const study = form.elements.study.value;
-    const verdicts = [...form.elements.verdict].filter((box) => box.checked).map((box) => box.value);
+    const wanted = new Set(boxes.filter((box) => box.checked).map((box) => box.name + box.value));
     for (const row of rows) {
       row.hidden = !(
         (!study || row.dataset.study === study) &&
-        verdicts.includes(row.dataset.verdict) &&
+        parts.every((part) => wanted.has(part + row.dataset[part])) &&
         words.every((word) => text.get(row).includes(word))
       );
     }

@@ -187,21 +187,16 @@ def changes(
     }
     reference = next((name for name in restored if _same(name, main)), None)
     clean_reference = next((name for name in of_clean if _same(name, main[1:])), None)
-    rows = []
-    for epsilon, *setting in restored:
-        row = dict(zip(("epsilon", "radius", "directions"), (epsilon, *setting), strict=True))
-        found: dict[str, tuple[float | None, float | None]] = {"defense_rate_change": (None, None)}
-        if reference is not None:
-            found["defense_rate_change"] = _change(
-                restored[epsilon, setting[0], setting[1]], restored[reference]
-            )
-        found["clean_change"] = (None, None)
-        if clean_reference is not None:
-            found["clean_change"] = _change(
-                of_clean[setting[0], setting[1]], of_clean[clean_reference]
-            )
-        for name, (value, error) in found.items():
-            row |= {name: value, f"{name}_error": error}
+    rows: list[dict[str, Any]] = []
+    for name, own in restored.items():
+        epsilon, radius, directions = name
+        row: dict[str, Any] = {"epsilon": epsilon, "radius": radius, "directions": directions}
+        row["defense_rate_change"], row["defense_rate_change_error"] = _change(
+            own, restored.get(reference) if reference else None
+        )
+        row["clean_change"], row["clean_change_error"] = _change(
+            of_clean[radius, directions], of_clean.get(clean_reference) if clean_reference else None
+        )
         rows.append(row)
     frame = pd.DataFrame(rows)
     return frame.astype({name: float for name in frame.columns if "change" in name})
@@ -218,9 +213,9 @@ def _same(name: Sequence[float], other: Sequence[float]) -> bool:
     return all(abs(a - b) < 1e-9 for a, b in zip(name, other, strict=True))
 
 
-def _change(own: pd.Series, reference: pd.Series) -> tuple[float | None, float | None]:
+def _change(own: pd.Series, reference: pd.Series | None) -> tuple[float | None, float | None]:
     """Return the mean of one set of images less that of another, and its standard error."""
-    if own.empty or reference.empty:
+    if reference is None or own.empty or reference.empty:
         return None, None
     images = own.index.union(reference.index)
     parts = [

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bandlimit.attacks.kinds import BUDGETS
 from bandlimit.studies.robustness.rates import (
     CLEAN,
     MODEL,
@@ -23,7 +24,6 @@ from bandlimit.studies.robustness.rates import (
     Attacks,
     cube_of,
     groups,
-    majority_of,
     typed,
 )
 
@@ -242,7 +242,8 @@ def _by_image(judged: pd.DataFrame) -> dict[Any, pd.DataFrame]:
     keys = ["defense", "against", "attack", "epsilon"]
     for names, own in groups(judged[judged["epsilon"].notna()], keys):
         ids, cube = cube_of(own)
-        columns = {"majority": majority_of(cube).astype(float), "mean": cube.mean(axis=(1, 2))}
+        shares = cube.shares().mean(axis=1)
+        columns = {"majority": cube.majority().astype(float), "mean": shares}
         found[names] = pd.DataFrame(columns, index=ids)
     return found
 
@@ -401,6 +402,11 @@ class _Examiner:
         """Return the row of each attack on each defence at its least bound from epsilon on."""
         rows = rows[rows["epsilon"] >= self.epsilon - 1e-9].sort_values("epsilon", kind="stable")
         return rows.drop_duplicates(["defense", "attack"])
+
+    def _entry(self, attack: str) -> dict[str, Any]:
+        """Return kind and parameters of an attack, whatever its restarts."""
+        entry = self.attacks.get(attack, {})
+        return {key: value for key, value in entry.items() if key != "restarts"}
 
     def _kind(self, attack: str) -> str:
         return str(self.attacks.get(attack, {}).get("kind", attack))
@@ -566,8 +572,7 @@ class _Examiner:
         if not (self._is_gradient(less) or self._is_black_box(less)):
             return False
         one, other = (
-            {key: value for key, value in self.attacks.get(name, {}).items() if key != "restarts"}
-            for name in (more, less)
+            {**BUDGETS.get(self._kind(name), {}), **self._entry(name)} for name in (more, less)
         )
         if one.keys() != other.keys():
             return False

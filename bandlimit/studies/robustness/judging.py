@@ -1,15 +1,27 @@
-"""What defences say of images on fresh draws: the records of the study `robustness`."""
+"""What defences say of images on fresh draws: the records of the study `robustness`.
+
+Draws are spent where a verdict is open. An image's draws end when those to come can't change what
+most of them say, so that an image on which all agree takes little more than half of them. The column
+`draws` says how many were planned; means that the early end leaves unbiased are `rates.Cube.shares`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import torch
 
 from bandlimit.files import store
+from bandlimit.studies.robustness.draws import settled
+
+if TYPE_CHECKING:
+    from bandlimit.defenses.base import Defense, Stop
+
+NOT_DRAWN = -1
+"""The prediction of a draw that was not needed."""
 
 JUDGED = pa.schema(
     [
@@ -22,6 +34,7 @@ JUDGED = pa.schema(
         ("label", pa.int64()),
         ("status", pa.string()),
         ("linf", pa.float64()),
+        ("draws", pa.int64()),
         ("draw", pa.int64()),
         ("prediction", pa.int64()),
         ("correct", pa.bool_()),
@@ -39,6 +52,7 @@ CONTROLS = pa.schema(
         ("epsilon", pa.float64()),
         ("control", pa.string()),
         ("label", pa.int64()),
+        ("draws", pa.int64()),
         ("draw", pa.int64()),
         ("prediction", pa.int64()),
         ("correct", pa.bool_()),
@@ -54,6 +68,7 @@ SCALED = pa.schema(
         ("defense", pa.string()),
         ("label", pa.int64()),
         ("linf", pa.float64()),
+        ("draws", pa.int64()),
         ("draw", pa.int64()),
         ("prediction", pa.int64()),
         ("correct", pa.bool_()),
@@ -74,13 +89,56 @@ SYMPTOMS = pa.schema(
 """One row, of all images; none, where there are no images."""
 
 
+def drawn(
+    defense: Defense,
+    images: torch.Tensor,
+    image_ids: Sequence[str],
+    labels: torch.Tensor,
+    *,
+    draws: int,
+    stop: Stop,
+    error: float,
+) -> np.ndarray:
+    """Return what a defence predicts of images, N x draws, int64; `NOT_DRAWN` once it is settled.
+
+    Which draws an image takes depends on itself alone. A defence that does not draw says the same
+    in each, and takes one.
+
+    Args:
+        defense: the defence, with its draws named for judging.
+        images: pixels in [0, 1], N x C x H x W.
+        image_ids: N names, keys of the draws.
+        labels: N true classes.
+        draws: the most that an image takes.
+        stop: when a defence that averages samples may end a draw early.
+        error: of a sequential end, per image and draw.
+    """
+    count = draws if defense.random else 1
+    right, wrong = settled(count)
+    found = np.full((len(images), count), NOT_DRAWN, dtype=np.int64)
+    truth = labels.numpy()[:, None]
+    least = min(right, wrong, count)
+    open_ = np.arange(len(images))
+    for numbers in (range(least), *((draw,) for draw in range(least, count))):
+        if not len(open_):
+            break
+        names = [image_ids[int(i)] for i in open_]
+        said = defense.predict(images[open_], names, numbers, stop=stop, error=error)
+        found[open_, numbers[0] : numbers[-1] + 1] = said
+        taken = found[open_]
+        hits = (taken == truth[open_]).sum(axis=1)
+        misses = (taken != NOT_DRAWN).sum(axis=1) - hits
+        open_ = open_[(hits < right) & (misses < wrong)]
+    return found
+
+
 def rows(
     schema: pa.Schema,
     predictions: np.ndarray,
     labels: torch.Tensor,
     **columns: Any,
 ) -> pa.Table:
-    """Return records of one schema, image by image and draw by draw.
+    """Return records of one schema, image by image and draw by draw, of the draws that were taken.
 
     Args:
         schema: one of this module's.
@@ -91,6 +149,7 @@ def rows(
     count, draws = predictions.shape
     table: dict[str, Any] = {
         "label": np.repeat(labels.numpy(), draws),
+        "draws": np.full(count * draws, draws),
         "draw": np.tile(np.arange(draws), count),
         "prediction": predictions.ravel(),
         "correct": (predictions == labels.numpy()[:, None]).ravel(),
@@ -100,7 +159,8 @@ def rows(
         table[name] = np.repeat(np.asarray(value, dtype=object), draws).tolist() if many else None
         if not many:
             table[name] = [value] * (count * draws)
-    return pa.table({field.name: table[field.name] for field in schema}, schema=schema)
+    full = pa.table({field.name: table[field.name] for field in schema}, schema=schema)
+    return full.filter(pa.array(predictions.ravel() != NOT_DRAWN))
 
 
 def batches(

@@ -10,6 +10,7 @@ Comparisons and checks use the majority, since a single lucky draw decides nothi
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bandlimit import statistics
+from bandlimit.studies.robustness.draws import settled
 
 UNDEFENDED = "undefended"
 CLEAN = "clean"
@@ -33,35 +35,88 @@ Floats = NDArray[np.float64]
 # Draws, restarts, intervals ---------------------------------------------------------------------
 
 
-def cube_of(rows: pd.DataFrame) -> tuple[pd.Index, NDArray[np.bool_]]:
-    """Return the images, and images x restarts x draws: whether the defence is right.
+@dataclass(frozen=True)
+class Cube:
+    """What a defence says of images, restarts and draws.
+
+    Attributes:
+        right: images x restarts x draws, bool: whether it is right; false where it was not asked.
+        taken: likewise, whether it was asked: draws end once they are settled.
+        planned: how many draws an image would take at most.
+    """
+
+    right: NDArray[np.bool_]
+    taken: NDArray[np.bool_]
+    planned: int
+
+    @property
+    def restarts(self) -> int:
+        """How many restarts there are."""
+        return self.right.shape[1]
+
+    def shares(self) -> Floats:
+        """Return, images x restarts, the share of draws that are right, without bias.
+
+        Of draws that end at the a-th right or the b-th wrong one, whichever comes first, the share
+        of right ones is biased. The one that ended them tells nothing but when they ended, so it
+        is left out (Girshick, Mosteller and Savage 1946, "Unbiased estimates for certain binomial
+        sampling problems with applications").
+        """
+        hits, asked = self.right.sum(axis=2), self.taken.sum(axis=2)
+        if self.planned < 3:
+            return np.asarray(hits / asked)
+        last = hits == settled(self.planned)[0]
+        return np.asarray((hits - last) / (asked - 1))
+
+    def majority(self) -> NDArray[np.bool_]:
+        """Return per image whether most draws are right after each restart; a tie is wrong."""
+        hits = self.right.sum(axis=2)
+        return np.asarray((hits > self.taken.sum(axis=2) - hits).all(axis=1))
+
+    def worst(self) -> NDArray[np.bool_]:
+        """Return per image whether all draws that were taken are right, after all restarts."""
+        return np.asarray((self.right | ~self.taken).all(axis=(1, 2)))
+
+    def deviation(self, axis: int) -> float:
+        """Return the standard deviation of accuracy along restarts (1) or draws (2), NaN of one.
+
+        Along draws, of those that every image takes.
+        """
+        if axis == 1:
+            means = self.shares().mean(axis=0)
+        else:
+            common = self.taken.all(axis=(0, 1))
+            means = self.right[:, :, common].mean(axis=(0, 1))
+        return float(means.std(ddof=1)) if len(means) > 1 else np.nan
+
+
+def cube_of(rows: pd.DataFrame) -> tuple[pd.Index, Cube]:
+    """Return the images, and what the defence says of them after each restart in each draw.
 
     Raises:
-        ValueError: a combination is missing or there twice.
+        ValueError: a combination is missing or there twice, or draws end before they are settled.
     """
     restarts = rows["restart"].fillna(0) if "restart" in rows else pd.Series(0, rows.index)
     ids, image = np.unique(rows["image_id"].to_numpy(str), return_inverse=True)
     _, restart = np.unique(restarts.to_numpy(np.int64), return_inverse=True)
-    _, draw = np.unique(rows["draw"].to_numpy(np.int64), return_inverse=True)
-    cube = np.full((len(ids), restart.max() + 1, draw.max() + 1), -1, np.int8)
-    cube[image, restart, draw] = rows["correct"].to_numpy(bool)
-    if cube.size != len(rows) or (cube < 0).any():
+    draw = rows["draw"].to_numpy(np.int64)
+    planned = int(rows["draws"].iloc[0])
+    shape = (len(ids), restart.max() + 1, planned)
+    taken, right = np.zeros(shape, bool), np.zeros(shape, bool)
+    if (rows["draws"] != planned).any() or draw.max() >= planned:
+        raise ValueError("records are of different numbers of draws")
+    taken[image, restart, draw] = True
+    right[image, restart, draw] = rows["correct"].to_numpy(bool)
+    enough, failures = settled(planned)
+    hits, asked = right.sum(axis=2), taken.sum(axis=2)
+    over = (hits == enough) | (asked - hits == failures) | (asked == planned)
+    gaps = taken != (np.arange(planned) < asked[:, :, None])
+    if taken.sum() != len(rows) or not over.all() or gaps.any():
         raise ValueError(
-            f"{len(rows)} records aren't one for each of {len(ids)} images, {cube.shape[1]} "
-            f"restarts and {cube.shape[2]} draws"
+            f"{len(rows)} records aren't those of {len(ids)} images, {shape[1]} restarts and "
+            f"{planned} draws: one is missing or there twice"
         )
-    return pd.Index(ids), cube.astype(bool)
-
-
-def majority_of(cube: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return per image whether more than half of the draws are right after each restart."""
-    return np.asarray((cube.mean(axis=2) > 0.5).all(axis=1))
-
-
-def _deviation(cube: NDArray[np.bool_], axis: int) -> float:
-    """Return the standard deviation of accuracy along restarts (1) or draws (2), NaN of one."""
-    counts = cube.sum(axis=(0, 3 - axis))
-    return float(counts.std(ddof=1)) * len(counts) / cube.size if len(counts) > 1 else np.nan
+    return pd.Index(ids), Cube(right, taken, planned)
 
 
 def _interval(rate: float, total: int, low: str = "low", high: str = "high") -> dict[str, Any]:
@@ -75,13 +130,13 @@ def _restored(rows: pd.DataFrame) -> dict[str, Any]:
         nothing = dict.fromkeys(("restored", "low", "high", "deviation"), np.nan)
         return {"images": 0, "draws": 0, **nothing}
     ids, cube = cube_of(rows)
-    rate = float(cube.mean())
+    rate = float(cube.shares().mean())
     return {
         "images": len(ids),
-        "draws": cube.shape[2],
+        "draws": cube.planned,
         "restored": rate,
         **_interval(rate, len(ids)),
-        "deviation": _deviation(cube, 2),
+        "deviation": cube.deviation(2),
     }
 
 
@@ -133,21 +188,21 @@ def robust_accuracy(judged: pd.DataFrame) -> pd.DataFrame:
     cells = judged[judged["epsilon"].notna()]
     for (dataset, model, defense), own in groups(cells, [*MODEL, "defense"]):
         names = {"dataset": dataset, "model": model, "defense": defense}
-        cubes: dict[tuple[str, str, float], tuple[pd.Index, NDArray[np.bool_]]] = {}
+        cubes: dict[tuple[str, str, float], tuple[pd.Index, Cube]] = {}
         for cell, of_cell in groups(own, ["against", "attack", "epsilon"]):
             ids, cube = cubes[cell] = cube_of(of_cell)
             rows.append(names | dict(zip(("against", "attack", "epsilon"), cell, strict=True)))
-            rate = float(cube.mean())
+            rate = float(cube.shares().mean())
             rows[-1] |= {
                 "images": len(ids),
-                "restarts": cube.shape[1],
-                "draws": cube.shape[2],
+                "restarts": cube.restarts,
+                "draws": cube.planned,
                 "mean": rate,
                 **_interval(rate, len(ids)),
-                "majority": float(majority_of(cube).mean()),
-                "worst": float(cube.all(axis=(1, 2)).mean()),
-                "deviation_draws": _deviation(cube, 2),
-                "deviation_restarts": _deviation(cube, 1),
+                "majority": float(cube.majority().mean()),
+                "worst": float(cube.worst().mean()),
+                "deviation_draws": cube.deviation(2),
+                "deviation_restarts": cube.deviation(1),
             }
         clean = [part for (_, attack, _), part in cubes.items() if attack == CLEAN]
         for epsilon in sorted({e for _, attack, e in cubes if attack != CLEAN}):
@@ -162,8 +217,8 @@ def robust_accuracy(judged: pd.DataFrame) -> pd.DataFrame:
 
 
 def _strongest(
-    attacks: Mapping[str, tuple[pd.Index, NDArray[np.bool_]]],
-    clean: Sequence[tuple[pd.Index, NDArray[np.bool_]]],
+    attacks: Mapping[str, tuple[pd.Index, Cube]],
+    clean: Sequence[tuple[pd.Index, Cube]],
     place: str,
 ) -> dict[str, Any]:
     """Return the numbers of the image-wise strongest of attacks and clean images."""
@@ -182,15 +237,15 @@ def _strongest(
         where = other.get_indexer(ids)
         # What was not tried hurts no image.
         tried = where >= 0
-        shares.append(np.where(tried, cube.mean(axis=2).min(axis=1)[where], 1.0))
-        majorities.append(majority_of(cube)[where] | ~tried)
-        worst.append(np.asarray(cube.all(axis=(1, 2)))[where] | ~tried)
+        shares.append(np.where(tried, cube.shares().min(axis=1)[where], 1.0))
+        majorities.append(cube.majority()[where] | ~tried)
+        worst.append(cube.worst()[where] | ~tried)
     cubes = [cube for _, cube in attacks.values()]
     rate = float(np.min(shares, axis=0).mean())
     return {
         "images": len(ids),
-        "restarts": max(cube.shape[1] for cube in cubes),
-        "draws": max(cube.shape[2] for cube in cubes),
+        "restarts": max(cube.restarts for cube in cubes),
+        "draws": max(cube.planned for cube in cubes),
         "mean": rate,
         **_interval(rate, len(ids)),
         "majority": float(np.all(majorities, axis=0).mean()),
@@ -321,7 +376,7 @@ def _fooled(own: pd.DataFrame, clean: pd.DataFrame, against: str) -> tuple[pd.In
     known, before = cube_of(clean)
     if not known.equals(ids):
         raise ValueError(f"attacked images of {against!r} have no clean record")
-    return ids[majority_of(before) & ~majority_of(after)], len(ids)
+    return ids[before.majority() & ~after.majority()], len(ids)
 
 
 SCALING = {
@@ -456,11 +511,11 @@ def comparisons(controls: pd.DataFrame, reference: str = "post_averaging") -> pd
             if reference not in right:
                 continue
             ids, cube = right.pop(reference)
-            ours = majority_of(cube)
+            ours = cube.majority()
             for control, (others, other) in right.items():
                 if not others.equals(ids):
                     raise ValueError(f"{control!r} and {reference!r} judged other images")
-                theirs = majority_of(other)
+                theirs = other.majority()
                 tests.append(
                     {
                         "dataset": dataset,
@@ -470,8 +525,8 @@ def comparisons(controls: pd.DataFrame, reference: str = "post_averaging") -> pd
                         "reference": reference,
                         "control": control,
                         "images": len(ids),
-                        "draws": cube.shape[2],
-                        "control_draws": other.shape[2],
+                        "draws": cube.planned,
+                        "control_draws": other.planned,
                         "only_reference": int((ours & ~theirs).sum()),
                         "only_control": int((theirs & ~ours).sum()),
                         "difference": float(ours.mean() - theirs.mean()),

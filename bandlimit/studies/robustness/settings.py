@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from bandlimit.attacks.kinds import ATTACK_PARAMETERS, MINIMAL_KINDS
+from bandlimit.attacks.kinds import ATTACK_PARAMETERS, BUDGETS, MINIMAL_KINDS
 from bandlimit.config.defenses import DefenseEntry, check_parameters
 from bandlimit.config.experiments import Experiment
 from bandlimit.config.models import Model, check_other
@@ -21,6 +21,9 @@ from bandlimit.errors import UserError
 
 SCALED = ("pgd_minimal",)
 """Attacks whose perturbations are stretched where the configuration names none."""
+
+LARGER = "_larger"
+"""Ending of the name of an attack that repeats another with twice its budget."""
 
 RESERVED = ("clean", "strongest", "none", "any")
 """Names that the records and tables give to what is no attack and no defence of its own."""
@@ -168,14 +171,21 @@ def load(section: Mapping[str, Any], run: Run) -> Robustness:
     """
     not_reserved(run.defenses, RESERVED, "defenses")
     not_reserved(section["attacks"], RESERVED, "robustness.attacks")
+    for name in section["attacks"]:
+        if name.endswith(LARGER):
+            raise UserError(
+                f"robustness.attacks.{name} has a name that ends in {LARGER!r}, which is kept for "
+                "the runs of 'robustness.larger_budget'; give it another name."
+            )
     bounds = tuple(epsilons(section["epsilons"], "robustness.epsilons"))
     attacks = {
         name: _attack(name, entry, run.defenses, bounds)
         for name, entry in section["attacks"].items()
     }
+    larger = _larger(attacks, run.defenses, section["larger_budget"])
     study = Robustness(
         defenses=run.defenses,
-        attacks=attacks,
+        attacks=attacks | larger,
         epsilons=bounds,
         draws=section["draws"],
         control_draws=section["control_draws"],
@@ -183,7 +193,7 @@ def load(section: Mapping[str, Any], run: Run) -> Robustness:
         error=section["error"],
         factors=tuple(map(float, section["factors"])),
         experiments=tuple(
-            _examination(name, entry, attacks, run)
+            _examination(name, entry, attacks, larger, run)
             for name, entry in section["experiments"].items()
         ),
     )
@@ -193,7 +203,11 @@ def load(section: Mapping[str, Any], run: Run) -> Robustness:
 
 
 def _examination(
-    name: str, entry: Mapping[str, Any], attacks: Mapping[str, AttackEntry], run: Run
+    name: str,
+    entry: Mapping[str, Any],
+    attacks: Mapping[str, AttackEntry],
+    larger: Mapping[str, AttackEntry],
+    run: Run,
 ) -> Examination:
     place = f"robustness.experiments.{name}"
     experiment = run.experiments[name]
@@ -214,12 +228,46 @@ def _examination(
         **vars(experiment),
         images=entry.get("images"),
         defenses=tuple(entry["defenses"]),
-        defense_attacks=tuple(entry["attacks"]),
+        defense_attacks=(
+            *entry["attacks"],
+            *(f"{attack}{LARGER}" for attack in entry["attacks"] if f"{attack}{LARGER}" in larger),
+        ),
         controls=tuple(entry["controls"]),
         scaled=tuple(scaled),
         radius=entry.get("radius", getattr(averaging, "radius", None)),
         directions=entry.get("directions", getattr(averaging, "directions", None)),
     )
+
+
+def _larger(
+    attacks: Mapping[str, AttackEntry], defenses: Mapping[str, DefenseEntry], images: int
+) -> dict[str, AttackEntry]:
+    """Return, of each attack with a budget, one of twice that budget: does more bring more?
+
+    It looks at some images and at one bound, the middle one, where accuracy is neither that of
+    clean images nor 0. An attack of a single step says with its name that it spends no more.
+    """
+    found = {}
+    for attack in attacks.values():
+        budget = BUDGETS.get(attack.kind, {}) if images else {}
+        spent = {key: attack.parameters.get(key, least) for key, least in budget.items()}
+        if attack.parameters.get("version") == "rand":
+            spent.pop("queries", None)
+        # What carries over from another model says nothing of how much a budget brings.
+        against = tuple(d for d in attack.against if defenses[d].kind != "other_model")
+        if not spent or spent.get("steps") == 1 or not against:
+            continue
+        name = f"{attack.name}{LARGER}"
+        bounds = sorted(attack.epsilons)
+        found[name] = replace(
+            attack,
+            name=name,
+            against=against,
+            epsilons=(bounds[(len(bounds) - 1) // 2],),
+            images=min(images, attack.images or images),
+            parameters={**attack.parameters, **{key: 2 * value for key, value in spent.items()}},
+        )
+    return found
 
 
 def _averaging(name: str, run: Run) -> Any:
