@@ -1,9 +1,12 @@
 """The kinds of attack and the names of their parameters, for code that only checks a configuration.
 
-Imports nothing, since every start of the workflow pays for it.
+Imports nothing heavy, since every start of the workflow pays for it.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 MINIMAL = (
     "fgsm_minimal",
@@ -51,6 +54,30 @@ BUDGETS: dict[str, dict[str, int]] = {
 }
 """By kind, the parameters that an attack spends more of when its budget is larger, with their
 defaults."""
+
+BUDGET = ("steps", "samples", "eot", "queries", "targets")
+"""Parameters of an attack on a defence of which more is stronger, in a single restart."""
+
+
+def spends_more(more: Mapping[str, Any], less: Mapping[str, Any]) -> bool:
+    """Return whether two attacks differ in their budgets alone, none of the first's being smaller.
+
+    Args:
+        more: kind and parameters of the one; restarts don't count.
+        less: of the other.
+    """
+    one, other = (
+        {**BUDGETS.get(entry.get("kind", ""), {}), **entry, "restarts": None}
+        for entry in (more, less)
+    )
+    if one.keys() != other.keys():
+        return False
+    differing = [key for key in one if one[key] != other[key]]
+    return bool(differing) and all(
+        key in BUDGET and None not in (one[key], other[key]) and one[key] > other[key]
+        for key in differing
+    )
+
 
 MINIMAL_KINDS = ("carlini_wagner_l2",)
 """Kinds of attack on a defence that take no epsilon."""

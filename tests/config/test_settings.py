@@ -107,7 +107,7 @@ WRONG = {
     "sampler": ({f"{A0}.samplers": ["randon"]}, r"has no choice 'randon'; .*mean 'random'"),
     "model": (
         {f"{X0}.model": "fashion_mnist_resnet2"},
-        r"names 'fashion_mnist_resnet2', which is not among the registered models; .*resnet20'\?",
+        r"names 'fashion_mnist_resnet2', which is not among the registered models; .*resnet8'\?",
     ),
     "architecture": (
         {"models.own": {**OWN_MODEL, "architecture": "cifar_resnet21"}},
@@ -132,7 +132,7 @@ WRONG = {
     ),
     "model to train": (
         {"training.fashion_mnist_resnet": BASE["training"]["fashion_mnist_resnet8"]},
-        r"training.fashion_mnist_resnet names .* not among the models; .*resnet20'\?",
+        r"training.fashion_mnist_resnet names .* not among the models; .*resnet8'\?",
     ),
     "dataset to train on": (
         {"training.fashion_mnist_resnet8.dataset": "fashion_mnist_trian"},
@@ -144,7 +144,10 @@ WRONG = {
     "epsilon 8": ({f"{X0}.epsilon": 8}, rf"{NOT_AN_EPSILON}.*got 8 \(did you mean '8/255'"),
     "epsilon '8'": ({f"{X0}.epsilon": "8"}, r"fashion_mnist.epsilon .*mean '8/255'"),
     "epsilons": ({"bandlimiting.epsilons": ["1/255", 8]}, r"bandlimiting.epsilons .*mean '8/255'"),
-    "epsilon of an attack": ({"attacks.pgd.epsilons": [8]}, r"attacks.pgd.epsilons .*mean '8/255'"),
+    "epsilon of an attack": (
+        {"attacks.pgd.epsilons": [8], f"{X0}.attacks.pgd": None},
+        r"attacks.pgd.epsilons .*mean '8/255'",
+    ),
     "epsilon of an experiment": (
         {f"{X0}.attacks.fgsm": {"epsilons": ["2/255", 16]}},
         r"attacks.fgsm.epsilons .*mean '16/255'",
@@ -190,8 +193,8 @@ WRONG = {
         r"experiments\.fashion_mnist\.epsilon .*a number above 0 and up to 1, .*got 0\.",
     ),
     "more shards than images": (
-        {"experiments.fashion_mnist.shards": 61},
-        r"experiments\.fashion_mnist\.shards must be from 1 to 60, .*'fashion_mnist', got 61",
+        {"experiments.fashion_mnist.shards": 241},
+        r"experiments\.fashion_mnist\.shards must be from 1 to 240, .*'fashion_mnist', got 241",
     ),
     "whole, but written as a float": (
         {f"{A0}.directions": 15.0},
@@ -304,8 +307,12 @@ WRONG = {
         r"of 'fashion_mnist', got 101",
     ),
     "images of an attack on defences": (
-        {"datasets.fashion_mnist.images": 16, "robustness.attacks.square.images": 17},
-        r"attacks.square.images must be from 1 to 16, the images of 'fashion_mnist', got 17",
+        {
+            "datasets.fashion_mnist.images": 60,
+            f"{R0}.images": GONE,
+            "robustness.attacks.square.images": 61,
+        },
+        r"attacks.square.images must be from 1 to 60, the images of 'fashion_mnist', got 61",
     ),
     "an attack on no listed defence": (
         {f"{R0}.defenses": ["post_averaging_fixed", "low_pass"]},
@@ -321,7 +328,10 @@ WRONG = {
         r"autoattack.against names 'post_averaging_fixed', .*version 'standard'",
     ),
     # What is missing, or does not go together.
-    "a fixed attack without epsilons": ({"attacks.pgd": None}, r"pgd.*epsilons"),
+    "a fixed attack without epsilons": (
+        {"attacks.pgd": None, f"{X0}.attacks.pgd": None},
+        r"pgd.*epsilons",
+    ),
     "no attacks": ({f"{X0}.attacks": {}, f"{A0}.crossings": []}, r"attacks"),
     "no seed": ({"seed": GONE}, r"The key 'seed' is missing in the configuration: Number"),
     "no radius": ({f"{A0}.radius": GONE}, r"key 'radius' is missing in 'bandlimiting.experiments"),
@@ -568,7 +578,8 @@ def averaged(changes):
 def test_the_embedded_configuration_is_right():
     found = load({})
     assert list(found.experiments) == ["fashion_mnist", "imagenet_samples"]
-    assert {e.epsilon for e in found.experiments.values()} == {8 / 255}
+    # That of the data which stand in for the document's is scaled to them.
+    assert [e.epsilon for e in found.experiments.values()] == [16 / 255, 8 / 255]
     assert [e.model for e in found.experiments.values()] == [
         "fashion_mnist_resnet8",
         "imagenet_efficientnet_lite0",
@@ -628,7 +639,8 @@ def test_an_experiment_changes_parameters_for_itself_alone():
 
 
 def test_epsilons_of_attacks_are_numbers():
-    attacks = load({"attacks.pgd.epsilons": ["2/255", 0.5]}).experiments["fashion_mnist"].attacks
+    changes = {"attacks.pgd.epsilons": ["2/255", 0.5], f"{X0}.attacks.pgd": None}
+    attacks = load(changes).experiments["fashion_mnist"].attacks
     assert attacks["pgd"]["epsilons"] == [2 / 255, 0.5]
 
 
@@ -770,10 +782,6 @@ def test_own_data_needs_no_registry():
             f"{X0}.dataset": "own",
             f"{X0}.model": "own",
             f"{R0}.images": 4,
-            **{
-                f"robustness.attacks.{name}.images": 4
-                for name in ("square", "autoattack", "autoattack_rand")
-            },
         }
     )
     dataset, model = study.datasets["own"], study.models["own"]

@@ -132,6 +132,7 @@ def reserved_name(config):
 
 
 def more_images_of_an_attack(config):
+    del config["robustness"]["experiments"]["model_a"]["images"]
     config["robustness"]["attacks"]["black_box"]["images"] = 11
     config["datasets"]["tiny"]["images"] = 10
 

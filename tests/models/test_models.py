@@ -9,7 +9,9 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,19 @@ import torch
 from PIL import Image
 from torch import nn
 
+from bandlimit.attacks.base import exact_arithmetic
 from bandlimit.data import downloads
 from bandlimit.errors import UserError
 from bandlimit.files.contents import certificate
 from bandlimit.models import architectures
-from bandlimit.models.batches import MicroBatches, fold, micro_batch
+from bandlimit.models.batches import (
+    MicroBatches,
+    alone_outside,
+    fold,
+    in_threads,
+    micro_batch,
+    workers,
+)
 from bandlimit.models.classifier import load
 from bandlimit.models.device import choose_device
 from bandlimit.models.weights import convert, packaged_weights, read_weights, save
@@ -117,6 +127,21 @@ def test_imagenet_networks_have_their_published_sizes_and_fold(name: str, parame
         assert sum(p.numel() for p in network.parameters()) == parameters
         folded = fold(network)
         assert folded(torch.empty(1, 3, 224, 224)).shape == (1, 1000)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+
+
+@pytest.mark.parametrize("depth", [8, 20, 110])
+def test_a_cifar_resnet_has_the_layers_of_its_name_and_folds(depth: int) -> None:
+    network = random_network(f"cifar_resnet{depth}", channels=1)
+    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    # 6n + 2: n blocks of two convolutions in each of three stages, one before them, one after.
+    assert len(layers) == depth and (depth - 2) % 6 == 0
+    assert [len(getattr(network, f"layer{k}")) for k in (1, 2, 3)] == [(depth - 2) // 6] * 3
+    x = images(2, (1, 28, 28))
+    with torch.no_grad():
+        wanted = network(x)
+        folded = fold(network)
+        assert (folded(x) - wanted).abs().max() <= 1e-4 * wanted.abs().max()
     assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
 
 
@@ -345,7 +370,7 @@ def test_a_classifier_is_normalised_folded_and_frozen(model_file: Path) -> None:
 
 
 def test_a_trained_network_of_one_channel_is_saved_and_loaded(tmp_path: Path) -> None:
-    network = random_network(channels=1)
+    network = random_network("cifar_resnet8", channels=1)
     path = tmp_path / "m.safetensors"
     save(path, network.state_dict(), **of_row(registry()["fashion_mnist_resnet8"]))
     x = images(2, (1, 28, 28))
@@ -468,7 +493,7 @@ def test_bits_do_not_depend_on_companions_order_or_threads(kind: str, threads: i
         channels, size = (3, 32) if kind == "colour" else (1, 28)
         folded = fold(random_network(channels=channels))
         network = MicroBatches(folded, micro_batch((channels, size, size), "cpu"))
-        shape, classes, number = (channels, size, size), 10, 45
+        shape, classes, number = (channels, size, size), 10, 70
     x = images(number, shape)
     weights = images(number, (classes,), seed=1) - 0.5
     logits, gradients = evaluated(network, x, weights)
@@ -486,6 +511,82 @@ def test_bits_do_not_depend_on_companions_order_or_threads(kind: str, threads: i
     got = evaluated(network, turned, weights.T.contiguous().T)
     assert torch.equal(got[0], logits) and torch.equal(got[1], gradients)
     assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("kind", ["grey", "wide"])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_bits_and_threads_are_the_same_where_networks_have_all_threads(
+    kind: str, threads: int
+) -> None:
+    if kind == "wide":
+        network, shape, classes, number = wide(), (3, 56, 56), 1000, 10
+    else:
+        folded = fold(random_network("cifar_resnet8", channels=1))
+        network, shape, classes, number = MicroBatches(folded, 32), (1, 28, 28), 10, 70
+    x = images(number, shape)
+    weights = images(number, (classes,), seed=1) - 0.5
+    logits, gradients = evaluated(network, x, weights)
+    torch.set_num_threads(threads)
+    assert workers() == threads
+
+    def same() -> None:
+        for count in (number, 1):
+            got = evaluated(network, x[:count], weights[:count])
+            assert torch.equal(got[0], logits[:count]) and torch.equal(got[1], gradients[:count])
+        with torch.no_grad():
+            assert torch.equal(network(x), logits)
+
+    for _ in range(2):  # workers that are new, and workers that stayed
+        same()
+        assert torch.get_num_threads() == threads
+        with alone_outside():
+            same()
+            with alone_outside():
+                same()
+                assert (torch.get_num_threads(), workers()) == (1, threads)
+            assert (torch.get_num_threads(), workers()) == (1, threads)
+        assert torch.get_num_threads() == workers() == threads
+
+
+@pytest.mark.parametrize("outside", [False, True])
+def test_workers_stay_and_use_one_thread_each(outside: bool) -> None:
+    torch.set_num_threads(2)
+    # Passed by two threads at a time alone.
+    both = threading.Barrier(2, timeout=60)
+
+    def look(_: int) -> tuple[int, int]:
+        both.wait()
+        return threading.get_ident(), torch.get_num_threads()
+
+    with alone_outside() if outside else nullcontext():
+        calls = [in_threads(look, range(6)) for _ in range(2)]
+    first, second = ({ident for ident, _ in call} for call in calls)
+    assert first == second and len(first) == 2
+    assert threading.get_ident() not in first
+    assert {threads for call in calls for _, threads in call} == {1}
+    assert torch.get_num_threads() == workers() == 2
+
+
+@pytest.mark.parametrize("items", [1, 3])
+def test_threads_are_as_before_after_a_failure(items: int) -> None:
+    torch.set_num_threads(2)
+
+    def fail(_: int) -> None:
+        raise KeyError("here")
+
+    with pytest.raises(KeyError, match="here"):
+        in_threads(fail, range(items))
+    assert torch.get_num_threads() == workers() == 2
+    with pytest.raises(KeyError, match="here"), alone_outside():
+        in_threads(fail, range(items))
+    assert torch.get_num_threads() == workers() == 2
+
+
+def test_an_attack_leaves_all_threads_to_networks() -> None:
+    torch.set_num_threads(2)
+    with exact_arithmetic():
+        assert (torch.get_num_threads(), workers()) == (1, 2)
+    assert torch.get_num_threads() == workers() == 2
 
 
 def test_the_last_batch_is_filled_up() -> None:
@@ -507,8 +608,8 @@ def test_the_last_batch_is_filled_up() -> None:
 @pytest.mark.parametrize(
     ("shape", "device", "size"),
     [
-        ((3, 32, 32), "cpu", 16),
-        ((1, 64, 64), "cpu", 16),
+        ((3, 32, 32), "cpu", 32),
+        ((1, 64, 64), "cpu", 32),
         ((3, 224, 224), "cpu", 4),
         ((3, 32, 32), "cuda", 1024),
         ((3, 64, 65), "cuda", 64),

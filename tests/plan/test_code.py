@@ -115,7 +115,19 @@ def test_what_a_script_reaches_is_there(script):
             ["models/", "data/", "attacks/", "plots/", "studies/bandlimiting/theory"],
         ),
         ("bandlimiting/theory", ["models/", "data/", "plots/", "studies/bandlimiting/rates"]),
-        ("robustness/tables", ["models/", "data/", "attacks/", "plots/", "studies/bandlimiting/"]),
+        # Of attacks it needs their names and budgets.
+        (
+            "robustness/tables",
+            [
+                "models/",
+                "data/",
+                "attacks/adaptive/",
+                *(f"attacks/{name}" for name in ("base", "catalogue", "fixed", "minimal")),
+                *(f"attacks/{name}" for name in ("records", "selection")),
+                "plots/",
+                "studies/bandlimiting/",
+            ],
+        ),
         ("make_dataset", ["models/", "attacks/", "defenses/", "plots/", "studies/"]),
     ],
 )

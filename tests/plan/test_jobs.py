@@ -86,6 +86,22 @@ def test_of_two_numbers_of_images_the_smaller_is_attacked():
     assert jobs.identity(planned(), "attack_defense", job(**names))["images"] == 2
 
 
+def test_a_larger_budget_asks_for_no_more_images_than_the_experiment():
+    names = {"defense": "undefended", "defense_attack": "many_steps_larger"}
+    found = jobs.identity(planned(), "attack_defense", job(**names))
+    assert (found["images"], found["parameters"], len(found["epsilons"])) == (8, {"steps": 6}, 1)
+    few = planned("robustness.larger_budget", 3)
+    assert jobs.identity(few, "attack_defense", job(**names))["images"] == 3
+    # Where the experiment takes all images, as many as its dataset has.
+    overlay = copy.deepcopy(CONFIG)
+    del overlay["robustness"]["experiments"]["model_a"]["images"]
+    overlay["datasets"]["tiny"]["images"] = 20
+    found = jobs.identity(planned(overlay=overlay), "attack_defense", job(**names))
+    assert (
+        found["images"] == 20 < planned().studies["robustness"].attacks["many_steps_larger"].images
+    )
+
+
 def test_a_gate_is_for_who_sees_all_images():
     gate = {"gate_dataset": "tiny", "gate_accuracy": 0.5, "gate_tolerance": 0.1}
     run = planned("models.model_a", {**CONFIG["models"]["model_a"], **gate})
@@ -106,6 +122,9 @@ def test_all_sets_are_attacked_and_judged():
         ("post_averaging", "averaged"),
         *(("post_averaging_fixed", name) for name in ("exact", "black_box")),
     }
+    # Each with a budget also with a larger one, save on another model.
+    budgets = ("many_steps", "suite", "in_band", "averaged", "exact", "black_box")
+    sets |= {(d, f"{a}_larger") for d, a in sets if a in budgets and d != "other_model"}
     place = "results/defense_attacks/tiny/model_a"
     found = robustness.attack_files(planned())
     assert sorted(found) == sorted(f"{place}/{d}/{a}/1of1.parquet" for d, a in sets)

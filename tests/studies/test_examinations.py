@@ -60,6 +60,7 @@ CONFIG = {
         "epsilons": ["2/255", 0.5],
         "draws": 10,
         "control_draws": 5,
+        "larger_budget": 4,
         "stop": "exact",
         "error": 0.001,
         "factors": [1, 2],
@@ -130,6 +131,9 @@ def test_sets_are_those_of_examined_defences_and_of_networks_without_one():
         ("another", "on_all"),
         ("bare", "on_all"),
         ("bare", "long"),
+        ("average", "on_average_larger"),
+        ("filter", "on_all_larger"),
+        ("bare", "on_all_larger"),
     ]
 
 
@@ -137,9 +141,20 @@ def test_a_defence_is_judged_on_attacks_on_itself_and_on_what_may_carry_over():
     study = load()
     examination = study.experiments[0]
     carried = [("another", "on_all"), ("bare", "on_all"), ("bare", "long")]
-    assert study.judged_sets(examination, "average") == [("average", "on_average"), *carried]
-    assert study.judged_sets(examination, "filter") == [("filter", "on_all"), *carried]
-    assert study.judged_sets(examination, "bare") == carried
+    again = [("bare", "on_all_larger")]
+    assert study.judged_sets(examination, "average") == [
+        ("average", "on_average"),
+        *carried,
+        ("average", "on_average_larger"),
+        *again,
+    ]
+    assert study.judged_sets(examination, "filter") == [
+        ("filter", "on_all"),
+        *carried,
+        ("filter", "on_all_larger"),
+        *again,
+    ]
+    assert study.judged_sets(examination, "bare") == carried + again
 
 
 def test_the_network_without_a_defence_is_judged_first_if_it_is_attacked():
@@ -167,6 +182,90 @@ def test_defences_in_use_and_the_models_they_need():
     assert study.others(used) == ["net_b"]
     assert study.others(["another", "another", "bare"]) == ["net_b"]
     assert study.others(["average"]) == []
+
+
+LARGER = [
+    ({"kind": "eot_pgd", "samples": None}, {"samples": None, "steps": 40}),
+    ({"kind": "eot_pgd", "steps": 7, "restarts": 3}, {"steps": 14, "restarts": 3}),
+    ({"kind": "pgd"}, {"steps": 80}),
+    ({"kind": "square", "queries": 50}, {"queries": 100}),
+    ({"kind": "square"}, {"queries": 10_000}),
+    (
+        {"kind": "autoattack", "steps": 5, "targets": 3},
+        {"steps": 10, "queries": 10_000, "targets": 3},
+    ),
+    # This version makes no queries.
+    ({"kind": "autoattack", "version": "rand", "steps": 5}, {"version": "rand", "steps": 10}),
+    # A single step is what the attack is, and what follows takes none.
+    ({"kind": "eot_pgd", "steps": 1}, None),
+    ({"kind": "pgd", "steps": 1}, None),
+    ({"kind": "fgsm"}, None),
+    ({"kind": "noise"}, None),
+    ({"kind": "carlini_wagner_l2", "steps": 5}, None),
+]
+
+
+@pytest.mark.parametrize(("entry", "parameters"), LARGER)
+def test_an_attack_with_a_budget_has_a_sibling_of_twice_the_budget(entry, parameters):
+    against = ["bare"] if entry["kind"] == "carlini_wagner_l2" else ["filter", "bare"]
+
+    def change(config):
+        config["robustness"]["attacks"]["own"] = {**entry, "against": against}
+        config["robustness"]["experiments"]["net"]["attacks"] = ["own"]
+
+    study = load(change)
+    own = study.attacks["own"]
+    (examination,) = study.experiments
+    if parameters is None:
+        assert "own_larger" not in study.attacks
+        assert examination.defense_attacks == ("own",)
+        return
+    larger = study.attacks["own_larger"]
+    assert examination.defense_attacks == ("own", "own_larger")
+    assert (larger.name, larger.kind, larger.against) == ("own_larger", own.kind, own.against)
+    assert larger.parameters == parameters
+    # Of two bounds the smaller; so many images as are asked for.
+    assert (larger.epsilons, larger.images) == ((2 / 255,), 4)
+
+
+def test_a_larger_budget_is_tried_at_the_middle_bound_on_no_more_images_and_no_other_model():
+    def change(config):
+        config["robustness"]["attacks"]["on_all"]["epsilons"] = ["16/255", "2/255", "8/255"]
+
+    larger = load(change).attacks["on_all_larger"]
+    assert larger.epsilons == (8 / 255,)
+    # Three are those of the attack; four were asked for.
+    assert larger.images == 3
+    assert larger.against == ("filter", "bare", "mirror")
+    other = load(at(*ATTACKS, "on_all", "against", value=["another"])).attacks
+    assert "on_all" in other and "on_all_larger" not in other
+
+
+def test_no_images_switch_larger_budgets_off():
+    study = load(at("robustness", "larger_budget", value=0))
+    assert set(study.attacks) == set(CONFIG["robustness"]["attacks"])
+    assert study.experiments[0].defense_attacks == ("on_average", "on_all", "long")
+
+
+def test_budgets_are_the_defaults_of_the_attacks():
+    for kind, budget in attacks_kinds.BUDGETS.items():
+        attack = create(KINDS, kind)
+        assert {name: getattr(attack, name) for name in budget} == budget, kind
+        assert set(budget) <= attacks_kinds.ATTACK_PARAMETERS[kind]
+
+
+def test_a_larger_budget_asks_for_no_more_images_than_there_are():
+    def change(config):
+        del config["robustness"]["experiments"]["net"]["images"]
+        config["robustness"]["larger_budget"] = 25
+
+    # The least of the numbers is what is attacked.
+    (examination,) = load(change, size=3).experiments
+    assert examination.images == 3 and "on_average_larger" in examination.defense_attacks
+    # Nobody knows whether there are so many.
+    (examination,) = load(change, size=None).experiments
+    assert examination.images is None
+    assert examination.defense_attacks == ("on_average", "on_all", "long")
 
 
 def test_models_in_use_are_known_before_names_are_checked():
@@ -223,6 +322,11 @@ def at(*path, value):
     return change
 
 
+def too_many_of_an_attack(config):
+    del config["robustness"]["experiments"]["net"]["images"]
+    config["robustness"]["attacks"]["on_all"]["images"] = 21
+
+
 ENTRY = ("robustness", "experiments", "net")
 ATTACKS = ("robustness", "attacks")
 PLACE = r"^robustness.experiments.net"
@@ -273,7 +377,7 @@ WRONG = {
         r"^robustness.attacks.long minimises the perturbation; it takes no 'epsilons'\.",
     ),
     "too many images of an attack": (
-        at(*ATTACKS, "on_all", "images", value=21),
+        too_many_of_an_attack,
         r"^robustness.attacks.on_all.images must be from 1 to 20, .*, got 21\.$",
     ),
     "an attack on a defence that is not listed": (
@@ -307,6 +411,11 @@ WRONG = {
     "a reserved name of an attack": (
         at(*ATTACKS, "strongest", value={"kind": "fgsm", "against": ["bare"]}),
         r"^robustness.attacks has the name 'strongest', which the tables use for something else;",
+    ),
+    "the name of a larger budget": (
+        at(*ATTACKS, "on_all_larger", value={"kind": "fgsm", "against": ["bare"]}),
+        r"^robustness.attacks.on_all_larger has a name that ends in '_larger', which is kept for "
+        r"the runs of 'robustness.larger_budget'; give it another name\.$",
     ),
     "another kind under the name of the bare network": (
         at("defenses", "undefended", value={"kind": "flip"}),
@@ -352,6 +461,8 @@ def test_a_number_of_images_that_is_not_known_is_not_refused():
     own = at(*ATTACKS, "on_all", "images", value=21)
     assert load(own, size=None).attacks["on_all"].images == 21
     assert load(at(*ATTACKS, "on_all", "images", value=20)).attacks["on_all"].images == 20
+    # The experiment takes five, and of two numbers the smaller is attacked.
+    load(at(*ATTACKS, "on_all", "images", value=21))
 
 
 @pytest.mark.parametrize("name", settings.RESERVED)

@@ -1,25 +1,48 @@
 import dataclasses
 import inspect
 import itertools
+import runpy
 from collections import defaultdict
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from bandlimit.defenses.kinds import PARAMETERS
 from bandlimit.defenses.post_averaging import PostAveraging, Squad
+from bandlimit.files import store
 from bandlimit.statistics import wilson
 from bandlimit.studies.robustness import checks as robustness_checks
+from bandlimit.studies.robustness import figures as robustness_figures
 from bandlimit.studies.robustness import rates as robustness_rates
+from bandlimit.studies.robustness.draws import settled
+from bandlimit.studies.robustness.settings import LARGER
 
 E1, E2, E8 = 1 / 255, 2 / 255, 8 / 255
 BOUNDS = defaultdict(lambda: E8)
 PLACE = {"dataset": "d", "model": "m"}
 
 
+def until_settled(row):
+    """Return the draws that are taken: until those to come can't change what most of all say."""
+    for count in range(1, len(row)):
+        hits, left = sum(row[:count]), len(row) - count
+        if len(row) > 2 and (2 * hits > len(row) or 2 * (hits + left) <= len(row)):
+            return list(row[:count])
+    return list(row)
+
+
+def share_of(row):
+    """Return the share of right draws of those that are taken, less the one that settled them."""
+    taken = until_settled(row)
+    return np.mean(taken if len(row) < 3 else taken[:-1])
+
+
 def judged(right, **columns):
-    """Return records: `right` is images x restarts x draws, of 0 and 1."""
+    """Return records: `right` is images x restarts x draws, of 0 and 1, if all were taken."""
     cube = np.array(right)
     cube = cube.reshape((*cube.shape, *[1] * (3 - cube.ndim)))
     rows = [
@@ -34,11 +57,13 @@ def judged(right, **columns):
             "restart": r,
             "label": 0,
             "linf": E8,
+            "draws": cube.shape[2],
             "draw": d,
-            "correct": bool(cube[i, r, d]),
+            "correct": bool(right),
             **columns,
         }
-        for i, r, d in itertools.product(*map(range, cube.shape))
+        for i, r in np.ndindex(cube.shape[:2])
+        for d, right in enumerate(until_settled(cube[i, r]))
     ]
     return pd.DataFrame(rows).sample(frac=1, random_state=0)  # any order
 
@@ -56,10 +81,10 @@ def only(frame, **columns):
 
 # Accuracy ---------------------------------------------------------------------------------------
 
-# Four images, two restarts, three draws.
+# Four images, two restarts, three draws, of which two alike settle an image.
 CUBE = [
     [[1, 1, 1], [1, 1, 1]],  # always right
-    [[1, 1, 0], [1, 1, 1]],  # by majority after both restarts
+    [[1, 0, 1], [1, 1, 1]],  # by majority after both restarts
     [[1, 1, 1], [1, 0, 0]],  # lost after the second
     [[0, 0, 0], [0, 1, 0]],
 ]
@@ -68,12 +93,14 @@ CUBE = [
 def test_accuracy_by_hand():
     row = only(robustness_rates.robust_accuracy(judged(CUBE)), attack="pgd")
     assert (row["images"], row["restarts"], row["draws"]) == (4, 2, 3)
-    assert row["mean"] == pytest.approx(16 / 24)
-    assert (row["low"], row["high"]) == pytest.approx(wilson(4 * 16 / 24, 4))
+    # Without the draw that settled them: 1, 1, 1/2, 1, 1, 1/2, 0, 1/2.
+    assert row["mean"] == pytest.approx(5.5 / 8)
+    assert (row["low"], row["high"]) == pytest.approx(wilson(4 * 5.5 / 8, 4))
     assert row["majority"] == 0.5
     assert row["worst"] == 0.25
-    assert row["deviation_draws"] == pytest.approx(np.std([6 / 8, 6 / 8, 4 / 8], ddof=1))
-    assert row["deviation_restarts"] == pytest.approx(np.std([8 / 12, 8 / 12], ddof=1))
+    # Of the two draws that all took.
+    assert row["deviation_draws"] == pytest.approx(np.std([6 / 8, 5 / 8], ddof=1))
+    assert row["deviation_restarts"] == pytest.approx(np.std([2.5 / 4, 3 / 4], ddof=1))
 
 
 def test_one_draw_and_restart_have_no_deviation_and_a_tie_is_no_majority():
@@ -124,7 +151,8 @@ def test_the_strongest_never_lies_above_a_part():
     parts = table.drop("strongest")
     for column in ("mean", "majority", "worst"):
         assert table.loc["strongest", column] <= parts[column].min()
-    least = np.min([cube.mean(axis=2).min(axis=1) for cube in cubes.values()], axis=0)
+    shares = [np.apply_along_axis(share_of, 2, cube) for cube in cubes.values()]
+    least = np.min([each.min(axis=1) for each in shares], axis=0)
     assert table.loc["strongest", "mean"] == pytest.approx(least.mean())
 
 
@@ -136,13 +164,91 @@ def test_the_strongest_never_lies_above_a_part():
             "unequal images: 1 of b against g are not among the 2 of a against g",
         ),
         (pd.concat([judged([1, 1]), clean([1])]), "1 attacked images of g .* no clean record"),
-        (judged(CUBE).iloc[1:], "23 records aren't one for each of 4 images"),
-        (pd.concat([judged([1, 1]), judged([1, 1])]), "4 records aren't one"),
+        (judged(CUBE).iloc[1:], "18 records aren't those of 4 images, 2 restarts and 3 draws"),
+        (pd.concat([judged([1, 1]), judged([1, 1])]), "4 records aren't those of 2 images"),
     ],
 )
 def test_incomplete_records_are_refused(frame, message):
     with pytest.raises(ValueError, match=message):
         robustness_rates.robust_accuracy(frame)
+
+
+def records_of(draws, planned, numbers=None):
+    """Return records of one image as they are: right or wrong, of these numbers of draws."""
+    numbers = range(len(draws)) if numbers is None else numbers
+    rows = [
+        {"image_id": "i", "draws": planned, "draw": number, "correct": bool(right)}
+        for number, right in zip(numbers, draws, strict=True)
+    ]
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize("planned", [1, 2, 3, 4, 5, 10])
+def test_an_early_end_biases_no_mean_and_changes_no_majority(planned):
+    """Over all sequences of draws, each as likely as it is."""
+    rows = np.array(list(itertools.product([0, 1], repeat=planned)))
+    taken = [until_settled(row) for row in rows]
+    if planned > 2:
+        assert sum(map(len, taken)) < rows.size
+    ids, cube = robustness_rates.cube_of(judged(rows[:, None, :]))
+    order = [int(name[1:]) for name in ids]
+    assert cube.taken.sum(axis=(1, 2)).tolist() == [len(taken[i]) for i in order]
+    hits = rows[order].sum(axis=1)
+    assert cube.majority().tolist() == (2 * hits > planned).tolist()
+    plain = np.array([np.mean(taken[i]) for i in order])
+    for p in (0.0, 0.1, 0.5, 0.83, 1.0):
+        likely = p**hits * (1 - p) ** (planned - hits)
+        assert likely.sum() == pytest.approx(1)
+        assert likely @ cube.shares()[:, 0] == pytest.approx(p, abs=1e-12)
+    # The plain share of what was taken would be biased.
+    likely = 0.83**hits * 0.17 ** (planned - hits)
+    assert (abs(likely @ plain - 0.83) > 1e-3) == (planned > 2)
+
+
+@pytest.mark.parametrize("planned", range(1, 12))
+def test_draws_are_settled_where_those_to_come_change_nothing(planned):
+    right, wrong = settled(planned)
+    if planned < 3:
+        assert min(right, wrong) > planned
+        return
+    assert 2 * right > planned >= 2 * (right - 1)
+    # Whatever is left may be right.
+    assert 2 * (planned - wrong) <= planned < 2 * (planned - wrong + 1)
+
+
+@pytest.mark.parametrize(
+    ("draws", "planned", "numbers"),
+    [
+        ([1, 1, 1, 1, 1], 10, None),  # six right ones settle it
+        ([0, 0, 0, 0], 10, None),  # five wrong ones
+        ([1, 0], 3, None),
+        ([1], 2, None),  # of two draws both are taken
+        ([1, 1, 1], 5, [0, 1, 3]),
+        ([1, 1, 1], 5, [1, 2, 3]),
+        ([1, 1, 0], 3, None),  # goes on after the second
+        ([1] * 10, 10, None),
+        ([1, 1], 3, [0, 0]),
+    ],
+)
+def test_draws_end_where_they_are_settled_and_have_no_gaps(draws, planned, numbers):
+    with pytest.raises(ValueError, match=f"{len(draws)} records aren't those of 1 images"):
+        robustness_rates.cube_of(records_of(draws, planned, numbers))
+
+
+def test_as_many_draws_are_planned_of_each_image():
+    several = [records_of([1, 1], 3), records_of([1, 1, 1], 5).assign(image_id="other")]
+    with pytest.raises(ValueError, match="of different numbers of draws"):
+        robustness_rates.cube_of(pd.concat(several))
+    with pytest.raises(ValueError, match="of different numbers of draws"):
+        robustness_rates.cube_of(records_of([1, 1], 2, [0, 2]))
+
+
+def test_a_share_needs_no_draw_that_was_not_taken():
+    frame = pd.concat([judged([[[1] * 10], [[0] * 10]]), clean([[[1] * 10], [[1] * 10]])])
+    assert len(frame) == 6 + 5 + 6 + 6
+    row = only(robustness_rates.robust_accuracy(frame), attack="pgd")
+    assert row[["mean", "majority", "worst"]].tolist() == [0.5] * 3
+    assert (row["draws"], row["deviation_draws"]) == (10, 0)
 
 
 def test_empty_tables_keep_their_columns_and_types():
@@ -252,6 +358,7 @@ def test_scaling_by_hand():
             "attack": "a",
             "factor": factor,
             "defense": "g",
+            "draws": len(draws),
             "draw": draw,
             "linf": factor * (i + 1) ** 2 / 255,
             "correct": right,
@@ -268,8 +375,8 @@ def test_scaling_by_hand():
 
 
 def controls(inputs, control, right, epsilon=None):
-    right = np.array(right)
-    right = right.reshape(len(right), -1)
+    table = np.array(right)
+    table = table.reshape(len(table), -1)
     rows = [
         {
             **PLACE,
@@ -277,10 +384,12 @@ def controls(inputs, control, right, epsilon=None):
             "inputs": inputs,
             "epsilon": epsilon,
             "control": control,
+            "draws": table.shape[1],
             "draw": draw,
-            "correct": bool(right[i, draw]),
+            "correct": bool(right),
         }
-        for i, draw in np.ndindex(right.shape)
+        for i, row in enumerate(table)
+        for draw, right in enumerate(until_settled(row))
     ]
     return pd.DataFrame(rows).astype({"epsilon": float})
 
@@ -680,6 +789,54 @@ def test_a_budget_is_larger_if_no_part_is_smaller_whatever_the_restarts():
     assert larger == {("two", "one")}
 
 
+@pytest.mark.parametrize(
+    ("entry", "budget"),
+    [
+        ({"kind": "eot_pgd", "samples": 8}, {"steps": 40}),
+        ({"kind": "pgd"}, {"steps": 80}),
+        ({"kind": "square"}, {"queries": 10_000}),
+        ({"kind": "autoattack"}, {"steps": 200, "queries": 10_000}),
+        ({"kind": "autoattack", "version": "rand"}, {"steps": 200}),
+        ({"kind": "pgd", "steps": 7}, {"steps": 14}),
+    ],
+)
+def test_a_budget_left_at_its_default_is_compared_with_twice_of_it(entry, budget):
+    """The larger one is better on the images that it was given, by more than the slack."""
+    larger = f"own{LARGER}"
+    attacks = {"own": entry, larger: entry | budget}
+    for gain, passed in ((0, True), (4, False)):
+        records = pd.concat(
+            [
+                judged([1] * 10 + [0] * 10, attack="own"),
+                judged([1] * (10 - gain) + [0] * gain, attack=larger),
+            ]
+        )
+        table = robustness_checks.sanity(
+            robustness_rates.robust_accuracy(records),
+            symptoms(),
+            attacks=attacks,
+            defenses=DEFENSES,
+            judged=records,
+        )
+        row = only(table, defense="g", check="more_budget")
+        assert (row["value"], row["passed"]) == (pytest.approx(gain / 10), passed)
+        assert row["note"] == f"{larger} below own at 8/255, 10 images"
+
+
+def test_a_larger_budget_than_the_default_is_no_smaller_one():
+    attacks = {
+        "own": {"kind": "pgd"},
+        "less": {"kind": "pgd", "steps": 10},
+        "same": {"kind": "pgd", "steps": 40},
+        "other": {"kind": "eot_pgd", "steps": 100},
+    }
+    examiner = robustness_checks._Examiner(
+        pd.DataFrame(), {}, attacks, DEFENSES, {}, epsilon=E8, large=E8, zero=0.02, slack=0.01
+    )
+    larger = {(a, b) for a, b in itertools.permutations(attacks, 2) if examiner._spends_more(a, b)}
+    assert larger == {("own", "less"), ("same", "less")}
+
+
 def test_attacks_are_compared_on_the_images_that_both_were_given():
     """The black box is better than the gradient on the half that it was given."""
     frames = [
@@ -865,3 +1022,24 @@ def test_a_gradient_that_fails_on_the_way_is_counted_once_per_image():
     flags = pd.DataFrame([{**names, "nan_gradients": 0, "zero_gradients": 3}])
     found = robustness_checks.with_statuses(flags, pd.DataFrame(rows)).iloc[0]
     assert (found["nan_gradients"], found["zero_gradients"]) == (1, 3)
+
+
+def test_the_figure_of_losses_leaves_out_what_only_checks_a_budget(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(robustness_figures, "loss_curves", drawn.append)
+    monkeypatch.setattr("bandlimit.plots.files.save", lambda figure, **how: None)
+    # A script starts with its import.
+    monkeypatch.setattr("bandlimit.provenance.job.run", lambda main, snakemake: None)
+    script = Path(__file__).parents[2] / "scripts/robustness/figure_losses.py"
+    main = runpy.run_path(str(script), init_globals={"snakemake": None})["main"]
+    path = tmp_path / "losses.parquet"
+    both = pd.concat([losses([1.0, 2.0], attack=name) for name in ("eot", f"eot{LARGER}")])
+    for curves, names in ((both, ["eot", "eot"]), (both.iloc[:0], [])):
+        table = pa.Table.from_pandas(robustness_rates.loss_curves(curves), preserve_index=False)
+        store.write(path, table)
+        main(
+            SimpleNamespace(
+                input=SimpleNamespace(table=path), pictures=dict, certificate=lambda: None
+            )
+        )
+        assert drawn.pop()["attack"].tolist() == names

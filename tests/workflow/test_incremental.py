@@ -191,6 +191,7 @@ def twist(text):
         ("bandlimit/studies/robustness/figures.py", CURVES | LEDGER),
         ("workflow/report/bandlimiting/figure_2.rst", PROOF),
         ("workflow/report/robustness/figure_controls.rst", PROOF),
+        ("workflow/report/workflow.rst", PROOF),
         ("bandlimit/site/templates/style.css", PROOF),
         # A module: the scripts that reach it, and what depends on what they make.
         (

@@ -100,8 +100,8 @@ class EOTPGD(Spending):
 
     steps: gradients taken, each through `samples` samples.
 
-    The defaults are the strongest that were found at equal passes through a network: long steps, and
-    many samples for each, leave fewer images right than more and shorter steps of few samples.
+    The defaults are the strongest that were found at equal passes: few long steps of many samples
+    leave fewer images right than more, shorter steps of few samples.
 
     Source: expectation over transformation; "Bandlimiting", section 3.2 for what is averaged.
 

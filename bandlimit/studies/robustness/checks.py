@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bandlimit.attacks.kinds import BUDGETS
+from bandlimit.attacks.kinds import spends_more
 from bandlimit.studies.robustness.rates import (
     CLEAN,
     MODEL,
@@ -94,9 +94,6 @@ SANITY = {
 
 GRADIENT = ("eot_pgd", "pgd", "autoattack")
 """Kinds of attack that take many gradient steps; one with a single step is no such attack."""
-
-BUDGET = ("steps", "samples", "eot", "queries", "targets")
-"""Parameters of an attack of which more is stronger, in a single restart."""
 
 SWITCHES: Mapping[str, Any] = {
     "radius": None,
@@ -403,11 +400,6 @@ class _Examiner:
         rows = rows[rows["epsilon"] >= self.epsilon - 1e-9].sort_values("epsilon", kind="stable")
         return rows.drop_duplicates(["defense", "attack"])
 
-    def _entry(self, attack: str) -> dict[str, Any]:
-        """Return kind and parameters of an attack, whatever its restarts."""
-        entry = self.attacks.get(attack, {})
-        return {key: value for key, value in entry.items() if key != "restarts"}
-
     def _kind(self, attack: str) -> str:
         return str(self.attacks.get(attack, {}).get("kind", attack))
 
@@ -571,16 +563,7 @@ class _Examiner:
         """Return whether two attacks differ in their budgets alone, none of the first's smaller."""
         if not (self._is_gradient(less) or self._is_black_box(less)):
             return False
-        one, other = (
-            {**BUDGETS.get(self._kind(name), {}), **self._entry(name)} for name in (more, less)
-        )
-        if one.keys() != other.keys():
-            return False
-        differing = [key for key in one if one[key] != other[key]]
-        return bool(differing) and all(
-            key in BUDGET and None not in (one[key], other[key]) and one[key] > other[key]
-            for key in differing
-        )
+        return spends_more(self.attacks.get(more, {}), self.attacks.get(less, {}))
 
 
 def with_statuses(symptoms: pd.DataFrame, judged: pd.DataFrame) -> pd.DataFrame:

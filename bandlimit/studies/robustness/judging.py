@@ -1,8 +1,9 @@
 """What defences say of images on fresh draws: the records of the study `robustness`.
 
 Draws are spent where a verdict is open. An image's draws end when those to come can't change what
-most of them say, so that an image on which all agree takes little more than half of them. The column
-`draws` says how many were planned; means that the early end leaves unbiased are `rates.Cube.shares`.
+most of them say, so that an image on which all agree takes little more than half of them. The
+column `draws` says how many were planned; `rates.Cube.shares` is a mean without the bias of ending
+early.
 """
 
 from __future__ import annotations

@@ -94,7 +94,8 @@ def cube_of(rows: pd.DataFrame) -> tuple[pd.Index, Cube]:
     """Return the images, and what the defence says of them after each restart in each draw.
 
     Raises:
-        ValueError: a combination is missing or there twice, or draws end before they are settled.
+        ValueError: a combination is missing or there twice, or draws end before they are settled,
+            or go on afterwards.
     """
     restarts = rows["restart"].fillna(0) if "restart" in rows else pd.Series(0, rows.index)
     ids, image = np.unique(rows["image_id"].to_numpy(str), return_inverse=True)
@@ -108,13 +109,14 @@ def cube_of(rows: pd.DataFrame) -> tuple[pd.Index, Cube]:
     taken[image, restart, draw] = True
     right[image, restart, draw] = rows["correct"].to_numpy(bool)
     enough, failures = settled(planned)
-    hits, asked = right.sum(axis=2), taken.sum(axis=2)
-    over = (hits == enough) | (asked - hits == failures) | (asked == planned)
-    gaps = taken != (np.arange(planned) < asked[:, :, None])
-    if taken.sum() != len(rows) or not over.all() or gaps.any():
+    hits, misses = right.cumsum(axis=2), (taken & ~right).cumsum(axis=2)
+    open_ = (hits < enough) & (misses < failures)
+    # The first draw, and each that follows one after which all was open.
+    due = np.concatenate([np.ones_like(taken[:, :, :1]), open_[:, :, :-1]], axis=2)
+    if taken.sum() != len(rows) or (taken != due).any():
         raise ValueError(
             f"{len(rows)} records aren't those of {len(ids)} images, {shape[1]} restarts and "
-            f"{planned} draws: one is missing or there twice"
+            f"{planned} draws: one is missing, there twice, or drawn after all was settled"
         )
     return pd.Index(ids), Cube(right, taken, planned)
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bandlimit.attacks.kinds import ATTACK_PARAMETERS, BUDGETS, MINIMAL_KINDS
+from bandlimit.attacks.kinds import ATTACK_PARAMETERS, BUDGETS, MINIMAL_KINDS, spends_more
 from bandlimit.config.defenses import DefenseEntry, check_parameters
 from bandlimit.config.experiments import Experiment
 from bandlimit.config.models import Model, check_other
@@ -46,7 +46,8 @@ class Examination(Experiment):
     """An experiment whose defences are examined.
 
     Attributes:
-        images: how many images are attacked, the first of a seeded order; None for all.
+        images: how many images are attacked, the first of a seeded order; None for all of a
+            dataset that nobody has counted.
         defenses: names of the defences under examination.
         defense_attacks: names of the attacks on them.
         controls: names of the defences that are compared on the document's adversarial images.
@@ -217,21 +218,22 @@ def _examination(
     for attack in entry["attacks"]:
         member(attack, attacks, "attacks of robustness", place)
         _check_attacked(attacks[attack], entry["defenses"], run.defenses, place)
-        where = f"robustness.attacks.{attack}"
-        _check_images(where, attacks[attack].images, size, experiment.dataset)
+        if "images" not in entry:  # else the smaller number is attacked
+            where = f"robustness.attacks.{attack}"
+            _check_images(where, attacks[attack].images, size, experiment.dataset)
     scaled = entry.get("scaled", [a for a in SCALED if a in experiment.attacks])
     for attack in scaled:
         member(attack, experiment.attacks, "attacks of its experiment", f"{place}.scaled")
     _check_images(place, entry.get("images"), size, experiment.dataset)
     averaging = _averaging(name, run)
+    images = entry.get("images", size)
+    # Of images that nobody has counted there may be fewer than a larger budget asks for.
+    again = () if images is None else (f"{attack}{LARGER}" for attack in entry["attacks"])
     return Examination(
         **vars(experiment),
-        images=entry.get("images"),
+        images=images,
         defenses=tuple(entry["defenses"]),
-        defense_attacks=(
-            *entry["attacks"],
-            *(f"{attack}{LARGER}" for attack in entry["attacks"] if f"{attack}{LARGER}" in larger),
-        ),
+        defense_attacks=(*entry["attacks"], *(attack for attack in again if attack in larger)),
         controls=tuple(entry["controls"]),
         scaled=tuple(scaled),
         radius=entry.get("radius", getattr(averaging, "radius", None)),
@@ -245,7 +247,8 @@ def _larger(
     """Return, of each attack with a budget, one of twice that budget: does more bring more?
 
     It looks at some images and at one bound, the middle one, where accuracy is neither that of
-    clean images nor 0. An attack of a single step says with its name that it spends no more.
+    clean images nor 0. An attack of a single step says with its name that it spends no more, and
+    where the configuration has two budgets of an attack, it needs no third.
     """
     found = {}
     for attack in attacks.values():
@@ -256,6 +259,8 @@ def _larger(
         # What carries over from another model says nothing of how much a budget brings.
         against = tuple(d for d in attack.against if defenses[d].kind != "other_model")
         if not spent or spent.get("steps") == 1 or not against:
+            continue
+        if any(_of_two_budgets(attack, other) for other in attacks.values()):
             continue
         name = f"{attack.name}{LARGER}"
         bounds = sorted(attack.epsilons)
@@ -268,6 +273,13 @@ def _larger(
             parameters={**attack.parameters, **{key: 2 * value for key, value in spent.items()}},
         )
     return found
+
+
+def _of_two_budgets(attack: AttackEntry, other: AttackEntry) -> bool:
+    """Return whether one of two attacks repeats the other with a larger budget."""
+    one, two = ({"kind": each.kind, **each.parameters} for each in (attack, other))
+    common = set(attack.against) & set(other.against) and set(attack.epsilons) & set(other.epsilons)
+    return bool(common) and (spends_more(one, two) or spends_more(two, one))
 
 
 def _averaging(name: str, run: Run) -> Any:

@@ -39,10 +39,11 @@ TABLES: Mapping[str, tuple[Mapping[str, Column], str, str]] = {
         },
         "Robust accuracy of each defence under each attack",
         "N images, each judged by fresh draws of a random defence, which end when those to come "
-        "can't change what most say: the mean over draws and restarts, without the bias of an early "
-        "end, with its Wilson 95% interval over images; the share correct in most draws after each "
-        "restart; and the share correct in all that were taken. 'Strongest' takes each image by "
-        "the attack that hurts it most. Attacks on the undefended or on another network are transferred unchanged.",
+        "can't change what most say: the mean over draws and restarts, which the early end does "
+        "not bias, with its Wilson 95% interval over images; the share correct in most draws after "
+        "each restart; and the share correct in all draws taken. 'Strongest' takes each image by "
+        "the attack that hurts it most. Attacks on the undefended or on another network are "
+        "transferred unchanged.",
     ),
     "controls": (
         NAMES
