@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -129,8 +130,13 @@ def in_threads(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> 
 _workers: int | None = None
 
 
+_own = threading.local()
+
+
 def workers() -> int:
-    """Return how many threads `in_threads` shares its items out to."""
+    """Return how many threads `in_threads` shares its items out to; within one of them, one."""
+    if hasattr(_own, "worker"):  # waiting there for its like, all might wait for each other
+        return 1
     return torch.get_num_threads() if _workers is None else _workers
 
 
@@ -167,7 +173,12 @@ def _one_thread() -> Iterator[None]:
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
     """Return workers that stay, since a new thread lays out its kernels anew."""
-    return ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+    return ThreadPoolExecutor(threads, initializer=_begin)
+
+
+def _begin() -> None:
+    torch.set_num_threads(1)
+    _own.worker = True
 
 
 def fold(network: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:

@@ -241,6 +241,31 @@ def test_a_larger_budget_is_tried_at_the_middle_bound_on_no_more_images_and_no_o
     assert "on_all" in other and "on_all_larger" not in other
 
 
+@pytest.mark.parametrize(
+    ("change", "siblings"),
+    [
+        ({}, []),
+        ({"restarts": 5}, []),
+        # Another attack, another defence, another bound: nothing to compare.
+        ({"loss": "margin"}, ["own_larger", "long_larger"]),
+        ({"against": ["mirror", "bare"]}, ["own_larger", "long_larger"]),
+        ({"epsilons": ["8/255"]}, ["own_larger", "long_larger"]),
+        (None, ["own_larger"]),
+    ],
+)
+def test_where_an_experiment_lists_two_budgets_of_an_attack_it_needs_no_third(change, siblings):
+    def both(config):
+        own = {"kind": "eot_pgd", "against": ["filter"]}
+        config["robustness"]["attacks"]["own"] = own
+        config["robustness"]["attacks"]["long"] = {**own, "steps": 60, **(change or {})}
+        # One that no experiment lists is not run, so that nothing is compared with it.
+        listed = ["own"] if change is None else ["own", "long"]
+        config["robustness"]["experiments"]["net"]["attacks"] = listed
+
+    attacks = load(both).experiments[0].defense_attacks
+    assert [name for name in attacks if name.endswith(settings.LARGER)] == siblings
+
+
 def test_no_images_switch_larger_budgets_off():
     study = load(at("robustness", "larger_budget", value=0))
     assert set(study.attacks) == set(CONFIG["robustness"]["attacks"])

@@ -227,8 +227,13 @@ def _examination(
     _check_images(place, entry.get("images"), size, experiment.dataset)
     averaging = _averaging(name, run)
     images = entry.get("images", size)
-    # Of images that nobody has counted there may be fewer than a larger budget asks for.
-    again = () if images is None else (f"{attack}{LARGER}" for attack in entry["attacks"])
+    listed = [attacks[attack] for attack in entry["attacks"]]
+    again = [
+        f"{one.name}{LARGER}"
+        for one in listed
+        # Of images that nobody has counted there may be fewer than a larger budget asks for.
+        if images is not None and not any(_of_two_budgets(one, other) for other in listed)
+    ]
     return Examination(
         **vars(experiment),
         images=images,
@@ -247,8 +252,8 @@ def _larger(
     """Return, of each attack with a budget, one of twice that budget: does more bring more?
 
     It looks at some images and at one bound, the middle one, where accuracy is neither that of
-    clean images nor 0. An attack of a single step says with its name that it spends no more, and
-    where the configuration has two budgets of an attack, it needs no third.
+    clean images nor 0. An attack of a single step says with its name that it spends no more. An
+    experiment that lists two budgets of an attack needs no third.
     """
     found = {}
     for attack in attacks.values():
@@ -259,8 +264,6 @@ def _larger(
         # What carries over from another model says nothing of how much a budget brings.
         against = tuple(d for d in attack.against if defenses[d].kind != "other_model")
         if not spent or spent.get("steps") == 1 or not against:
-            continue
-        if any(_of_two_budgets(attack, other) for other in attacks.values()):
             continue
         name = f"{attack.name}{LARGER}"
         bounds = sorted(attack.epsilons)
