@@ -72,7 +72,7 @@ def time_ratios(
     radius: float,
     directions: Sequence[int],
     seed: int,
-    repeats: int = 3,
+    repeats: int = 2,
     seconds: float | None = None,
 ) -> pd.DataFrame:
     """Return a row per number of directions: its time per image over that of the bare network.
