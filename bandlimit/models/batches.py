@@ -116,20 +116,14 @@ def in_threads(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> 
 
     The mode of the caller, such as `torch.no_grad`, does not reach the threads.
     """
-    threads, outside = workers(), torch.get_num_threads()
+    threads = workers()
     if threads == 1 or len(items) == 1:
         with _one_thread():
             return [function(item) for item in items]
-    try:
-        return list(_pool(threads).map(function, items))
-    finally:
-        # A new worker sets its own number, and with it the one that new threads begin with.
-        torch.set_num_threads(outside)
+    return list(_pool(threads).map(function, items))
 
 
 _workers: int | None = None
-
-
 _own = threading.local()
 
 
@@ -173,12 +167,24 @@ def _one_thread() -> Iterator[None]:
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
     """Return workers that stay, since a new thread lays out its kernels anew."""
-    return ThreadPoolExecutor(threads, initializer=_begin)
+    outside = torch.get_num_threads()
+    pool = ThreadPoolExecutor(threads)
+    # Each begins here, and none after the number outside is set again.
+    together = threading.Barrier(threads)
 
+    def begin(_: int) -> None:
+        together.wait()
+        _own.worker = True
+        # A thread takes the number of all when it first asks for its own, however late that is.
+        torch.get_num_threads()
+        torch.set_num_threads(1)
 
-def _begin() -> None:
-    torch.set_num_threads(1)
-    _own.worker = True
+    try:
+        list(pool.map(begin, range(threads)))
+    finally:
+        # Who sets the own number also sets the one that new threads begin with.
+        torch.set_num_threads(outside)
+    return pool
 
 
 def fold(network: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:

@@ -29,6 +29,7 @@ from bandlimit.files.contents import certificate
 from bandlimit.models import architectures
 from bandlimit.models.batches import (
     MicroBatches,
+    _pool,
     alone_outside,
     fold,
     in_threads,
@@ -546,6 +547,27 @@ def test_bits_and_threads_are_the_same_where_networks_have_all_threads(
                 assert (torch.get_num_threads(), workers()) == (1, threads)
             assert (torch.get_num_threads(), workers()) == (1, threads)
         assert torch.get_num_threads() == workers() == threads
+
+
+@pytest.mark.parametrize("outside", [False, True])
+def test_a_worker_that_had_nothing_to_do_uses_one_thread_later(outside: bool) -> None:
+    """PyTorch gives a thread its number when it is first asked for, which may be much later."""
+    torch.set_num_threads(2)
+    _pool.cache_clear()
+    both = threading.Barrier(2, timeout=60)
+
+    def look(_: int) -> tuple[int, int]:
+        both.wait()
+        return torch.get_num_threads(), workers()
+
+    with alone_outside() if outside else nullcontext():
+        in_threads(lambda _: both.wait(), range(2))  # starts both, and asks for no number
+        assert in_threads(look, range(2)) == [(1, 1)] * 2
+        # What a worker shares out it does itself: others may wait for one another.
+        found = in_threads(lambda _: in_threads(lambda _: threading.get_ident(), range(3)), [0, 1])
+    assert all(len(set(idents)) == 1 for idents in found)
+    assert threading.get_ident() not in {ident for idents in found for ident in idents}
+    assert torch.get_num_threads() == workers() == 2
 
 
 @pytest.mark.parametrize("outside", [False, True])

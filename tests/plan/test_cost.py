@@ -118,22 +118,28 @@ def test_the_passes_of_a_gradient_are_counted_as_they_are_made(
 
 def test_all_samples_of_fixed_directions_are_counted_in_the_plan():
     """Also by AutoAttack, and judges that do not draw judge once."""
-    run = load.load(config(), HOME)
+    said = config()
+    run = load.load(said, HOME)
     rows = {(row.inputs, row.dataset): row for row in cost.costs(run)}
-    passes, images = 6 * 2 + 1, 100
+    passes = 6 * said["defenses"]["post_averaging_fixed"]["directions"] + 1
+    images = said["robustness"]["experiments"]["fashion_mnist"]["images"]
+    spent = said["robustness"]["attacks"]["exact_pgd"]
     one_step = rows["eot_one_step on post_averaging_fixed", "fashion_mnist"]
     assert one_step.attack_forwards == images * cost.GRADIENT * passes
     assert one_step.defense_forwards == images * passes
     exact = rows["exact_pgd on post_averaging_fixed", "fashion_mnist"]
-    assert exact.attack_forwards == images * cost.GRADIENT * 10 * passes * 3
+    gradients = images * spent["steps"] * len(spent["epsilons"])
+    assert exact.attack_forwards == cost.GRADIENT * gradients * passes
     averaged = rows["eot_one_step on post_averaging", "fashion_mnist"]
-    assert averaged.attack_forwards == images * cost.GRADIENT * 8
+    assert averaged.attack_forwards == images * cost.GRADIENT * create(KINDS, "eot_pgd").samples
     assert averaged.defense_forwards == images * (6 * 15 + 1) * run.studies["robustness"].draws
 
 
 def test_the_plan_counts_the_images_of_a_dataset_once():
-    total = cost.report(load.load(config(), HOME)).splitlines()[-1]
-    assert total.startswith(f"| **all** | | | {240 + 20} | ")
+    said = config()
+    total = cost.report(load.load(said, HOME)).splitlines()[-1]
+    images = said["datasets"]["fashion_mnist"]["images"] + 20
+    assert total.startswith(f"| **all** | | | {images} | ")
 
 
 def by_inputs(run):
