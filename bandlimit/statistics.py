@@ -122,17 +122,24 @@ def paired_difference(
     return max(a - b - reach, -1.0), min(a - b + reach, 1.0)
 
 
-def paired_error(differences: Sequence[float] | NDArray[np.float64]) -> float | None:
+def paired_error(
+    differences: Sequence[float] | NDArray[np.float64], weight: float = 1.0
+) -> float | None:
     """Return the standard error of a mean of paired differences, None of none.
 
     A case of +1 and one of -1 are added, as in `paired_difference`, so that cases that all agree
     leave an error that shrinks with their number, not none.
+
+    Args:
+        differences: of each case.
+        weight: the most that a case may differ; above 1 where it stands for several, since one of
+            the two sets that are compared has few cases.
     """
     values = np.asarray(differences, dtype=float)
     if not values.size:
         return None
     centred = values - values.mean()
-    return float(np.sqrt((centred**2).sum() + 2) / (values.size + 2))
+    return float(np.sqrt((centred**2).sum() + 2 * weight**2) / (values.size + 2))
 
 
 def quantile(level: float) -> float:

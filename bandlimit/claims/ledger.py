@@ -28,8 +28,8 @@ NOTE = (
     "networks differ, and undecided where the interval is too wide. As reported: the document's "
     "numbers, which only its own data and models decide. Such a claim is reproduced if its tests "
     "hold, contradicted if one fails by more than its interval or as far as it says itself, not "
-    "reproduced if one fails but not so far, and not run at this scale where this run has only "
-    "stand-ins. N counts the cases behind a value."
+    "reproduced if one fails but not so far, and not run at this scale where nothing in this run "
+    "decides it, such as a stand-in alone. N counts the cases behind a value."
 )
 HEADINGS = {"in_substance": "In substance", "as_reported": "As reported"}
 """Of the parts of a claim."""

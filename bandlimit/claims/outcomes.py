@@ -43,6 +43,7 @@ class Outcome:
         contradicted: whether the interval lies in what the test says contradicts; null where it
             says nothing of that, and then what is excluded does.
         measured: the value; low, high: its interval; cases: those behind it.
+        least_cases: those behind the value of the fewest, of several tests.
         rows: the rows that decide, as (table, number).
         marks: failed checks that these rows depend on.
     """
@@ -57,6 +58,7 @@ class Outcome:
     low: float | None = None
     high: float | None = None
     cases: float | None = None
+    least_cases: float | None = None
     rows: tuple[tuple[str, int], ...] = ()
     marks: tuple[str, ...] = ()
 
@@ -155,7 +157,7 @@ def _all_of(outcomes: Sequence[Outcome]) -> Outcome:
     for outcome in outcomes:
         if not outcome.asked:
             return outcome
-    counts = [outcome.cases for outcome in outcomes if outcome.cases is not None]
+    counts = [o.least_cases for o in outcomes if o.least_cases is not None]
     # One that says itself what contradicts is contradicted by nothing else.
     against = [o.excluded if o.contradicted is None else o.contradicted for o in outcomes]
     return replace(
@@ -165,7 +167,7 @@ def _all_of(outcomes: Sequence[Outcome]) -> Outcome:
         excluded=any(outcome.excluded for outcome in outcomes),
         contradicted=any(against),
         text="; ".join(outcome.text for outcome in outcomes),
-        cases=min(counts, default=None),
+        least_cases=min(counts, default=None),
         rows=tuple(dict.fromkeys(row for outcome in outcomes for row in outcome.rows)),
         marks=tuple(dict.fromkeys(mark for outcome in outcomes for mark in outcome.marks)),
     )
@@ -229,7 +231,7 @@ def _decide(
     if "checks_failed" in frame:
         texts = frame.loc[[estimate.row for estimate in estimates], "checks_failed"].dropna()
         marks = tuple(name for text in texts for name in text.split(", "))
-    return replace(found, rows=rows, marks=tuple(dict.fromkeys(marks)))
+    return replace(found, least_cases=found.cases, rows=rows, marks=tuple(dict.fromkeys(marks)))
 
 
 def _within(

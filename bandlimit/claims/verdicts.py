@@ -296,11 +296,12 @@ def _substance_reading(
     parts = [sentence(f"{found.text}{counted(found.cases)}")]
     if shown.experiment is not None:
         parts.append(f"Measured on {shown.place}{_stands(shown)}.")
-    if shown.verdict == UNDECIDED:
+    if shown.verdict == UNDECIDED and found.cases is not None:
         parts.append(_needed(open_[shown.place]))
     for one in answered:
         if one is not shown:
-            more = f" {_needed(open_[one.place])}" if one.verdict == UNDECIDED else ""
+            undecided = one.verdict == UNDECIDED and one.outcome.cases is not None
+            more = f" {_needed(open_[one.place])}" if undecided else ""
             said = _short(one.outcome)
             parts.append(f"On {one.place}{_stands(one)}: {one.verdict}{said}.{more}")
     values = [
@@ -385,6 +386,6 @@ def _aside(
             return f"a stand-in for {experiment['document']}"
         if "networks" in part and experiment["architecture"] not in part["networks"]:
             return f"another network than {', '.join(part['networks'])}"
-    if found.cases is not None and found.cases < part["images"]:
-        return f"{found.cases:.0f} cases, where at least {part['images']} decide"
+    if found.least_cases is not None and found.least_cases < part["images"]:
+        return f"{found.least_cases:.0f} cases, where at least {part['images']} decide"
     return None

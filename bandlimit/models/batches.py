@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import operator
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeVar
@@ -120,7 +121,9 @@ def in_threads(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> 
     if threads == 1 or len(items) == 1:
         with _one_thread():
             return [function(item) for item in items]
-    return list(_pool(threads).map(function, items))
+    futures = [_pool(threads).submit(function, item) for item in items]
+    wait(futures)  # also where one fails: nothing may still run when this is left
+    return [future.result() for future in futures]
 
 
 _workers: int | None = None
@@ -170,7 +173,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     outside = torch.get_num_threads()
     pool = ThreadPoolExecutor(threads)
     # Each begins here, and none after the number outside is set again.
-    together = threading.Barrier(threads)
+    together = threading.Barrier(threads, timeout=60)
 
     def begin(_: int) -> None:
         together.wait()
@@ -185,6 +188,10 @@ def _pool(threads: int) -> ThreadPoolExecutor:
         # Who sets the own number also sets the one that new threads begin with.
         torch.set_num_threads(outside)
     return pool
+
+
+# A process that was forked has no threads but its own.
+os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def fold(network: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:

@@ -67,50 +67,6 @@ class FusedConvolution(nn.Module):
             self.weight, *self.geometry, list(shape)
         )
 
-    def turned(self) -> FusedConvolution | None:
-        """Return the convolution by which a gradient goes back, None for one with a stride.
-
-        The gradient in the input of a convolution is one of the gradient in its output, with the
-        kernels turned by half and inputs and outputs exchanged.
-        """
-        padding, stride, dilation, groups = self.geometry
-        outputs, inputs, height, width = self.weight.shape
-        reach = [
-            spread * (side - 1) - before
-            for side, spread, before in zip((height, width), dilation, padding, strict=True)
-        ]
-        if stride != [1, 1] or groups != 1 or min(reach) < 0:
-            return None
-        plain = nn.Conv2d(
-            outputs,
-            inputs,
-            (height, width),
-            padding=(reach[0], reach[1]),
-            dilation=(dilation[0], dilation[1]),
-            bias=False,
-        )
-        weight = self.weight.detach().flip(2, 3).transpose(0, 1)
-        plain.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last))
-        return FusedConvolution(plain, rectifier="none")
-
-    def backward_input(self, gradient: Tensor, x: Tensor) -> Tensor:
-        """Return the gradient of the convolution alone in its input x."""
-        padding, stride, dilation, groups = self.geometry
-        found: Tensor = torch.ops.aten.convolution_backward(
-            gradient,
-            x,
-            self.weight,
-            None,
-            stride,
-            padding,
-            dilation,
-            False,
-            [0, 0],
-            groups,
-            [True, False, False],
-        )[0]
-        return found
-
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         """Return rectifier(convolution(x) + other)."""
         run = torch.ops.mkldnn._convolution_pointwise
@@ -212,7 +168,7 @@ def _fuse(network: nn.Module, shape: tuple[int, ...]) -> nn.Module:
     with torch.no_grad():
         expected = network(probe)
         try:
-            fused = rewrite(copy.deepcopy(network), probe)
+            fused = _rewrite(copy.deepcopy(network), probe)
             output = fused(probe.to(memory_format=torch.channels_last))
         except RuntimeError as error:
             logger.warning("fused kernels refuse this network and are not used: %s", error)
@@ -233,14 +189,7 @@ class _Shapes(fx.Interpreter):
         return result
 
 
-def rewrite(network: nn.Module, probe: Tensor, *, in_place: bool = True) -> fx.GraphModule:
-    """Return the network with its plain convolutions, and what follows them, as single kernels.
-
-    Args:
-        network: it is used up.
-        probe: an input, N x C x H x W.
-        in_place: let a kernel write over the shortcut, where nobody else reads that afterwards.
-    """
+def _rewrite(network: nn.Module, probe: Tensor) -> fx.GraphModule:
     graph = network if isinstance(network, fx.GraphModule) else fx.symbolic_trace(network)
     _Shapes(graph).run(probe)
     modules = dict(graph.named_modules())
@@ -325,7 +274,7 @@ def rewrite(network: nn.Module, probe: Tensor, *, in_place: bool = True) -> fx.G
         kernel = FusedConvolution(
             convolution,
             rectifier=name or "none",
-            in_place=in_place and other is not source and free(other, addition),
+            in_place=other is not source and free(other, addition),
         )
         graph.add_submodule(fused, kernel)
         modules[fused] = kernel

@@ -40,6 +40,14 @@ TRIED = 64
 BOUNDS = ("2/255", "4/255", "8/255", "16/255")
 """Those that networks of natural images fall at; config.yaml has the wider ones of its own."""
 
+FEW = ("8/255", "16/255")
+"""Those of attacks with few bounds: that of the tables, and the largest."""
+
+OF_FEW = (
+    *("fgsm", "transfer_pgd", "noise", "eot_one_step", "eot_pgd_margin"),
+    *("exact_pgd", "square", "autoattack", "autoattack_rand"),
+)
+
 SHIFTS = {"CIFAR-10": 6.2, "ImageNet": 4.5}
 """How far the document's r moves a pixel, root mean square, in units of 1/255."""
 
@@ -434,8 +442,11 @@ def _text(
             "Attackers who know the defence, and controls, on some of the images. Bounds are those "
             "of attacks without bounds of their own."
         ),
-        f"robustness: {{epsilons: [{', '.join(BOUNDS)}], experiments: {{{experiment}: "
-        f"{{images: {min(EXAMINED, pictures.taken)}}}}}}}",
+        "robustness:",
+        f"  epsilons: [{', '.join(BOUNDS)}]",
+        f"  experiments: {{{experiment}: {{images: {min(EXAMINED, pictures.taken)}}}}}",
+        "  attacks:",
+        *(f"    {attack}: {{epsilons: [{', '.join(FEW)}]}}" for attack in OF_FEW),
     ]
     return "\n".join(lines) + "\n"
 

@@ -17,7 +17,7 @@ from bandlimit.errors import UserError
 from bandlimit.models import architectures
 from bandlimit.models.batches import MicroBatches, fold
 from bandlimit.models.classifier import Classifier
-from bandlimit.models.fused import FusedConvolution, evaluator, rewrite
+from bandlimit.models.fused import FusedConvolution, _rewrite, evaluator
 
 NAME = DrawName(seed=7, purpose="test", dataset="noise", model="small")
 SHAPE = (3, 8, 8)
@@ -679,7 +679,7 @@ def test_patterns_that_a_kernel_does_not_compute_stay(kind):
     probe = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(6))
     with torch.no_grad():
         expected = network(probe.clone())
-        fused = rewrite(network, probe.clone())
+        fused = _rewrite(network, probe.clone())
         assert torch.allclose(fused(probe.clone()), expected, atol=1e-5)
     kernels = [m for m in fused.modules() if isinstance(m, FusedConvolution)]
     if kind in ("reflect", "in place"):
@@ -721,7 +721,7 @@ def test_a_shortcut_is_overwritten_only_where_nobody_reads_it(kind):
     given = probe.clone()
     with torch.no_grad():
         expected = network(probe)
-        fused = rewrite(network, probe)
+        fused = _rewrite(network, probe)
         assert torch.allclose(fused(given), expected, atol=1e-5)
     assert torch.equal(given, probe)
     in_place = [m.in_place for m in fused.modules() if isinstance(m, FusedConvolution)]

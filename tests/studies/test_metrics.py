@@ -302,9 +302,20 @@ def test_images_of_one_set_alone_add_to_the_change_of_nested_sets():
     assert row["defense_rate_change"] == pytest.approx(1 / 4 - 1 / 2)
     # What each image adds: 4/4 (x - 1/4) of the large set, less 4/2 (x - 1/2) of the small one.
     parts = [0.75 - 1.0, -0.25 + 1.0, -0.25, -0.25]
-    assert row["defense_rate_change_error"] == pytest.approx(paired_error(parts))
+    # An image of the small set stands for two of the large one.
+    assert row["defense_rate_change_error"] == pytest.approx(paired_error(parts, 2.0))
+    assert row["defense_rate_change_cases"] == 2
     # The clean images are the same at each epsilon.
     assert changes["clean_change"].tolist() == [0, 0]
+
+
+def test_a_set_of_few_images_says_little_however_large_the_other_is():
+    few = attacked_set(8 / 255, [dict.fromkeys("abcde", True)])
+    many = attacked_set(32 / 255, [{name: True for name in [*"abcde", *map(str, range(195))]}])
+    row = changes_of([few, many], defended([True] * 5)).loc[(32 / 255, 6.0, 15)]
+    assert (row["defense_rate_change"], row["defense_rate_change_cases"]) == (0, 5)
+    # Five of five may be a rate of 0.57, by Wilson's interval.
+    assert 1.96 * row["defense_rate_change_error"] > 0.4
 
 
 def test_an_unchanged_set_changes_less_surely_the_more_is_added_to_it():

@@ -177,7 +177,8 @@ def changes(
 
     Columns: epsilon, radius, directions; defense_rate_change and clean_change, the rates less those
     at the main setting, and their standard errors over images, defense_rate_change_error and
-    clean_change_error. Null, where the main setting is not among those given, or A is empty.
+    clean_change_error; defense_rate_change_cases, images of the smaller set. Null, where the main
+    setting is not among those given, or A is empty.
     """
     of_clean = {setting: _shares(clean, setting) for setting in settings}
     restored = {
@@ -193,6 +194,9 @@ def changes(
         row: dict[str, Any] = {"epsilon": epsilon, "radius": radius, "directions": directions}
         row["defense_rate_change"], row["defense_rate_change_error"] = _change(
             own, restored.get(reference) if reference else None
+        )
+        row["defense_rate_change_cases"] = (
+            min(len(own), len(restored[reference])) if reference else None
         )
         row["clean_change"], row["clean_change_error"] = _change(
             of_clean[radius, directions], of_clean.get(clean_reference) if clean_reference else None
@@ -222,5 +226,6 @@ def _change(own: pd.Series, reference: pd.Series | None) -> tuple[float | None, 
         ((each - each.mean()) * (len(images) / len(each))).reindex(images, fill_value=0.0)
         for each in (own, reference)
     ]
-    error = paired_error((parts[0] - parts[1]).to_numpy(float))
+    least = min(len(own), len(reference))
+    error = paired_error((parts[0] - parts[1]).to_numpy(float), len(images) / least)
     return float(own.mean() - reference.mean()), error

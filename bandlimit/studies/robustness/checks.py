@@ -258,7 +258,7 @@ def _symptom_answers(row: Any, draws: float, least_draws: int) -> dict[str, Answ
         passed = None if pd.isna(draws) else bool(draws >= least_draws)
         note = "not run: random, but no attack on it was judged"
         if passed is not None:
-            note = f"random, judged on {draws:g} draws, {least_draws} are enough"
+            note = f"random, judged on up to {draws:g} draws, {least_draws} are enough"
     probability = bool(row["probability_output"])
     answers = {
         "random_output": Answer(passed, difference, SAME, note),

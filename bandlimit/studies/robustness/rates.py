@@ -3,8 +3,9 @@
 The records say, for one image as an attack left it and one draw of the defence's randomness,
 whether the defence classifies it correctly. Three numbers sum up the draws and restarts of an
 attack: `mean` over all of them; `majority`, the share of images that most draws classify correctly
-after each restart; `worst`, the share that all draws of all restarts classify correctly.
-Comparisons and checks use the majority, since a single lucky draw decides nothing.
+after each restart; `worst`, the share that all draws taken classify correctly after all restarts
+(where most agree, some are not taken). Comparisons and checks use the majority, since a single
+lucky draw decides nothing.
 """
 
 from __future__ import annotations

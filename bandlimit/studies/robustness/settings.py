@@ -73,7 +73,7 @@ class Robustness:
         defenses: all defences by name.
         attacks: all attacks on them by name.
         epsilons: l_inf bounds of attacks without bounds of their own.
-        draws: fresh draws of a random defence that judge each image.
+        draws: fresh draws of a random defence that judge each image, at most.
         control_draws: the same where controls are compared and perturbations stretched.
         stop: when such a draw ends, and with which probability of error.
         error: of a sequential end, per image and draw.
