@@ -415,9 +415,8 @@ def _text(
         *_comment(f"Own images and weights, first written by: {command}"),
         *_comment(f"Run it: snakemake --configfile {shlex.quote(out)} --cores all"),
         *_comment("Laid over config.yaml, where all else stands, such as parameters of attacks."),
-        "datasets:",
-        *_comment(f"{_counted(pictures)}.{_labels(pictures)}{subset}{framing}", 2),
-        f"  {dataset}: {{{keys}}}",
+        *_comment(f"{_counted(pictures)}.{_labels(pictures)}{subset}{framing}"),
+        f"datasets: {{{dataset}: {{{keys}}}}}",
         "models:",
         f"  {model}:",
         f"    path: {_scalar(network.path)}",
@@ -442,11 +441,10 @@ def _text(
             "Attackers who know the defence, and controls, on some of the images. Bounds are those "
             "of attacks without bounds of their own."
         ),
-        "robustness:",
-        f"  epsilons: [{', '.join(BOUNDS)}]",
-        f"  experiments: {{{experiment}: {{images: {min(EXAMINED, pictures.taken)}}}}}",
-        "  attacks:",
-        *(f"    {attack}: {{epsilons: [{', '.join(FEW)}]}}" for attack in OF_FEW),
+        f"robustness: {{epsilons: [{', '.join(BOUNDS)}], experiments: {{{experiment}: "
+        f"{{images: {min(EXAMINED, pictures.taken)}}}}},",
+        f"  attacks: {{{OF_FEW[0]}: &few {{epsilons: [{', '.join(FEW)}]}}, "
+        f"{', '.join(f'{name}: *few' for name in OF_FEW[1:])}}}}}",
     ]
     return "\n".join(lines) + "\n"
 
