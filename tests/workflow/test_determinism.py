@@ -19,7 +19,7 @@ SEED = yaml.safe_load((HOME / "config.yaml").read_text(encoding="utf-8"))["seed"
 TABLES = ["robust_accuracy", "loss_curves", "controls", "scaling", "confidence"]
 PART = {
     "inputs": ["clean", ATTACK],
-    "attack": ["clean", ATTACK, *ATTACKS],
+    "attack": ["clean", ATTACK, *ATTACKS, *(f"{attack}_larger" for attack in ATTACKS)],
     "defense": ["undefended", *DEFENSES],
 }
 """Values of columns that both runs know."""

@@ -339,6 +339,9 @@ def test_epsilons_are_counted_anew_and_evaluate_nothing(tiny_run):
 def test_the_epsilon_of_the_tables_is_counted_anew_and_attacks_nothing(tiny_run):
     plan = reruns(tiny_run, changed(tiny_run.config, epsilon="4/255"))
     assert set(plan.values()) == {
+        # Rates are compared with those at this epsilon.
+        f"{B}defense_rates",
+        f"{B}figure_3",
         f"{B}table_1",
         f"{B}table_2",
         f"{B}figure_2",
@@ -513,7 +516,12 @@ JUDGED = {"judge_defense", *STUDY, *LEDGER}
 def test_a_parameter_of_an_attack_on_defences(tiny_run, attack, changes, against, judges):
     """It runs that attack and its judges again, and no other attack."""
     plan = reruns(tiny_run, attacked(tiny_run.config, **{attack: changes}))
-    assert sets(plan, "defense_attacks") == {f"model_a/{name}/{attack}" for name in against}
+    larger = {} if attack == "confident" else against - {"other_model"}
+    assert sets(plan, "defense_attacks") == {
+        *(f"model_a/{name}/{attack}" for name in against),
+        # Its repetition with twice the budget.
+        *(f"model_a/{name}/{attack}_larger" for name in larger),
+    }
     assert sets(plan, "judgements") == {f"model_a/{name}" for name in judges}
     assert set(plan.values()) == {"attack_defense", *JUDGED}
 
