@@ -193,8 +193,8 @@ WRONG = {
         r"experiments\.fashion_mnist\.epsilon .*a number above 0 and up to 1, .*got 0\.",
     ),
     "more shards than images": (
-        {"experiments.fashion_mnist.shards": 231},
-        r"experiments\.fashion_mnist\.shards must be from 1 to 230, .*'fashion_mnist', got 231",
+        {"experiments.fashion_mnist.shards": 241},
+        r"experiments\.fashion_mnist\.shards must be from 1 to 240, .*'fashion_mnist', got 241",
     ),
     "whole, but written as a float": (
         {f"{A0}.directions": 15.0},
