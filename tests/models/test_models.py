@@ -371,7 +371,7 @@ def test_a_classifier_is_normalised_folded_and_frozen(model_file: Path) -> None:
 
 
 def test_a_trained_network_of_one_channel_is_saved_and_loaded(tmp_path: Path) -> None:
-    network = random_network("cifar_resnet8", channels=1)
+    network = random_network("strided_resnet8", channels=1)
     path = tmp_path / "m.safetensors"
     save(path, network.state_dict(), **of_row(registry()["fashion_mnist_resnet8"]))
     x = images(2, (1, 28, 28))
@@ -522,7 +522,7 @@ def test_bits_and_threads_are_the_same_where_networks_have_all_threads(
     if kind == "wide":
         network, shape, classes, number = wide(), (3, 56, 56), 1000, 10
     else:
-        folded = fold(random_network("cifar_resnet8", channels=1))
+        folded = fold(random_network("strided_resnet8", channels=1))
         network, shape, classes, number = MicroBatches(folded, 32), (1, 28, 28), 10, 70
     x = images(number, shape)
     weights = images(number, (classes,), seed=1) - 0.5
