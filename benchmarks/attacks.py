@@ -73,7 +73,7 @@ def work(side: str, options: argparse.Namespace, line: Connection) -> None:
         if side == "here":
             attack = PGD(steps=40)
             return attack.perturb(model, images, labels, target.noise, options.epsilon).images
-        plain = KeyedStart(unit, rel_stepsize=0.01 / 0.3, steps=40)
+        plain = KeyedStart(unit, rel_stepsize=0.1, steps=40)
         return plain.run(
             PyTorchModel(model, bounds=(0, 1)),
             images,

@@ -250,4 +250,4 @@ def micro_batch(shape: Sequence[int], device: torch.device | str) -> int:
     small = shape[1] <= 64 and shape[2] <= 64
     if torch.device(device).type == "cuda":
         return 1024 if small else 64
-    return 32 if small else 4
+    return 64 if small else 4

@@ -248,7 +248,7 @@ def test_fixed_pgd_equals_a_hand_written_loop():
             x.requires_grad_()
             loss = torch.nn.functional.cross_entropy(model(x), labels[i : i + 1])
             (gradient,) = torch.autograd.grad(loss, x)
-            x = x.detach() + epsilon * (0.01 / 0.3) * gradient.sign()
+            x = x.detach() + epsilon * 0.1 * gradient.sign()
             x = (clean + (x - clean).clamp(-epsilon, epsilon)).clamp(0, 1)
         assert torch.equal(torch.tensor(store.images_of(table)[i]), x[0])
 

@@ -131,9 +131,11 @@ def test_imagenet_networks_have_their_published_sizes_and_fold(name: str, parame
     assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
 
 
-@pytest.mark.parametrize("depth", [8, 20, 110])
-def test_a_cifar_resnet_has_the_layers_of_its_name_and_folds(depth: int) -> None:
-    network = random_network(f"cifar_resnet{depth}", channels=1)
+@pytest.mark.parametrize(
+    "name, depth", [("strided_resnet8", 8), ("cifar_resnet20", 20), ("cifar_resnet110", 110)]
+)
+def test_a_resnet_has_the_layers_of_its_name_and_folds(name: str, depth: int) -> None:
+    network = random_network(name, channels=1)
     layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     # 6n + 2: n blocks of two convolutions in each of three stages, one before them, one after.
     assert len(layers) == depth and (depth - 2) % 6 == 0
@@ -144,6 +146,11 @@ def test_a_cifar_resnet_has_the_layers_of_its_name_and_folds(depth: int) -> None
         folded = fold(network)
         assert (folded(x) - wanted).abs().max() <= 1e-4 * wanted.abs().max()
     assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+
+
+def test_a_strided_resnet_halves_the_image_before_its_blocks() -> None:
+    network = random_network("strided_resnet8", channels=1)
+    assert network.relu(network.conv1(images(1, (1, 28, 28)))).shape == (1, 16, 14, 14)
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 40, 24)])
@@ -630,8 +637,8 @@ def test_the_last_batch_is_filled_up() -> None:
 @pytest.mark.parametrize(
     ("shape", "device", "size"),
     [
-        ((3, 32, 32), "cpu", 32),
-        ((1, 64, 64), "cpu", 32),
+        ((3, 32, 32), "cpu", 64),
+        ((1, 64, 64), "cpu", 64),
         ((3, 224, 224), "cpu", 4),
         ((3, 32, 32), "cuda", 1024),
         ((3, 64, 65), "cuda", 64),
