@@ -1,27 +1,66 @@
-"""Train a model on a dataset of the workflow."""
+"""Train a model on a dataset of the workflow, with its checkpoints and its trajectory."""
+
+import torch
 
 from bandlimit.files import store
+from bandlimit.models.device import choose_device
 from bandlimit.provenance.job import run
 from bandlimit.training import loop
+from bandlimit.training.recipes import Recipe
+from bandlimit.training.trajectories import Measurements, first_steps
 
 
 def main(job):
     p = job.params
-    certificate = job.certificate()
-    history = loop.train(
+    recipe = dict(p.recipe)
+    followed = recipe.pop("trajectory", None)
+    names = sorted(recipe.get("checkpoints", {}))
+    kept = job.output.get("checkpoints", [])
+    certificate = job.certificate(choose_device(p.device))
+    trained = loop.train(
         job.input.dataset,
         job.output.model,
+        recipe=Recipe.of(recipe),
         architecture=p.architecture,
         classes=p.classes,
         mean=p.mean,
         std=p.std,
         seed=p.seed,
-        model_name=job.wildcards["model"],
-        certificate=certificate,
+        model_name=job.wildcards["trained"],
+        device=p.device,
         threads=job.threads,
-        **p.recipe,
+        certificate=certificate,
+        out_checkpoints=dict(zip(names, [kept] if isinstance(kept, str) else kept, strict=True)),
+        resume=f"{job.output.model}.state",
+        measurements=measurements(job.input.measured, **followed) if followed else None,
     )
-    store.write(job.output.history, history, certificate)
+    store.write(job.output.history, trained.history, certificate)
+    if followed:
+        store.write(job.output.trajectory, trained.trajectory, certificate)
+
+
+def measurements(path, *, dataset, images, every, radii, epsilon, steps):
+    """Return what is measured along the way: FGM and PGD of one L2 bound, as the document does."""
+    del dataset  # its file is the input
+    table = store.read(path, ["image_id", "label", "image"]).slice(0, images)
+    return Measurements(
+        image_ids=table["image_id"].to_pylist(),
+        images=torch.from_numpy(store.images_of(table).copy()),
+        labels=torch.tensor(table["label"].to_pylist()),
+        perturbations={
+            "fgm_l2": {"kind": "fgm_l2", "epsilon": epsilon, "clip": False},
+            "pgd_l2": {
+                "kind": "pgd_l2",
+                "epsilon": epsilon,
+                "steps": steps,
+                "rel_stepsize": min(1.0, 2.5 / steps),
+                "clip": False,
+            },
+        },
+        radii=radii,
+        every=every,
+        steps=first_steps(every),
+    )
 
 
 run(main, snakemake)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bandlimit.config import registry
@@ -14,7 +14,11 @@ from bandlimit.errors import UserError
 
 @dataclass(frozen=True)
 class Model:
-    """A model of the run: its registry entry or what the configuration says of it."""
+    """A model of the run: its registry entry or what the configuration says of it.
+
+    A checkpoint is a model of its own, with the source 'checkpoint' and the name of the trained
+    model that it is one of as `base`.
+    """
 
     name: str
     source: str
@@ -29,6 +33,7 @@ class Model:
     gate_dataset: str | None
     gate_accuracy: float | None
     gate_tolerance: float
+    base: str | None = None
 
     @property
     def downloads(self) -> bool:
@@ -92,6 +97,18 @@ def resolve(name: str, own: Mapping[str, Any], known: Mapping[str, Any], place: 
         gate_dataset=row["gate_dataset"] or None,
         gate_accuracy=float(row["gate_accuracy"]) if row["gate_accuracy"] else None,
         gate_tolerance=float(row["gate_tolerance"] or 0),
+    )
+
+
+def checkpoint(model: Model, name: str) -> Model:
+    """Return a checkpoint of a trained model, as a model of its own."""
+    return replace(
+        model,
+        name=f"{model.name}_{name}",
+        source="checkpoint",
+        base=model.name,
+        gate_dataset=None,
+        gate_accuracy=None,
     )
 
 

@@ -21,6 +21,20 @@ def model_file(name: str) -> str:
     return f"results/models/{name}.safetensors"
 
 
+def trajectory_file(name: str) -> str:
+    """Return the trajectory of a model that the workflow trains."""
+    return f"results/trajectories/{name}.parquet"
+
+
+def training_files(run: Run, name: str) -> dict[str, str]:
+    """Return what a model is trained on, and the images that its trajectory is measured on."""
+    recipe = run.training[name]
+    found = {"dataset": dataset_file(recipe["dataset"])}
+    if "trajectory" in recipe:
+        found["measured"] = dataset_file(recipe["trajectory"]["dataset"])
+    return found
+
+
 def weights_file(run: Run, name: str) -> dict[str, Any]:
     """Return the weights file that a model is converted from; packaged ones are no input."""
     model = run.models[name]

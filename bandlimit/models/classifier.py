@@ -87,7 +87,7 @@ def load(
             "malformed in its metadata; the rules of the models make a model file of a weights "
             "file."
         ) from error
-    network = empty_network(architecture, classes=classes, channels=shape[0])
+    network = empty_network(architecture, classes=classes, channels=shape[0], sides=shape[1:])
     check_fit(state, network, architecture, path)
     for name in network.state_dict():
         if name.endswith(COUNTER):

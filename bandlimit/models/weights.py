@@ -181,7 +181,7 @@ def save(
             written.
     """
     _check_normalisation(mean, std, shape)
-    network = empty_network(architecture, classes=classes, channels=shape[0])
+    network = empty_network(architecture, classes=classes, channels=shape[0], sides=shape[1:])
     check_fit(state, network, architecture, path if source is None else source)
     tensors = {
         name: tensor.detach().to("cpu", torch.float32, copy=True).contiguous()
@@ -216,10 +216,15 @@ def _check_normalisation(mean: Sequence[float], std: Sequence[float], shape: Seq
         )
 
 
-def empty_network(architecture: str, *, classes: int, channels: int) -> nn.Module:
-    """Return a network without storage, in no time: weights are assigned to it afterwards."""
+def empty_network(
+    architecture: str, *, classes: int, channels: int, sides: Sequence[int] | None = None
+) -> nn.Module:
+    """Return a network without storage, in no time: weights are assigned to it afterwards.
+
+    Arguments are those of `architectures.build`.
+    """
     with torch.device("meta"), _Undrawn():
-        return architectures.build(architecture, classes=classes, channels=channels)
+        return architectures.build(architecture, classes=classes, channels=channels, sides=sides)
 
 
 class _Undrawn(TorchFunctionMode):

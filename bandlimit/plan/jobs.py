@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from bandlimit.config import paths, schema
 from bandlimit.config.run import Run
 from bandlimit.files import folders
 from bandlimit.plan import catalogue
@@ -36,16 +38,61 @@ def _convert_model(run: Run, wildcards: Any) -> dict[str, Any]:
 
 def _train_model(run: Run, wildcards: Any) -> dict[str, Any]:
     """Return what identifies a trained model, except the dataset, which is an input."""
-    model = run.models[wildcards.model]
-    recipe = run.training[wildcards.model]
+    model = run.models[wildcards.trained]
+    recipe = {k: v for k, v in run.training[wildcards.trained].items() if k != "dataset"}
+    adversarial = recipe.get("adversarial")
+    if adversarial:
+        place = f"training.{wildcards.trained}.adversarial.epsilon"
+        recipe["adversarial"] = {
+            **adversarial,
+            "epsilon": schema.epsilon(adversarial["epsilon"], place),
+        }
     return {
-        "recipe": catalogue.canonical({k: v for k, v in recipe.items() if k != "dataset"}),
+        "recipe": catalogue.canonical(recipe),
         "architecture": model.architecture,
         "mean": list(model.mean),
         "std": list(model.std),
         "classes": model.classes,
+        "device": run.device,
         "seed": run.seed,
     }
+
+
+@dataclass(frozen=True)
+class Training:
+    """Trained models whose jobs keep the same.
+
+    Attributes:
+        models: their names.
+        checkpoints: names of the checkpoints.
+        trajectory: whether the training is followed.
+    """
+
+    models: tuple[str, ...]
+    checkpoints: tuple[str, ...]
+    trajectory: bool
+
+    def outputs(self) -> dict[str, Any]:
+        """Return the files that a job keeps besides the model and its history, by keyword."""
+        found: dict[str, Any] = {}
+        if self.checkpoints:
+            found["checkpoints"] = [
+                f"results/models/{{trained}}_{name}.safetensors" for name in self.checkpoints
+            ]
+        if self.trajectory:
+            found["trajectory"] = paths.trajectory_file("{trained}")
+        return found
+
+
+def trainings(run: Run) -> list[Training]:
+    """Return the trained models of a run, those together whose jobs keep the same."""
+    found: dict[tuple[tuple[str, ...], bool], list[str]] = {}
+    for name, model in run.models.items():
+        if model.source == "trained":
+            recipe = run.training[name]
+            kept = tuple(sorted(recipe.get("checkpoints", {}))), "trajectory" in recipe
+            found.setdefault(kept, []).append(name)
+    return [Training(tuple(names), *kept) for kept, names in sorted(found.items())]
 
 
 def _download_dataset(run: Run, wildcards: Any) -> dict[str, Any]:
@@ -184,22 +231,25 @@ def closed(names: Mapping[str, Any], chosen: Callable[[Any], bool] = bool) -> st
 
 
 def claim_experiments(run: Run) -> list[dict[str, Any]]:
-    """Return of each experiment what decides which claims it can answer."""
+    """Return of each experiment, and each further network, which claims it can answer."""
     found = []
-    for e in run.experiments.values():
+    pairs = [(e, e.model) for e in run.experiments.values()]
+    for study in run.studies:
+        pairs += catalogue.module(study).networks(run)
+    for e, model in pairs:
         facts: dict[str, Any] = {"has": []}
         for study in run.studies:
-            own = catalogue.module(study).facts(run, e.dataset, e.model)
+            own = catalogue.module(study).facts(run, e.dataset, model)
             facts |= {**own, "has": [*facts["has"], *own.get("has", ())]}
         found.append(
             {
                 "dataset": e.dataset,
-                "model": e.model,
+                "model": model,
                 "document": e.document,
                 "stand_in": e.stand_in,
-                "architecture": run.models[e.model].architecture,
+                "architecture": run.models[model].architecture,
                 "main_epsilon": e.epsilon,
-                "published_accuracy": run.models[e.model].gate_accuracy,
+                "published_accuracy": run.models[model].gate_accuracy,
                 **facts,
             }
         )

@@ -159,9 +159,19 @@ def _models(
         # A defence that names an unknown model is told by its own name.
         for other in others & {*known, *config["models"]}:
             places.setdefault(other, "defenses")
-    return {
+    found = {
         name: models.resolve(name, config["models"], known, places[name]) for name in sorted(places)
     }
+    for name, model in list(found.items()):
+        for checkpoint in config["training"].get(name, {}).get("checkpoints", {}):
+            made = models.checkpoint(model, checkpoint)
+            if made.name in {*known, *config["models"]}:
+                raise UserError(
+                    f"training.{name}.checkpoints names {checkpoint!r}, whose model would be "
+                    f"{made.name!r}, and there is a model of that name; another name is allowed."
+                )
+            found[made.name] = made
+    return found
 
 
 def _check_experiments(
@@ -195,6 +205,15 @@ def _check_models(
     for name, recipe in run.training.items():
         member(name, {**known, **config["models"]}, "models", f"training.{name}")
         member(recipe["dataset"], run.datasets, "datasets", f"training.{name}.dataset")
+        if "trajectory" in recipe:
+            place = f"training.{name}.trajectory.dataset"
+            member(recipe["trajectory"]["dataset"], run.datasets, "datasets", place)
+        for checkpoint, epochs in recipe.get("checkpoints", {}).items():
+            if epochs > recipe["epochs"]:
+                raise UserError(
+                    f"training.{name}.checkpoints.{checkpoint} must be at most the epochs, "
+                    f"{recipe['epochs']}, got {epochs}."
+                )
     for name, model in run.models.items():
         if model.source == "trained" and name not in run.training:
             raise UserError(
@@ -207,6 +226,8 @@ def _check_unseen(run: Run, name: str) -> None:
     """Refuse to train a model on images that it is tested on."""
     used = run.training[name]["dataset"]
     tests = [*run.gates(name), *(e.dataset for e in run.experiments.values() if e.model == name)]
+    if "trajectory" in run.training[name]:
+        tests.append(run.training[name]["trajectory"]["dataset"])
     # As a defence, in the place of another model.
     tests += [
         experiment.dataset

@@ -17,7 +17,7 @@ from bandlimit.data import make, stream
 from bandlimit.data.source import Listing, Source, by_times
 from bandlimit.errors import UserError, suggest
 from bandlimit.models import weights
-from bandlimit.models.architectures import ARCHITECTURES
+from bandlimit.models.architectures import ARCHITECTURES, OF_ONE_SIZE
 
 IMAGES_PER_RUN = 200
 """Size of the subset where there are more images and nothing else is asked for."""
@@ -27,6 +27,9 @@ SMALL = 64 * 64
 
 SPLITS = ("test", "val", "valid", "validation", "train", "training")
 """Names of splits; those that a network is not trained on stand before the others."""
+
+_RECOGNISED = tuple(name for name in ARCHITECTURES if name not in OF_ONE_SIZE)
+"""Architectures found by their tensors; those of the others don't tell the sides of the images."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +94,9 @@ def network(path: str, architecture: str | None, classes: int | None) -> Network
     Raises:
         UserError: they can't be read, or fit no such network.
     """
-    if architecture is not None and architecture not in ARCHITECTURES:
+    if architecture is not None and architecture not in _RECOGNISED:
         raise UserError(
-            f"--architecture: there is no {architecture!r}; {suggest(architecture, ARCHITECTURES)}."
+            f"--architecture: there is no {architecture!r}; {suggest(architecture, _RECOGNISED)}."
         )
     state = weights.read_weights(path)
     if architecture is not None:
@@ -118,7 +121,7 @@ def _recognised(path: str, state: Mapping[str, torch.Tensor]) -> Network:
     inner = {name.removeprefix(prefix): shape for name, shape in given.items()}
     wrapped = prefix != "" and all(name.startswith(prefix) for name in given)
     nearest: tuple[int, str, dict[str, list[int]]] = (-1, "", {})
-    for name in ARCHITECTURES:
+    for name in _RECOGNISED:
         empty, (classes, channels) = _like(name, state)
         wanted = _shapes(empty.state_dict())
         if wanted == given:
@@ -134,7 +137,7 @@ def _recognised(path: str, state: Mapping[str, torch.Tensor]) -> Network:
     differs = next(key for key in (*wanted, *given) if wanted.get(key) != given.get(key))
     raise UserError(
         f"The weights in {path!r} fit none of the known architectures, "
-        f"{', '.join(map(repr, ARCHITECTURES))}; the nearest is {name!r} ({equal} of its "
+        f"{', '.join(map(repr, _RECOGNISED))}; the nearest is {name!r} ({equal} of its "
         f"{len(wanted)} tensors are there), which first differs at {differs!r}: the shape "
         f"{wanted.get(differs, 'none')} is expected, and {given.get(differs, 'none')} was given "
         "(docs/extend.md says how to add an architecture)."

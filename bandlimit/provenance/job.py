@@ -47,7 +47,8 @@ class Job:
     """
 
     def __init__(self, snakemake: Any) -> None:
-        self.rule: str = snakemake.rule
+        # Rules of one kind that differ in their outputs have one name.
+        self.rule: str = snakemake.params.get("rule") or snakemake.rule
         folder = Path(snakemake.scriptdir).resolve()
         # A script of an artifact lies in the folder of its study.
         self.home = next(p for p in folder.parents if (p / "scripts") in (folder, *folder.parents))

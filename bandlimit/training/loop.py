@@ -1,8 +1,9 @@
-"""Training of a network from a dataset file, on the CPU, to the same bytes each time.
+"""Training of a network from a dataset file, to the same bytes each time.
 
-Each batch is cut into `SHARDS` parts, each computed by one thread on a replica of the network, and
-their gradients are added up in order. So the bytes do not depend on the number of threads, as they
-would if threads shared the sums inside a kernel, and two threads seldom wait for each other.
+Each batch is cut into `SHARDS` parts, each computed on a replica of the network, and their
+gradients are added up in order. On the CPU a thread computes a part: so the bytes do not depend on
+the number of threads, as they would if threads shared the sums inside a kernel, and two threads
+seldom wait for each other. A card computes the parts in turn, so that a recipe means the same.
 """
 
 from __future__ import annotations
@@ -10,27 +11,30 @@ from __future__ import annotations
 import copy
 import logging
 import math
-import numbers
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import torch
 import torch.nn.functional as F
+from foolbox.criteria import Misclassification
+from foolbox.models.pytorch import PyTorchModel
 from torch import nn
 
 from bandlimit import keys, progress
 from bandlimit.errors import UserError, suggest
 from bandlimit.files import store
 from bandlimit.models import architectures, weights
+from bandlimit.models.device import choose_device
+from bandlimit.training import states, trajectories
+from bandlimit.training.perturbations import KeyedStart, Pixels, frozen
+from bandlimit.training.recipes import Adversarial, Recipe, check
 
 logger = logging.getLogger(__name__)
-
-AUGMENTATIONS: tuple[str, ...] = ("flip", "shift")
-"""The keys of `augmentation`: mirror half of the images; the largest shift in pixels."""
 
 SHARDS = 2
 """Parts of a batch; part of the recipe, since BatchNorm normalises each part by itself."""
@@ -42,120 +46,186 @@ WARMUP_START = 0.1
 """Learning rate of the first step, as a share of the highest."""
 
 
+class Trained(NamedTuple):
+    """What a training tells of itself.
+
+    Attributes:
+        history: a row per epoch: epoch (int64, from 1), learning_rate (float64, of the epoch's last
+            step), loss and accuracy (float64, means over the training batches, as seen while
+            training; of the perturbed images where training is adversarial).
+        trajectory: what was measured along the way, with the columns of `trajectories.SCHEMA`, or
+            None.
+    """
+
+    history: pa.Table
+    trajectory: pa.Table | None
+
+
 def train(
     dataset_parquet: str | os.PathLike[str],
     out_safetensors: str | os.PathLike[str],
     *,
+    recipe: Recipe,
     architecture: str,
     classes: int,
     mean: Sequence[float],
     std: Sequence[float],
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
-    momentum: float,
-    weight_decay: float,
-    augmentation: Mapping[str, Any],
     seed: int,
     model_name: str,
     threads: int = 2,
+    device: str = "cpu",
     certificate: Mapping[str, Any] | None = None,
-) -> pa.Table:
-    """Train a network on all rows of a dataset file, save it, and return its history.
+    out_checkpoints: Mapping[str, str | os.PathLike[str]] | None = None,
+    resume: str | os.PathLike[str] | None = None,
+    measurements: trajectories.Measurements | None = None,
+) -> Trained:
+    """Train a network on all rows of a dataset file, and save it and its checkpoints.
 
-    The loss is the cross-entropy of the logits, minimised in float32 by stochastic gradient descent
-    with Nesterov momentum; the learning rate rises linearly to `learning_rate` over the first
-    quarter of the steps, then falls linearly to 0 (`learning_rate_at`). An epoch takes the images
-    in a fresh order; those that don't fill the last batch are left out of that epoch.
+    An epoch takes the images in a fresh order; those that don't fill the last batch are left out of
+    that epoch. Sums are in float32, unless the recipe asks for mixed precision.
 
     BatchNorm normalises each half of a batch by itself (`SHARDS`), and the running statistics that
-    are saved are the means of those of the halves.
+    are saved, and measured with, are the means of those of the halves. Adversarial training
+    perturbs a half by the gradient of the cross-entropy, with the network in eval mode and that
+    half's own running statistics.
 
-    Order, augmentation and initial weights are drawn under (seed, model_name). Equal arguments
-    give equal bytes whatever `threads`, the number of cores and the caller's settings of torch,
-    which are as before afterwards; another kind of CPU or version of torch may round otherwise.
+    Order, augmentation, initial weights and starts of attacks are drawn under (seed, model_name).
+    Equal arguments give equal bytes whatever `threads`, the number of cores and the caller's
+    settings of torch, which are as before afterwards, and whatever is measured; another kind of CPU
+    or card or version of torch may round otherwise.
 
     Args:
         dataset_parquet: file with the columns image (uint8, C x H x W) and label (0 to classes-1).
         out_safetensors: the model file to write (see `bandlimit.models.weights`).
+        recipe: the hyper-parameters.
         architecture: a name in `bandlimit.models.architectures.ARCHITECTURES`.
         classes: number of logits.
         mean: of each channel, in [0, 1] pixels, subtracted before the network.
         std: of each channel, in [0, 1] pixels, divided by before the network.
-        epochs: passes over the images, at least 1.
-        batch_size: images per step, 4 to the number of images.
-        learning_rate: the highest, above 0.
-        momentum: in [0, 1); 0 is plain gradient descent.
-        weight_decay: at least 0, on all parameters.
-        augmentation: flip (bool): mirror each image left to right with probability one half;
-            shift (int): move each image by up to so many pixels along each axis, uniformly, black
-            pixels moving in. What is not named is not done.
         seed: of all draws.
         model_name: names the draws, and the model in messages.
-        threads: shards computed at once, at least 1; of more than `SHARDS` the rest is idle.
-        certificate: proof of origin, kept in the file's metadata.
-
-    Returns:
-        One row per epoch: epoch (int64, from 1), learning_rate (float64, of the epoch's last step),
-        loss and accuracy (float64, means over the training batches, as seen while training).
+        threads: shards computed at once on the CPU, at least 1; of more than `SHARDS` the rest is
+            idle.
+        device: cpu, cuda, or auto for the card if there is one.
+        certificate: proof of origin, kept in the metadata of each file.
+        out_checkpoints: a model file to write for each checkpoint of the recipe, by its name.
+        resume: a file that keeps the state after each epoch, until the end. If it holds the state
+            of this very training, that goes on from there, to the bytes that it would have had
+            without a stop; any other is replaced.
+        measurements: what to measure along the way.
 
     Raises:
-        UserError: a hyper-parameter is out of range, the dataset does not fit the arguments, or
+        UserError: the arguments do not fit each other or the dataset, there is no such device, or
             the loss became NaN or infinite.
     """
-    flip, shift = _checked_augmentation(augmentation)
-    _check("epochs", epochs, "a whole number of at least 1", whole=True, low=1)
-    _check("batch_size", batch_size, "a whole number of at least 4", whole=True, low=4)
-    _check("threads", threads, "a whole number of at least 1", whole=True, low=1)
-    _check("learning_rate", learning_rate, "a number above 0", above=0)
-    _check("momentum", momentum, "a number of at least 0 and below 1", low=0, below=1)
-    _check("weight_decay", weight_decay, "a number of at least 0", low=0)
+    check("threads", threads, "a whole number of at least 1", whole=True, low=1)
+    place = choose_device(device)
+    if recipe.mixed_precision and place.type == "cpu":
+        raise UserError(
+            "The hyper-parameter 'mixed_precision' needs a card, and the model "
+            f"{model_name!r} is trained on the CPU (device: {device})."
+        )
+    out_checkpoints = out_checkpoints or {}
+    for name in {**recipe.checkpoints, **out_checkpoints}:
+        if name not in recipe.checkpoints:
+            raise UserError(
+                f"The recipe has no checkpoint {name!r}; {suggest(name, recipe.checkpoints)}."
+            )
+        if name not in out_checkpoints:
+            raise UserError(f"The checkpoint {name!r} of the recipe has no file to be kept in.")
     images, labels = _read(dataset_parquet, classes, mean, std)
-    if batch_size > len(images):
+    if recipe.batch_size > len(images):
         raise UserError(
             f"The hyper-parameter 'batch_size' must be at most the number of training images, "
-            f"{len(images)} in {str(dataset_parquet)!r}; {batch_size} was given."
+            f"{len(images)} in {str(dataset_parquet)!r}; {recipe.batch_size} was given."
         )
     shape = tuple(images.shape[1:])
-    if shift >= min(shape[1:]):
+    if recipe.shift >= min(shape[1:]):
         raise UserError(
             f"The augmentation 'shift' must be less than the image's side, {min(shape[1:])} "
-            f"pixels in {str(dataset_parquet)!r}; {shift} was given."
+            f"pixels in {str(dataset_parquet)!r}; {recipe.shift} was given."
+        )
+    if measurements is not None and tuple(measurements.images.shape[1:]) != shape:
+        raise UserError(
+            f"The images of a trajectory must be like those in {str(dataset_parquet)!r}, {shape}; "
+            f"they are {tuple(measurements.images.shape[1:])}."
+        )
+    identity = ""
+    if resume is not None:
+        identity = states.identity(
+            {
+                "dataset": store.content(dataset_parquet),
+                "recipe": recipe.as_mapping(),
+                "architecture": architecture,
+                "classes": classes,
+                "mean": list(map(float, mean)),
+                "std": list(map(float, std)),
+                "seed": seed,
+                "model_name": model_name,
+                "device": place.type,
+                "torch": torch.__version__,
+                "measurements": None if measurements is None else measurements.as_mapping(),
+            }
         )
 
-    with _deterministic():
+    workers = 1 if place.type == "cuda" else min(threads, SHARDS)
+    # Kernels of one thread each, also in the backward pass, which runs in the thread that asks.
+    with (
+        _deterministic(place),
+        ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool,
+    ):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(keys.derive(seed, "initial_weights", model_name))
-            network = architectures.build(architecture, classes=classes, channels=shape[0])
-        network = network.to(memory_format=torch.channels_last).train()
-        history = _fit(
+            network = architectures.build(
+                architecture, classes=classes, channels=shape[0], sides=shape[1:]
+            )
+        network = network.to(memory_format=torch.channels_last).to(place).train()
+        training = _Training(
             network,
-            images,
-            labels,
-            centre=torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1),
-            scale=torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1),
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            momentum=momentum,
-            weight_decay=weight_decay,
-            flip=flip,
-            shift=shift,
+            images.to(place),
+            labels.to(place),
+            recipe=recipe,
+            mean=mean,
+            std=std,
             seed=seed,
             model_name=model_name,
-            threads=threads,
+            run=pool.map,
+            measurements=measurements,
         )
-    weights.save(
-        out_safetensors,
-        network.state_dict(),
-        architecture=architecture,
-        mean=mean,
-        std=std,
-        shape=shape,
-        classes=classes,
-        certificate=certificate,
+        found = None if resume is None else states.load(resume, identity)
+        if found is not None:
+            training.restore(*found)
+            logger.info(
+                "model %s goes on after epoch %d of %d",
+                model_name,
+                training.progress.epochs,
+                recipe.epochs,
+            )
+
+        def keep() -> None:
+            if resume is not None:
+                states.save(resume, identity, training.progress, training.tensors())
+
+        training.fit(keep)
+
+    files = {name: (path, training.checkpoints[name]) for name, path in out_checkpoints.items()}
+    for path, state in [*files.values(), (out_safetensors, training.weights())]:
+        weights.save(
+            path,
+            state,
+            architecture=architecture,
+            mean=mean,
+            std=std,
+            shape=shape,
+            classes=classes,
+            certificate=certificate,
+        )
+    if resume is not None:
+        Path(resume).unlink(missing_ok=True)
+    return Trained(
+        pa.Table.from_pylist(training.progress.history),
+        None if measurements is None else trajectories.table(training.progress.trajectory),
     )
-    return history
 
 
 def learning_rate_at(step: int, steps: int, highest: float) -> float:
@@ -184,123 +254,271 @@ def augment(
     count, _, height, width = images.shape
     if shift:
         padded = F.pad(images, (shift, shift, shift, shift))
-        rows = offsets[:, 0, None] + torch.arange(height)
-        columns = offsets[:, 1, None] + torch.arange(width)
-        each = torch.arange(count)[:, None, None]
+        device = images.device
+        rows = offsets[:, 0, None] + torch.arange(height, device=device)
+        columns = offsets[:, 1, None] + torch.arange(width, device=device)
+        each = torch.arange(count, device=device)[:, None, None]
         # Indices around a slice put the sliced axis, the channels, last.
         images = padded[each, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
     return torch.where(mirrored[:, None, None, None], images.flip(3), images)
 
 
-def _fit(
-    network: nn.Module,
-    images: torch.Tensor,
-    labels: torch.Tensor,
-    *,
-    centre: torch.Tensor,
-    scale: torch.Tensor,
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
-    momentum: float,
-    weight_decay: float,
-    flip: bool,
-    shift: int,
-    seed: int,
-    model_name: str,
-    threads: int,
-) -> pa.Table:
-    """Train the network in place and return the history."""
-    replicas = [network, *(copy.deepcopy(network) for _ in range(SHARDS - 1))]
-    for replica in replicas[1:]:
-        for own, shared in zip(replica.parameters(), network.parameters(), strict=True):
-            # One storage, which the optimizer updates; a gradient and running statistics each.
-            own.data = shared.data
-    optimizer = torch.optim.SGD(
-        network.parameters(),
-        lr=learning_rate,
-        momentum=momentum,
-        weight_decay=weight_decay,
-        nesterov=momentum > 0,
-    )
-    count = len(images)
-    per_epoch = count // batch_size
-    history = []
-    # Kernels of one thread each, also in the backward pass, which runs in the thread that asks.
-    with ThreadPoolExecutor(
-        min(threads, SHARDS), initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
-        title = f"training {model_name}"
-        for epoch in progress.bar(range(epochs), epochs, "epochs", title=title):
-            # Drawn for all images at once, so that an image's draw does not depend on the batches.
-            draws = keys.generator(seed, "training", model_name, epoch)
-            order = torch.randperm(count, generator=draws)
-            mirrored = (torch.rand(count, generator=draws) < 0.5) & flip
-            offsets = torch.randint(0, 2 * shift + 1, (count, 2), generator=draws)
-            loss_sum, correct = 0.0, 0
-            for batch in range(per_epoch):
-                step = epoch * per_epoch + batch
-                rate = learning_rate_at(step, epochs * per_epoch, learning_rate)
-                rows = order[batch * batch_size : (batch + 1) * batch_size]
-                pixels = augment(images[rows], mirrored[rows], offsets[rows], shift).float() / 255
-                inputs = ((pixels - centre) / scale).contiguous(memory_format=torch.channels_last)
-                parts = list(
-                    pool.map(
-                        _forward_and_backward,
-                        replicas,
-                        inputs.tensor_split(SHARDS),
-                        labels[rows].tensor_split(SHARDS),
-                    )
-                )
-                loss = sum(part[0] for part in parts) / batch_size
-                if not math.isfinite(loss):
-                    raise UserError(
-                        f"The training of the model {model_name!r} diverged: the loss became "
-                        f"{loss} in epoch {epoch + 1} of {epochs}; a lower learning rate is "
-                        f"needed, {learning_rate} was given."
-                    )
-                _gather_gradients(replicas, batch_size)
-                for group in optimizer.param_groups:
-                    group["lr"] = rate
-                optimizer.step()
-                loss_sum += loss
-                correct += sum(part[1] for part in parts)
-            row = {
-                "epoch": epoch + 1,
-                "learning_rate": rate,
-                "loss": loss_sum / per_epoch,
-                "accuracy": correct / (per_epoch * batch_size),
-            }
-            history.append(row)
-            logger.info(
-                "model %s, epoch %d of %d: loss %.4f, training accuracy %.4f",
-                model_name,
-                row["epoch"],
-                epochs,
-                row["loss"],
-                row["accuracy"],
+class _Training:
+    """A network in training: its replicas, its optimizer, and what it has come to."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        *,
+        recipe: Recipe,
+        mean: Sequence[float],
+        std: Sequence[float],
+        seed: int,
+        model_name: str,
+        run: trajectories.Run,
+        measurements: trajectories.Measurements | None,
+    ) -> None:
+        self.progress = states.Progress()
+        self.checkpoints: dict[str, dict[str, torch.Tensor]] = {}
+        self._images, self._labels = images, labels
+        self._recipe, self._seed, self._name, self._run = recipe, seed, model_name, run
+        self._per_epoch = len(images) // recipe.batch_size
+        self._steps = recipe.epochs * self._per_epoch
+        self._kept_at = recipe.checkpoint_steps(self._per_epoch)
+        self._replicas = [network, *(copy.deepcopy(network) for _ in range(SHARDS - 1))]
+        for replica in self._replicas[1:]:
+            for own, shared in zip(replica.parameters(), network.parameters(), strict=True):
+                # One storage, which the optimizer updates; a gradient and running statistics each.
+                own.data = shared.data
+        self._models = [
+            Pixels(replica, mean, std).to(images.device).train() for replica in self._replicas
+        ]
+        self._trained = [own for own in network.parameters() if own.requires_grad]
+        self._optimizer = _optimizer(recipe, self._trained)
+        self._observer = None
+        self._measured_at: frozenset[int] = frozenset()
+        if measurements is not None:
+            self._measured_at = measurements.at(self._steps)
+            self._observer = trajectories.Observer(
+                network,
+                measurements,
+                mean=mean,
+                std=std,
+                seed=seed,
+                model_name=model_name,
+                run=run,
             )
-    for statistics in zip(*(replica.buffers() for replica in replicas), strict=True):
-        if statistics[0].is_floating_point():
-            statistics[0].copy_(torch.stack(statistics).mean(0))
-    return pa.Table.from_pylist(history)
+
+    def fit(self, keep: Callable[[], None]) -> None:
+        """Train up to the last epoch; `keep` is called after each."""
+        recipe, done = self._recipe, self.progress.epochs
+        title = f"training {self._name}"
+        for epoch in progress.bar(
+            range(done, recipe.epochs), recipe.epochs - done, "epochs", title=title
+        ):
+            self._epoch(epoch)
+            keep()
+        self._look(self._steps)
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Return parameters and buffers, the running statistics as means of the replicas'."""
+        buffers = [dict(replica.named_buffers()) for replica in self._replicas]
+        return {
+            name: torch.stack([own[name] for own in buffers]).mean(0)
+            if name in buffers[0] and tensor.is_floating_point()
+            else tensor.clone()
+            for name, tensor in self._replicas[0].state_dict().items()
+        }
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return all that `restore` needs besides the progress, by name."""
+        found: dict[str, torch.Tensor] = {}
+        for name, parameter in self._replicas[0].named_parameters():
+            found[f"weights/{name}"] = parameter
+        for number, replica in enumerate(self._replicas):
+            for name, buffer in replica.named_buffers():
+                found[f"buffers/{number}/{name}"] = buffer
+        for number, trained in enumerate(self._trained):
+            for name, value in self._optimizer.state[trained].items():
+                if torch.is_tensor(value):
+                    found[f"optimizer/{number}/{name}"] = value
+        for checkpoint, state in self.checkpoints.items():
+            for name, tensor in state.items():
+                found[f"checkpoints/{checkpoint}/{name}"] = tensor
+        return found
+
+    def restore(self, progress: states.Progress, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Take up the state that `tensors` returned."""
+        self.progress = progress
+        own = self.tensors()
+        for key, tensor in tensors.items():
+            kind, _, name = key.partition("/")
+            if kind in ("weights", "buffers"):
+                own[key].data.copy_(tensor)
+                continue
+            owner, _, name = name.partition("/")
+            if kind == "checkpoints":
+                self.checkpoints.setdefault(owner, {})[name] = tensor
+                continue
+            parameter = self._trained[int(owner)]
+            # In the memory layout of the parameter, as the optimizer lays it out itself: kernels
+            # round a value by its place in the memory.
+            like = torch.empty_like(parameter) if tensor.dim() else tensor.clone()
+            self._optimizer.state[parameter][name] = like.copy_(tensor)
+
+    def _epoch(self, epoch: int) -> None:
+        recipe = self._recipe
+        count, size = len(self._images), recipe.batch_size
+        # Drawn for all images at once, so that an image's draw does not depend on the batches.
+        draws = keys.generator(self._seed, "training", self._name, epoch)
+        order = torch.randperm(count, generator=draws)
+        mirrored = (torch.rand(count, generator=draws) < 0.5) & recipe.flip
+        offsets = torch.randint(0, 2 * recipe.shift + 1, (count, 2), generator=draws)
+        loss_sum, right = 0.0, 0
+        for batch in range(self._per_epoch):
+            step = epoch * self._per_epoch + batch
+            self._look(step)
+            rate = recipe.learning_rate
+            if recipe.schedule == "triangle":
+                rate = learning_rate_at(step, self._steps, rate)
+            rows = order[batch * size : (batch + 1) * size]
+            parts = list(
+                self._run(
+                    self._forward_and_backward,
+                    self._models,
+                    rows.tensor_split(SHARDS),
+                    mirrored[rows].tensor_split(SHARDS),
+                    offsets[rows].tensor_split(SHARDS),
+                    [epoch] * SHARDS,
+                )
+            )
+            loss = sum(part[0].item() for part in parts) / size
+            if not math.isfinite(loss):
+                raise UserError(
+                    f"The training of the model {self._name!r} diverged: the loss became "
+                    f"{loss} in epoch {epoch + 1} of {recipe.epochs}; a lower learning rate is "
+                    f"needed, {recipe.learning_rate} was given."
+                )
+            _gather_gradients(self._replicas, size)
+            for group in self._optimizer.param_groups:
+                group["lr"] = rate
+            self._optimizer.step()
+            loss_sum += loss
+            correct = sum(int(part[1]) for part in parts)
+            right += correct
+            self.progress.seen += size
+            self.progress.correct += correct
+        row = {
+            "epoch": epoch + 1,
+            "learning_rate": rate,
+            "loss": loss_sum / self._per_epoch,
+            "accuracy": right / (self._per_epoch * size),
+        }
+        self.progress.history.append(row)
+        self.progress.epochs = epoch + 1
+        logger.info(
+            "model %s, epoch %d of %d: loss %.4f, training accuracy %.4f",
+            self._name,
+            row["epoch"],
+            recipe.epochs,
+            row["loss"],
+            row["accuracy"],
+        )
+
+    def _look(self, step: int) -> None:
+        """Keep the checkpoints, and measure, that are due after so many steps."""
+        for name, at in self._kept_at.items():
+            if at == step:
+                self.checkpoints[name] = self.weights()
+        if self._observer is not None and step in self._measured_at:
+            done = self.progress
+            done.trajectory += self._observer.measure(
+                self.weights(),
+                step=step,
+                epoch=step / self._per_epoch,
+                train=done.correct / done.seen if done.seen else None,
+            )
+            done.seen = done.correct = 0
+
+    def _forward_and_backward(
+        self,
+        model: Pixels,
+        rows: torch.Tensor,
+        mirrored: torch.Tensor,
+        offsets: torch.Tensor,
+        epoch: int,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Give a replica the gradient of the summed loss; return that loss and the number right."""
+        recipe, device = self._recipe, self._images.device
+        own = rows.to(device)
+        labels = self._labels[own]
+        mirrored, offsets = mirrored.to(device), offsets.to(device)
+        pixels = augment(self._images[own], mirrored, offsets, recipe.shift).float() / 255
+        if isinstance(recipe.adversarial, Adversarial):
+            unit = torch.stack([self._start(epoch, row) for row in rows.tolist()]).to(device)
+            pixels = _perturbed(model, pixels, labels, unit, recipe.adversarial)
+        model.zero_grad()
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.mixed_precision):
+            logits = model(pixels).float()
+        if recipe.loss == "mse":
+            loss = F.mse_loss(logits, F.one_hot(labels, logits.shape[1]).float(), reduction="sum")
+        else:
+            loss = F.cross_entropy(logits, labels, reduction="sum")
+        loss.backward()
+        return loss.detach(), (logits.argmax(1) == labels).sum()
+
+    def _start(self, epoch: int, row: int) -> torch.Tensor:
+        """Return where the attack on an image starts, C x H x W, uniform in [-1, 1)."""
+        draws = keys.generator(self._seed, "adversarial_start", self._name, epoch, row)
+        return torch.rand(self._images.shape[1:], generator=draws) * 2 - 1
 
 
-def _forward_and_backward(
-    replica: nn.Module, inputs: torch.Tensor, labels: torch.Tensor
-) -> tuple[float, int]:
-    """Give a replica the gradient of the summed loss; return that loss and the number correct."""
-    replica.zero_grad()
-    logits = replica(inputs)
-    loss = F.cross_entropy(logits, labels, reduction="sum")
-    loss.backward()
-    return loss.item(), int((logits.argmax(1) == labels).sum())
+def _optimizer(recipe: Recipe, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+    """Return the optimizer of a recipe."""
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(
+            parameters,
+            lr=recipe.learning_rate,
+            betas=(recipe.momentum, 0.999),
+            weight_decay=recipe.weight_decay,
+            fused=True,
+        )
+    return torch.optim.SGD(
+        parameters,
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=recipe.momentum > 0,
+    )
+
+
+def _perturbed(
+    model: Pixels,
+    pixels: torch.Tensor,
+    labels: torch.Tensor,
+    unit: torch.Tensor,
+    adversarial: Adversarial,
+) -> torch.Tensor:
+    """Return adversarial images of the network as it is, from noise `unit` times epsilon."""
+    attack = KeyedStart(unit, rel_stepsize=adversarial.rel_stepsize, steps=adversarial.steps)
+    with frozen(model):
+        found: torch.Tensor = attack.run(
+            PyTorchModel(model, bounds=(0, 1), device=pixels.device),
+            pixels,
+            Misclassification(labels),
+            epsilon=adversarial.epsilon,
+        )
+    return found
 
 
 def _gather_gradients(replicas: Sequence[nn.Module], count: int) -> None:
     """Give the first replica the sum of the gradients of all, in their order, over count."""
     for parameters in zip(*(replica.parameters() for replica in replicas), strict=True):
         first, *others = (parameter.grad for parameter in parameters)
+        if first is None:  # a layer that is not trained
+            continue
         for other in others:
             first += other
         first /= count
@@ -337,53 +555,27 @@ def _read(
     return images, labels
 
 
-def _check(
-    name: str,
-    value: object,
-    allowed: str,
-    *,
-    whole: bool = False,
-    low: float = -math.inf,
-    above: float = -math.inf,
-    below: float = math.inf,
-) -> None:
-    """Refuse a hyper-parameter that is not a finite number or is out of range."""
-    kind = numbers.Integral if whole else numbers.Real
-    # A bool is a number to Python, but a mistake here.
-    number = isinstance(value, kind) and not isinstance(value, bool)
-    if not (number and low <= value and above < value < below):  # type: ignore[operator]
-        raise UserError(f"The hyper-parameter {name!r} must be {allowed}; {value!r} was given.")
-
-
-def _checked_augmentation(augmentation: Mapping[str, Any]) -> tuple[bool, int]:
-    """Return flip and shift; refuse unknown names and wrong values."""
-    for name in augmentation:
-        if name not in AUGMENTATIONS:
-            raise UserError(f"There is no augmentation {name!r}; {suggest(name, AUGMENTATIONS)}.")
-    flip, shift = augmentation.get("flip", False), augmentation.get("shift", 0)
-    if not isinstance(flip, bool):
-        raise UserError(f"The augmentation 'flip' must be true or false; {flip!r} was given.")
-    if not isinstance(shift, int) or isinstance(shift, bool) or shift < 0:
-        raise UserError(
-            f"The augmentation 'shift' must be a whole number of pixels, at least 0; "
-            f"{shift!r} was given."
-        )
-    return flip, shift
-
-
 @contextmanager
-def _deterministic() -> Iterator[None]:
-    """Use deterministic kernels and one thread in each; restore both settings afterwards.
+def _deterministic(device: torch.device) -> Iterator[None]:
+    """Use deterministic kernels and one thread in each; restore all settings afterwards.
 
     One thread also where no sum depends on it: helpers would wait busily beside the workers.
     """
     before = torch.get_num_threads()
     strict = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    # Deterministic mode fills fresh memory with NaN, which takes a tenth of the time. That guards
+    # against kernels that read it before they write; a NaN would stop the training.
+    fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    if device.type == "cuda":
+        # What cuBLAS asks for before its sums are the same each time.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     try:
         yield
     finally:
         torch.set_num_threads(before)
         torch.use_deterministic_algorithms(strict, warn_only=warn_only)
+        torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]

@@ -168,6 +168,69 @@ def test_the_shortcut_is_a_strided_identity_padded_by_zeros() -> None:
     assert not y[:, [0, 3]].any()
 
 
+@pytest.mark.parametrize(
+    "name", [n for n in architectures.ARCHITECTURES if n.endswith("_no_batchnorm")]
+)
+def test_a_resnet_without_batchnorm_is_the_other_one_with_biases(name: str) -> None:
+    plain = architectures.build(name.removesuffix("_no_batchnorm"), classes=7, channels=1)
+    network = architectures.build(name, classes=7, channels=1)
+    shapes = {key: list(value.shape) for key, value in network.named_parameters()}
+    wanted = {k: list(v.shape) for k, v in plain.named_parameters() if "bn" not in k}
+    assert {key: shape for key, shape in shapes.items() if key in wanted} == wanted
+    assert all("bn" not in key and key.endswith("bias") for key in shapes.keys() - wanted.keys())
+    assert not list(network.buffers())
+    # Features keep their size over all blocks, or a deep one could not be trained.
+    x = images(16, (1, 28, 28)) * 4 - 2
+    with torch.no_grad():
+        first = network.relu(network.conv1(x))
+        last = network.layer3(network.layer2(network.layer1(first)))
+    assert first.square().mean() / 4 < last.square().mean() < 4 * first.square().mean()
+
+
+@pytest.mark.parametrize("name", ["strided_resnet8_no_batchnorm", "two_layer"])
+def test_networks_without_batchnorm_are_saved_loaded_folded_and_batched(
+    name: str, tmp_path: Path
+) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        network = architectures.build(name, classes=7, channels=1, sides=(28, 20)).eval()
+    form = {"architecture": name, "mean": [0.0], "std": [1.0], "shape": (1, 28, 20), "classes": 7}
+    save(tmp_path / "net.safetensors", network.state_dict(), **form)
+    classifier = load(tmp_path / "net.safetensors")
+    x = images(70, (1, 28, 20)).requires_grad_()
+    logits, wanted = classifier(x), network(x)
+    torch.testing.assert_close(logits, wanted, rtol=1e-4, atol=1e-5)
+    gradient, other = (torch.autograd.grad(y.square().sum(), x)[0] for y in (logits, wanted))
+    torch.testing.assert_close(gradient, other, rtol=1e-3, atol=1e-5)
+    # Batched: an image's logits don't depend on its company.
+    assert torch.equal(classifier(x[3:4]), logits[3:4])
+
+
+def test_the_two_layers_are_500_sigmoids_of_a_rectified_input_and_fixed_signs() -> None:
+    network = architectures.build("two_layer", classes=10, channels=3, sides=(32, 32))
+    shapes = {name: tuple(value.shape) for name, value in network.named_parameters()}
+    assert shapes == {
+        "hidden.weight": (500, 3072),
+        "hidden.bias": (500,),
+        "outer.weight": (10, 500),
+    }
+    trained = [name for name, value in network.named_parameters() if value.requires_grad]
+    assert trained == ["hidden.weight", "hidden.bias"]
+    signs = network.outer.weight.sign()
+    assert torch.equal(network.outer.weight, signs * torch.tensor(500**-0.5))
+    assert abs(signs.mean()) < 0.1
+    x = images(2) - 0.5
+    values = torch.sigmoid(
+        x.clamp(min=0).flatten(1) @ network.hidden.weight.T + network.hidden.bias
+    )
+    torch.testing.assert_close(network(x), values @ network.outer.weight.T)
+
+
+def test_the_two_layers_need_the_size_of_the_image() -> None:
+    with pytest.raises(UserError, match="'two_layer' has a weight for each pixel and needs the"):
+        architectures.build("two_layer", classes=10, channels=1)
+
+
 def test_an_unknown_architecture_names_the_nearest() -> None:
     with pytest.raises(UserError, match="did you mean 'cifar_resnet20'"):
         architectures.build("cifar_resnet_20", classes=10)

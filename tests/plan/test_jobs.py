@@ -41,7 +41,7 @@ def job(**names):
 
 PGD = {"attack": "pgd_minimal"}
 AVERAGED = {"defense": "post_averaging", "defense_attack": "averaged"}
-TRAINED = {"model": "fashion_mnist_resnet8"}
+TRAINED = {"trained": "fashion_mnist_resnet8"}
 MATTERS = [
     ("attack", PGD, "experiments.model_a.attacks.pgd_minimal.steps", 6),
     ("attack", PGD, "seed", 1),

@@ -9,69 +9,25 @@ import pyarrow as pa
 import pytest
 import safetensors.torch
 import torch
+import torch.nn.functional as F
+from toy import RECIPE, train, write_dataset
 
 from bandlimit import keys
 from bandlimit.errors import UserError
 from bandlimit.files import contents, store
 from bandlimit.models import architectures
 from bandlimit.models.classifier import load
-from bandlimit.training.loop import augment, learning_rate_at, train
-
-RECIPE = {
-    "architecture": "cifar_resnet20",
-    "classes": 4,
-    "mean": [0.5],
-    "std": [0.25],
-    "epochs": 1,
-    "batch_size": 16,
-    "learning_rate": 0.05,
-    "momentum": 0.9,
-    "weight_decay": 5e-4,
-    "augmentation": {"flip": True, "shift": 1},
-    "seed": 1,
-    "model_name": "toy",
-}
-
-
-def write_dataset(path: Path, images: np.ndarray, labels: np.ndarray) -> Path:
-    table = pa.table(
-        {
-            "image_id": [f"toy-{row}" for row in range(len(labels))],
-            "label": pa.array(labels, pa.int64()),
-            "split": ["train"] * len(labels),
-            "image": store.image_column(images),
-        }
-    )
-    store.write(path, table)
-    return path
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """64 noisy 8 x 8 images of 4 classes: the class is the number of bright rows, in pairs."""
-    draws = np.random.default_rng(0)
-    labels = np.arange(64) % 4
-    images = draws.integers(0, 60, (64, 1, 8, 8)).astype(np.uint8)
-    for image, label in zip(images, labels, strict=True):
-        image[0, : 2 * label] += 150
-    return write_dataset(tmp_path_factory.mktemp("toy") / "toy.parquet", images, labels)
+from bandlimit.training import loop
+from bandlimit.training.loop import augment, learning_rate_at
+from bandlimit.training.perturbations import Pixels, frozen, log_odds
+from bandlimit.training.recipes import Adversarial, Recipe
 
 
 @pytest.fixture(scope="module")
 def reference(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, pa.Table]:
     out = tmp_path_factory.mktemp("reference") / "toy.safetensors"
-    history = train(dataset, out, **RECIPE)
+    history = train(dataset, out, **RECIPE).history
     return out.read_bytes(), history
-
-
-@pytest.fixture
-def caller_state():
-    """Restore what a test changes of the process, whatever the test does."""
-    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    with torch.random.fork_rng(devices=[]):
-        yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(strict)
 
 
 @pytest.mark.parametrize(("callers_threads", "threads"), [(1, 2), (2, 1), (3, 4)])
@@ -83,7 +39,7 @@ def test_equal_bytes_whatever_the_caller_has_set(
     expected_draw = torch.rand(3)
     torch.manual_seed(callers_threads)
     out = tmp_path / "toy.safetensors"
-    history = train(dataset, out, **RECIPE, threads=threads)
+    history = train(dataset, out, **RECIPE, threads=threads).history
     assert out.read_bytes() == reference[0]
     assert history.equals(reference[1])
     assert torch.get_num_threads() == callers_threads
@@ -100,6 +56,10 @@ def test_equal_bytes_whatever_the_caller_has_set(
         {"augmentation": {"shift": 1}},
         {"weight_decay": 0.1},
         {"momentum": 0.0},
+        {"optimizer": "adam"},
+        {"schedule": "constant"},
+        {"loss": "mse"},
+        {"adversarial": {"epsilon": 0.1, "steps": 1}},
     ],
     ids=lambda change: "-".join(change),
 )
@@ -121,7 +81,7 @@ def test_learns_and_saves_what_it_learned(dataset, tmp_path, caplog):
     out = tmp_path / "toy.safetensors"
     recipe = RECIPE | {"epochs": 8, "augmentation": {"flip": True}}
     with caplog.at_level(logging.INFO, logger="bandlimit.training.loop"):
-        history = train(dataset, out, **recipe, certificate={"rule": "train"}).to_pandas()
+        history = train(dataset, out, **recipe, certificate={"rule": "train"}).history.to_pandas()
     assert list(history.columns) == ["epoch", "learning_rate", "loss", "accuracy"]
     assert history["epoch"].tolist() == list(range(1, 9))
     assert history["loss"].iloc[-1] < history["loss"].iloc[0] / 2
@@ -173,7 +133,8 @@ def test_one_step_is_nesterovs_on_the_mean_gradient_of_two_halves(dataset, tmp_p
 
 def test_history_counts_only_full_batches(dataset, tmp_path):
     # 64 images, 3 batches of 20: 60 images are seen, and accuracies are multiples of 1/60.
-    history = train(dataset, tmp_path / "toy.safetensors", **RECIPE | {"batch_size": 20})
+    out = tmp_path / "toy.safetensors"
+    history = train(dataset, out, **RECIPE | {"batch_size": 20}).history
     (accuracy,) = history["accuracy"].to_pylist()
     assert accuracy * 60 == pytest.approx(round(accuracy * 60))
     assert history["learning_rate"].to_pylist() == [pytest.approx(learning_rate_at(2, 3, 0.05))]
@@ -209,6 +170,23 @@ def test_divergence_is_named_and_leaves_no_file(dataset, tmp_path):
         ({"classes": 3}, r"labels of .* must lie in 0 to 2 \(classes: 3\); .* from 0 to 3"),
         ({"mean": [0.5, 0.5, 0.5]}, "mean must have one number per channel, 1 in"),
         ({"std": [0.0]}, "std of each channel must be above 0"),
+        (
+            {"optimizer": "adamw"},
+            "no optimizer 'adamw'; allowed: 'adam', 'sgd' .did you mean 'adam",
+        ),
+        ({"schedule": "cosine"}, "no schedule 'cosine'; allowed: 'constant', 'triangle'"),
+        ({"loss": "hinge"}, "no loss 'hinge'; allowed: 'cross_entropy', 'mse'"),
+        ({"adversarial": {"epsilon": 0}}, "'adversarial.epsilon' must be a number above 0"),
+        ({"adversarial": {"epsilon": 2}}, "'adversarial.epsilon' must be .* at most 1; 2 was"),
+        ({"adversarial": {"epsilon": 0.1, "steps": 0}}, "'adversarial.steps' must be a whole"),
+        ({"adversarial": {"steps": 3}}, "parameter of 'adversarial' 'epsilon' is missing"),
+        ({"adversarial": {"eps": 3}}, "no parameter of 'adversarial' 'eps'; .*'epsilon'"),
+        ({"checkpoints": {"late": 2}}, "'checkpoints.late' must be .* from 0 to 1; 2 was given"),
+        ({"checkpoints": {"one": 1}}, "checkpoint 'one' of the recipe has no file"),
+        ({"out_checkpoints": {"one": "f"}}, "The recipe has no checkpoint 'one'"),
+        ({"mixed_precision": 1}, "'mixed_precision' must be true or false; 1 was given"),
+        ({"mixed_precision": True}, "'mixed_precision' needs a card, and the model 'toy'"),
+        ({"device": "gpu"}, "no device 'gpu'"),
     ],
     ids=lambda value: str(value)[:40] if isinstance(value, dict) else "",
 )
@@ -251,3 +229,223 @@ def test_augment_moves_each_image_by_its_own_draw():
     # Moved right by one (0 13 14), then mirrored.
     assert moved[1].tolist() == [[[14, 13, 0], [17, 16, 0]], [[20, 19, 0], [23, 22, 0]]]
     assert torch.equal(augment(images, no, torch.zeros(2, 2, dtype=torch.int64), 0), images)
+
+
+def by_hand(dataset: Path, **arguments) -> tuple[torch.nn.Module, torch.nn.Module]:
+    """Train in plain PyTorch, without augmentation, and return the network and its second half."""
+    table = store.read(dataset)
+    images = torch.from_numpy(store.images_of(table) / np.float32(255))
+    labels = torch.from_numpy(table["label"].to_numpy().copy())
+    with torch.random.fork_rng():
+        torch.manual_seed(keys.derive(1, "initial_weights", "toy"))
+        network = architectures.build(
+            arguments["architecture"], classes=4, channels=1, sides=(8, 8)
+        ).train()
+    halves = [network, copy.deepcopy(network)]
+    trained = [weight for weight in network.parameters() if weight.requires_grad]
+    rate, size = arguments["learning_rate"], arguments["batch_size"]
+    if arguments["optimizer"] == "adam":
+        optimizer = torch.optim.Adam(trained, betas=(0.8, 0.999), weight_decay=5e-4)
+    else:
+        optimizer = torch.optim.SGD(trained, momentum=0.8, nesterov=True, weight_decay=5e-4)
+    steps = arguments["epochs"] * 64 // size
+    for step in range(steps):
+        epoch, start = divmod(step * size, 64)
+        order = torch.randperm(64, generator=keys.generator(1, "training", "toy", epoch))
+        network.zero_grad()
+        for half, rows in zip(halves, order[start : start + size].tensor_split(2), strict=True):
+            x, y = images[rows], labels[rows]
+            if arguments["adversarial"]:
+                x = pgd_by_hand(half, x, y, epoch, rows.tolist(), **arguments["adversarial"])
+            logits = half((x - 0.5) / 0.25)
+            if arguments["loss"] == "mse":
+                loss = (logits - torch.eye(4)[y]).square().sum(1).sum() / size
+            else:
+                loss = -logits.log_softmax(1)[range(len(y)), y].sum() / size
+            wanted = [weight for weight in half.parameters() if weight.requires_grad]
+            for weight, gradient in zip(trained, torch.autograd.grad(loss, wanted), strict=True):
+                weight.grad = gradient if weight.grad is None else weight.grad + gradient
+        for group in optimizer.param_groups:
+            constant = arguments["schedule"] == "constant"
+            group["lr"] = rate if constant else learning_rate_at(step, steps, rate)
+        optimizer.step()
+        for other, weight in zip(halves[1].parameters(), network.parameters(), strict=True):
+            other.data.copy_(weight.data)
+    return halves[0], halves[1]
+
+
+def pgd_by_hand(network, clean, labels, epoch, rows, *, epsilon, steps, rel_stepsize):
+    units = [
+        torch.rand((1, 8, 8), generator=keys.generator(1, "adversarial_start", "toy", epoch, row))
+        for row in rows
+    ]
+    network.eval()
+    x = (clean + epsilon * (torch.stack(units) * 2 - 1)).clamp(0, 1)
+    for _ in range(steps):
+        x = x.detach().requires_grad_()
+        loss = F.cross_entropy(network((x - 0.5) / 0.25), labels, reduction="sum")
+        (gradient,) = torch.autograd.grad(loss, x)
+        x = x.detach() + rel_stepsize * epsilon * gradient.sign()
+        x = (clean + (x - clean).clamp(-epsilon, epsilon)).clamp(0, 1)
+    network.train()
+    return x.detach()
+
+
+PLAIN = {
+    "architecture": "strided_resnet8",
+    "optimizer": "sgd",
+    "schedule": "triangle",
+    "loss": "cross_entropy",
+    "adversarial": None,
+    "epochs": 2,
+    "batch_size": 32,
+    "learning_rate": 0.01,
+}
+
+PGD = {"epsilon": 0.2, "steps": 3, "rel_stepsize": 0.5}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"optimizer": "adam", "learning_rate": 1e-3},
+        {"schedule": "constant"},
+        {"loss": "mse"},
+        {"adversarial": PGD},
+        {"architecture": "two_layer"},
+        {
+            "architecture": "strided_resnet8_no_batchnorm",
+            "optimizer": "adam",
+            "learning_rate": 1e-3,
+            "adversarial": PGD,
+            "loss": "mse",
+        },
+    ],
+    ids=lambda change: "-".join(map(str, change.values())) if change else "plain",
+)
+def test_trains_as_a_loop_written_by_hand(dataset, tmp_path, change, caller_state):
+    torch.set_num_threads(1)
+    out = tmp_path / "toy.safetensors"
+    arguments = PLAIN | change
+    train(dataset, out, **RECIPE | arguments | {"augmentation": {}, "momentum": 0.8})
+    saved = safetensors.torch.load_file(out)
+    network, other = by_hand(dataset, **arguments)
+    for name, weight in network.named_parameters():
+        torch.testing.assert_close(saved[name], weight.detach(), rtol=1e-3, atol=2e-5)
+    for name, buffer in network.named_buffers():
+        if buffer.is_floating_point():
+            expected = (buffer + other.get_buffer(name)) / 2
+            torch.testing.assert_close(saved[name], expected, rtol=1e-3, atol=1e-4)
+
+
+def test_the_outer_layer_of_two_stays_as_it_was_drawn(dataset, tmp_path):
+    out = tmp_path / "toy.safetensors"
+    train(dataset, out, **RECIPE | {"architecture": "two_layer"})
+    saved = safetensors.torch.load_file(out)
+    with torch.random.fork_rng():
+        torch.manual_seed(keys.derive(1, "initial_weights", "toy"))
+        fresh = architectures.build("two_layer", classes=4, channels=1, sides=(8, 8))
+    assert torch.equal(saved["outer.weight"], fresh.outer.weight)
+    assert not torch.equal(saved["hidden.weight"], fresh.hidden.weight)
+
+
+@pytest.mark.parametrize("name", ["strided_resnet8_no_batchnorm", "cifar_resnet110_no_batchnorm"])
+def test_adam_trains_resnets_without_batchnorm(dataset, tmp_path, name):
+    change = {"optimizer": "adam", "learning_rate": 1e-3, "augmentation": {}, "weight_decay": 0.0}
+    epochs = 12 if "8" in name else 6
+    history = train(
+        dataset,
+        tmp_path / "toy.safetensors",
+        **RECIPE | change | {"architecture": name, "epochs": epochs},
+    ).history.to_pandas()
+    # Four classes at chance: 1.39.
+    assert history["loss"].iloc[0] < 3
+    assert history["loss"].iloc[-1] < 0.7
+
+
+@pytest.mark.parametrize("mode", ["adversarial", "mse"])
+def test_the_number_of_threads_never_shows(dataset, tmp_path, mode):
+    change = {"optimizer": "adam", "architecture": "strided_resnet8"}
+    change |= {"adversarial": PGD} if mode == "adversarial" else {"loss": "mse"}
+    found = []
+    for threads in (1, 2):
+        out = tmp_path / f"{threads}.safetensors"
+        train(dataset, out, **RECIPE | change, threads=threads)
+        found.append(out.read_bytes())
+    assert found[0] == found[1]
+
+
+def test_a_checkpoint_is_a_run_that_ends_there(dataset, tmp_path):
+    recipe = RECIPE | {"architecture": "strided_resnet8", "schedule": "constant"}
+    whole, short = tmp_path / "whole.safetensors", tmp_path / "short.safetensors"
+    kept = {name: tmp_path / f"{name}.safetensors" for name in ("start", "early", "one", "end")}
+    train(
+        dataset,
+        whole,
+        **recipe | {"epochs": 2},
+        checkpoints={"start": 0, "early": 0.3, "one": 1, "end": 2},
+        out_checkpoints=kept,
+    )
+    train(dataset, short, **recipe)
+    assert kept["one"].read_bytes() == short.read_bytes()
+    assert kept["end"].read_bytes() == whole.read_bytes() != short.read_bytes()
+    with torch.random.fork_rng():
+        torch.manual_seed(keys.derive(1, "initial_weights", "toy"))
+        fresh = architectures.build("strided_resnet8", classes=4, channels=1).state_dict()
+    start = safetensors.torch.load_file(kept["start"])
+    assert all(torch.equal(start[name], fresh[name]) for name in start)
+    # 0.3 epochs of four steps are one step.
+    early = safetensors.torch.load_file(kept["early"])
+    assert not torch.equal(early["conv1.weight"], start["conv1.weight"])
+
+
+def test_an_attack_leaves_the_network_as_it_was(dataset):
+    network = architectures.build("strided_resnet8", classes=4, channels=1).train()
+    model = Pixels(network, [0.5], [0.25]).train()
+    with torch.no_grad():
+        network(torch.rand(8, 1, 8, 8))  # statistics that are not the first ones
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    pixels, labels = torch.rand(6, 1, 8, 8), torch.arange(6) % 4
+    unit = torch.rand(6, 1, 8, 8) * 2 - 1
+    found = loop._perturbed(model, pixels, labels, unit, Adversarial(epsilon=0.1, steps=2))
+    assert 0.01 < (found - pixels).abs().max() <= 0.1 + 1e-6
+    assert not found.requires_grad
+    assert all(torch.equal(before[name], now) for name, now in model.state_dict().items())
+    assert all(weight.grad is None and weight.requires_grad for weight in model.parameters())
+    assert all(module.training for module in model.modules())
+    with pytest.raises(ZeroDivisionError), frozen(model):
+        assert not any(weight.requires_grad for weight in model.parameters())
+        assert not network.bn1.training
+        _ = 1 / 0
+    assert all(weight.requires_grad for weight in model.parameters())
+    assert network.bn1.training
+
+
+def test_log_odds_have_the_direction_of_the_cross_entropy_and_do_not_vanish():
+    logits = torch.tensor([[1.0, 2.0, 0.5], [80.0, 0.0, -3.0]], requires_grad=True)
+    labels = torch.tensor([1, 0])
+    (odds,) = torch.autograd.grad(log_odds(logits, labels).sum(), logits)
+    (entropy,) = torch.autograd.grad(F.cross_entropy(logits, labels, reduction="sum"), logits)
+    wrong = 1 - logits.softmax(1)[0, 1]
+    torch.testing.assert_close(odds[0] * wrong, entropy[0])
+    assert entropy[1].norm() < 1e-30
+    assert odds[1].norm() > 1
+
+
+def test_a_recipe_is_a_mapping_and_back():
+    mapping = {
+        "epochs": 3,
+        "batch_size": 8,
+        "learning_rate": 0.1,
+        "adversarial": {"epsilon": 0.1},
+        "checkpoints": {"one": 1, "late": 2.6},
+    }
+    recipe = Recipe.of(mapping)
+    assert recipe.adversarial == Adversarial(epsilon=0.1, steps=10, rel_stepsize=0.25)
+    assert recipe.checkpoint_steps(10) == {"one": 10, "late": 26}
+    assert Recipe.of(recipe.as_mapping()) == recipe
+    with pytest.raises(UserError, match="hyper-parameter 'epochs' is missing"):
+        Recipe.of({"batch_size": 8, "learning_rate": 0.1})
+    with pytest.raises(UserError, match="no hyper-parameter 'epoch'.*did you mean 'epochs'"):
+        Recipe.of(mapping | {"epoch": 8})

@@ -24,7 +24,9 @@ rule convert_model:
     benchmark:
         "results/benchmarks/convert_model/{model}.tsv"
     wildcard_constraints:
-        model=jobs.closed(run.models, lambda model: model.source != "trained"),
+        model=jobs.closed(
+            run.models, lambda model: model.source not in ("trained", "checkpoint")
+        ),
     conda:
         "../../envs/bandlimit.yaml"
     params:
@@ -36,29 +38,40 @@ rule convert_model:
         "../../scripts/convert_model.py"
 
 
-rule train_model:
-    input:
-        dataset=lambda wildcards: f"results/datasets/{run.training[wildcards.model]['dataset']}.parquet",
-    output:
-        model="results/models/{model}.safetensors",
-        history="results/models/{model}_history.parquet",
-    log:
-        "logs/train_model/{model}.log",
-    benchmark:
-        "results/benchmarks/train_model/{model}.tsv"
-    wildcard_constraints:
-        model=jobs.closed(run.models, lambda model: model.source == "trained"),
-    # All attacks on the model wait for it: it starts first, on one core, beside other jobs.
-    priority: 10
-    conda:
-        "../../envs/bandlimit.yaml"
-    params:
-        **code("train_model"),
-        identity=lambda wildcards: jobs.identity(run, "train_model", wildcards),
-    message:
-        "Training {wildcards.model}"
-    script:
-        "../../scripts/train_model.py"
+# One job makes all checkpoints of a training and its trajectory. Recipes differ in what they keep,
+# and outputs can't: those that keep the same share a rule. The wildcard has a name of its own: Snakemake
+# would take that of a job which reads a checkpoint for that of the job which makes it.
+for number, kept in enumerate(jobs.trainings(run)):
+
+    rule:
+        name:
+            f"train_model_{number + 1}" if number else "train_model"
+        input:
+            unpack(lambda wildcards: paths.training_files(run, wildcards.trained)),
+        output:
+            model="results/models/{trained}.safetensors",
+            history="results/models/{trained}_history.parquet",
+            **kept.outputs(),
+        log:
+            "logs/train_model/{trained}.log",
+        benchmark:
+            "results/benchmarks/train_model/{trained}.tsv"
+        wildcard_constraints:
+            trained="|".join(kept.models),
+        # All attacks on the model wait for it: it starts first, on one core, beside other jobs.
+        priority: 10
+        conda:
+            "../../envs/bandlimit.yaml"
+        resources:
+            gpu=helpers.gpus(run),
+        params:
+            **code("train_model"),
+            rule="train_model",
+            identity=lambda wildcards: jobs.identity(run, "train_model", wildcards),
+        message:
+            "Training {wildcards.trained}"
+        script:
+            "../../scripts/train_model.py"
 
 
 rule models:

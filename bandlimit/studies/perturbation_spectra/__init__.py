@@ -1,0 +1,1 @@
+"""The study of "A frequency domain analysis of gradient-based adversarial examples"."""

@@ -1,0 +1,229 @@
+"""The study `perturbation_spectra` as configured.
+
+Imports nothing heavy, since every start of the workflow pays for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bandlimit.config import models
+from bandlimit.config.experiments import Experiment
+from bandlimit.config.run import Run
+from bandlimit.config.schema import epsilon, member
+from bandlimit.errors import UserError
+
+WITHOUT_BATCHNORM = ("two_layer", "vgg16")
+"""Architectures without BatchNorm whose names don't end in NONE."""
+
+NONE = "_no_batchnorm"
+
+CHECKPOINTS = ("initial", "one_epoch")
+"""Names of the checkpoints that the grid has besides the end of training."""
+
+END = "end"
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network of the grid, with what sets it apart.
+
+    Attributes:
+        name: of the model at the end of its training.
+        batchnorm: whether it has BatchNorm.
+        training: natural or adversarial.
+        loss: cross_entropy or mse.
+        architecture: of the model.
+        checkpoints: names of models, by 'initial', 'one_epoch' and 'end', those that there are.
+        trajectory: whether its training was followed.
+    """
+
+    name: str
+    batchnorm: bool
+    training: str
+    loss: str
+    architecture: str
+    checkpoints: Mapping[str, str]
+    trajectory: bool
+
+
+@dataclass(frozen=True)
+class Perturbation:
+    """A way to perturb images along the gradient, whether the network is fooled or not.
+
+    Attributes:
+        kind: fgm_l2, pgd_l2 or pgd_linf.
+        epsilon: bound, L2 or l_inf, in [0, 1] pixels; None takes that of the experiment.
+        steps: gradients taken.
+        rel_stepsize: length of a step, in epsilon.
+        clip: whether pixels stay in [0, 1].
+    """
+
+    kind: str
+    epsilon: float | None
+    steps: int
+    rel_stepsize: float
+    clip: bool
+
+
+@dataclass(frozen=True)
+class Spectra(Experiment):
+    """An experiment whose networks' perturbations are measured.
+
+    Attributes:
+        networks: of the grid; the first is that of the experiment.
+        images: how many are perturbed, or None for all.
+        radii: of the LFC ratio, in periods per side.
+        radius: the main one of them.
+        cutoffs: of the low-pass filter.
+        filtered: names of the networks behind the filter.
+    """
+
+    networks: tuple[Network, ...]
+    images: int | None
+    radii: tuple[float, ...]
+    radius: float
+    cutoffs: tuple[float, ...]
+    filtered: tuple[str, ...]
+
+    def network(self, name: str) -> Network:
+        """Return a network by its name."""
+        return next(network for network in self.networks if network.name == name)
+
+    def models(self) -> list[str]:
+        """Return all models of the grid, checkpoints included."""
+        return [model for network in self.networks for model in network.checkpoints.values()]
+
+
+@dataclass(frozen=True)
+class PerturbationSpectra:
+    """The study, checked and resolved.
+
+    Attributes:
+        experiments: in the order of the configuration.
+        perturbations: by name.
+        attack: the perturbation of the low-pass filter, by name; it spends its bound in l_inf.
+        aware_steps: steps of the attack through the filter.
+    """
+
+    experiments: tuple[Spectra, ...]
+    perturbations: Mapping[str, Perturbation]
+    attack: str
+    aware_steps: int
+
+    def experiment(self, dataset: str, model: str) -> Spectra:
+        """Return the experiment that measures a model, or a checkpoint, on a dataset.
+
+        Raises:
+            KeyError: the study has none.
+        """
+        for experiment in self.experiments:
+            if experiment.dataset == dataset and model in experiment.models():
+                return experiment
+        raise KeyError((dataset, model))
+
+    def other_models(self, experiment: Experiment) -> list[str]:
+        """Return the trained models besides its own that the study runs on an experiment."""
+        for own in self.experiments:
+            if own.name == experiment.name:
+                return [network.name for network in own.networks if network.name != own.model]
+        return []
+
+
+def models_in_use(section: Mapping[str, Any], config: Mapping[str, Any]) -> set[str]:
+    """Return the models besides those of its experiments that the study needs."""
+    return {name for entry in section["experiments"].values() for name in entry["networks"]}
+
+
+def load(section: Mapping[str, Any], run: Run) -> PerturbationSpectra:
+    """Return the study as configured.
+
+    Args:
+        section: its section of the configuration, checked by its schema, with the experiments that
+            run alone.
+        run: all that studies share.
+
+    Raises:
+        UserError: a name is not among the allowed ones, a network takes other images than its
+            experiment has, or the main radius is not among the radii.
+    """
+    perturbations = {
+        name: Perturbation(
+            kind=entry["kind"],
+            epsilon=_bound(name, entry),
+            steps=1 if entry["kind"] == "fgm_l2" else int(entry["steps"]),
+            rel_stepsize=1.0 if entry["kind"] == "fgm_l2" else float(entry["rel_stepsize"]),
+            clip=entry["clip"],
+        )
+        for name, entry in section["perturbations"].items()
+    }
+    attack = section["low_pass"]["attack"]
+    member(attack, perturbations, "perturbations", "perturbation_spectra.low_pass.attack")
+    if perturbations[attack].kind != "pgd_linf" or not perturbations[attack].clip:
+        raise UserError(
+            f"perturbation_spectra.low_pass.attack must be a perturbation of the kind 'pgd_linf' "
+            f"that is clipped, got {attack!r}."
+        )
+    experiments = []
+    for name, entry in section["experiments"].items():
+        experiment = run.experiments[name]
+        place = f"perturbation_spectra.experiments.{name}"
+        for network in (*entry["networks"], *entry["filtered"]):
+            member(network, run.models, "models of the run", f"{place}.networks")
+            models.check_match(run.datasets[experiment.dataset], run.models[network])
+        if entry["radius"] not in entry["radii"]:
+            raise UserError(
+                f"{place}.radius must be one of its radii, {entry['radii']}, got {entry['radius']}."
+            )
+        names = list(dict.fromkeys([experiment.model, *entry["networks"]]))
+        for network in entry["filtered"]:
+            member(network, dict.fromkeys(names), "networks of the experiment", f"{place}.filtered")
+        experiments.append(
+            Spectra(
+                **vars(experiment),
+                networks=tuple(_network(run, network) for network in names),
+                images=entry.get("images"),
+                radii=tuple(map(float, entry["radii"])),
+                radius=float(entry["radius"]),
+                cutoffs=tuple(map(float, entry["cutoffs"])),
+                filtered=tuple(entry["filtered"] or [experiment.model]),
+            )
+        )
+    return PerturbationSpectra(
+        experiments=tuple(experiments),
+        perturbations=perturbations,
+        attack=attack,
+        aware_steps=int(section["low_pass"]["aware_steps"]),
+    )
+
+
+def _bound(name: str, entry: Mapping[str, Any]) -> float | None:
+    """Return the bound of a perturbation; an L2 bound may be above 1."""
+    place = f"perturbation_spectra.perturbations.{name}.epsilon"
+    given = entry.get("epsilon")
+    if entry["kind"] == "pgd_linf":
+        return None if given is None else epsilon(given, place)
+    if not isinstance(given, int | float) or isinstance(given, bool) or given <= 0:
+        raise UserError(
+            f"{place} must be a number above 0, an L2 norm in [0, 1] pixels, got {given!r}."
+        )
+    return float(given)
+
+
+def _network(run: Run, name: str) -> Network:
+    model, recipe = run.models[name], run.training.get(name, {})
+    if model.source != "trained":
+        recipe = {}
+    made = {key: f"{name}_{key}" for key in CHECKPOINTS if key in recipe.get("checkpoints", {})}
+    return Network(
+        name=name,
+        batchnorm=not model.architecture.endswith(NONE)
+        and model.architecture not in WITHOUT_BATCHNORM,
+        training="adversarial" if recipe.get("adversarial") else "natural",
+        loss=recipe.get("loss", "cross_entropy"),
+        architecture=model.architecture,
+        checkpoints={**made, END: name},
+        trajectory="trajectory" in recipe,
+    )

@@ -1,0 +1,104 @@
+"""A training that was stopped goes on: its state in one file, after each epoch.
+
+The file is safetensors, with JSON in its metadata; nothing in it can run. It names the training it
+belongs to, and a digest of all that it holds, so that neither another training's state nor a
+damaged one is taken up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from bandlimit.errors import UserError
+from bandlimit.files import store
+from bandlimit.models import weights
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Progress:
+    """What a training has come to, besides its tensors.
+
+    Attributes:
+        epochs: how many are done.
+        history: a row for each of them.
+        trajectory: rows of what was measured.
+        seen: training images since the last measurement.
+        correct: how many of them were classified correctly.
+    """
+
+    epochs: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    trajectory: list[dict[str, Any]] = field(default_factory=list)
+    seen: int = 0
+    correct: int = 0
+
+
+def identity(facts: Mapping[str, Any]) -> str:
+    """Return the digest of what determines a training's result, as 64 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def save(
+    path: str | os.PathLike[str],
+    identity: str,
+    progress: Progress,
+    tensors: Mapping[str, torch.Tensor],
+) -> None:
+    """Write a state, atomically.
+
+    Args:
+        path: the file.
+        identity: of the training.
+        progress: what it has come to.
+        tensors: by name.
+
+    Raises:
+        UserError: the folder can't be written.
+    """
+    kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps(asdict(progress))
+    metadata = {"identity": identity, "progress": text, "digest": _digest(identity, text, kept)}
+    with store.atomic(path) as temporary:
+        safetensors.torch.save_file(kept, temporary, metadata=metadata)
+
+
+def load(
+    path: str | os.PathLike[str], identity: str
+) -> tuple[Progress, dict[str, torch.Tensor]] | None:
+    """Return the state of a training, or None where there is none, with a word why in the log."""
+    path = Path(path)
+    if not path.exists():
+        return None
+    try:
+        tensors, metadata = weights.read_safetensors(path)
+        found, text = metadata["identity"], metadata["progress"]
+        if metadata["digest"] != _digest(found, text, tensors):
+            raise ValueError("its content is not what was written")
+        progress = Progress(**json.loads(text))
+    except (UserError, KeyError, TypeError, ValueError) as error:
+        logger.warning("the state of a training in %s is damaged and not used: %s", path, error)
+        return None
+    if found != identity:
+        logger.info("the state in %s is of another training and not used", path)
+        return None
+    return progress, tensors
+
+
+def _digest(identity: str, text: str, tensors: Mapping[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256(json.dumps([identity, text]).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+import toy
+from toy import RECIPE, train
+
+from bandlimit.training import loop, states, trajectories
+
+ADAM = {"optimizer": "adam", "learning_rate": 1e-3}
+
+
+def measurements() -> trajectories.Measurements:
+    images, labels = toy.striped(8, seed=1)
+    return trajectories.Measurements(
+        image_ids=[f"other-{row}" for row in range(8)],
+        images=torch.from_numpy(images),
+        labels=torch.from_numpy(labels),
+        perturbations={"fgm": {"kind": "fgm_l2", "epsilon": 0.5}},
+        radii=[2],
+        every=3,
+    )
+
+
+class Stopped(Exception):
+    pass
+
+
+class Run:
+    """A training in a folder of its own, that can be stopped after an epoch."""
+
+    def __init__(self, folder: Path, dataset: Path, **change) -> None:
+        folder.mkdir()
+        self.folder, self.dataset = folder, dataset
+        self.state = folder / "state.safetensors"
+        kept = {"start": 0, "middle": 1.25}
+        self.recipe = RECIPE | {"architecture": "strided_resnet8", "epochs": 3} | change
+        self.recipe |= {"checkpoints": kept}
+        self.files = {name: folder / f"{name}.safetensors" for name in kept}
+
+    def go(self, **change):
+        found = train(
+            self.dataset,
+            self.folder / "toy.safetensors",
+            **self.recipe | change,
+            out_checkpoints=self.files,
+            resume=self.state,
+            measurements=measurements(),
+        )
+        files = {path.name: path.read_bytes() for path in self.folder.iterdir()}
+        return files, found.history.to_pylist(), found.trajectory.to_pylist()
+
+    def stop_after(self, epoch: int, monkeypatch: pytest.MonkeyPatch, **change) -> None:
+        saved = states.save
+
+        def save(path, identity, progress, tensors):
+            saved(path, identity, progress, tensors)
+            if progress.epochs == epoch:
+                raise Stopped
+
+        with monkeypatch.context() as patched:
+            patched.setattr(states, "save", save)
+            with pytest.raises(Stopped):
+                self.go(**change)
+
+
+@pytest.mark.parametrize("change", [{}, ADAM, {"momentum": 0.0}], ids=["sgd", "adam", "plain"])
+def test_a_stopped_run_ends_in_the_same_bytes(dataset, tmp_path, monkeypatch, caplog, change):
+    whole = Run(tmp_path / "whole", dataset, **change).go()
+    assert whole[0].keys() == {"toy.safetensors", "start.safetensors", "middle.safetensors"}
+    stopped = Run(tmp_path / "stopped", dataset, **change)
+    for epoch in (1, 2, 3):
+        stopped.stop_after(epoch, monkeypatch)
+        # Nothing but the state appears before the end.
+        assert [path.name for path in stopped.folder.iterdir()] == ["state.safetensors"]
+    caplog.clear()
+    with caplog.at_level(logging.INFO, logger="bandlimit.training.loop"):
+        assert stopped.go() == whole
+    said = [record.getMessage() for record in caplog.records if record.name == loop.__name__]
+    assert said == ["model toy goes on after epoch 3 of 3"]
+    assert [row["step"] for row in whole[2]] == [0, 3, 6, 9, 12]
+
+
+@pytest.mark.parametrize("change", [{"seed": 2}, {"learning_rate": 0.01}, {"model_name": "other"}])
+def test_a_state_of_another_training_is_not_taken_up(
+    dataset, tmp_path, monkeypatch, caplog, change
+):
+    whole = Run(tmp_path / "whole", dataset).go()
+    run = Run(tmp_path / "run", dataset)
+    run.stop_after(2, monkeypatch, **change)
+    with caplog.at_level(logging.INFO, logger="bandlimit.training"):
+        assert run.go() == whole
+    assert any("of another training" in record.getMessage() for record in caplog.records)
+
+
+@pytest.mark.parametrize("damage", ["bit", "cut", "text", "empty"])
+def test_a_damaged_state_is_not_taken_up(dataset, tmp_path, monkeypatch, caplog, damage):
+    whole = Run(tmp_path / "whole", dataset).go()
+    run = Run(tmp_path / "run", dataset)
+    run.stop_after(1, monkeypatch)
+    content = bytearray(run.state.read_bytes())
+    if damage == "bit":
+        content[-1000] ^= 1
+    content = {"cut": content[:-1000], "text": b"a state", "empty": b""}.get(damage, content)
+    run.state.write_bytes(content)
+    with caplog.at_level(logging.INFO, logger="bandlimit.training"):
+        assert run.go() == whole
+    said = [record.getMessage() for record in caplog.records]
+    assert any("is damaged and not used" in line for line in said)
+    assert not any("goes on" in line for line in said)
+
+
+def test_what_a_state_is_of_depends_on_images_and_measurements(dataset, tmp_path):
+    images, labels = toy.striped(64)
+    images[0, 0, 0, 0] ^= 1
+    other = toy.write_dataset(tmp_path / "other.parquet", images, labels)
+    found = []
+
+    def keep(path, identity, progress, tensors):
+        found.append(identity)
+        raise Stopped
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(states, "save", keep)
+        for data, measured in ((dataset, None), (other, None), (dataset, measurements())):
+            recipe = RECIPE | {"architecture": "two_layer"}
+            with pytest.raises(Stopped):
+                out = tmp_path / "toy.safetensors"
+                train(data, out, **recipe, resume=tmp_path / "state", measurements=measured)
+    assert len(set(found)) == 3
