@@ -40,11 +40,13 @@ class Cost:
     """Cost of one input set of an experiment.
 
     Attributes:
-        inputs: 'clean', the attack, or the attack and the defence that it knows.
+        inputs: 'clean', the attack, or the attack and the defence that it knows; 'training',
+            'perturbations' along the gradient, or 'low-pass filter'.
         images: number of images; None where the dataset's size is not known before it is read.
         attack_forwards: forward passes of the attack, about (searches may end early).
         defense_forwards: forward passes of the defence, or of all that judge; at most so many.
         stored: bytes of the adversarial set before compression.
+        training_forwards: forward passes of a training, gradients included.
     """
 
     dataset: str
@@ -54,6 +56,7 @@ class Cost:
     attack_forwards: int
     defense_forwards: int
     stored: int
+    training_forwards: int = 0
 
 
 def per_image(name: str, parameters: Mapping[str, Any]) -> int:
@@ -87,7 +90,67 @@ def costs(run: Run) -> list[Cost]:
         _cost(run, experiment, inputs)
         for experiment in run.experiments.values()
         for inputs in experiment.inputs()
-    ] + [_adaptive_cost(run, examination, against, attack) for examination, against, attack in sets]
+    ] + [
+        *(_training_cost(run, name) for name, m in run.models.items() if m.source == "trained"),
+        *_spectra_costs(run),
+        *(_adaptive_cost(run, e, against, attack) for e, against, attack in sets),
+    ]
+
+
+def _training_cost(run: Run, name: str) -> Cost:
+    """Return the cost of a training; its trajectory is little beside it."""
+    recipe = run.training[name]
+    images = run.datasets[recipe["dataset"]].size
+    adversarial = recipe.get("adversarial")
+    steps = 1 + (adversarial["steps"] if adversarial else 0)
+    return Cost(
+        dataset=recipe["dataset"],
+        model=name,
+        inputs="training",
+        images=images,
+        attack_forwards=0,
+        defense_forwards=0,
+        stored=0,
+        training_forwards=GRADIENT * steps * recipe["epochs"] * (images or 0),
+    )
+
+
+def _spectra_costs(run: Run) -> list[Cost]:
+    """Return the costs of perturbations along gradients, and of the low-pass filter."""
+    study = run.studies.get("perturbation_spectra")
+    if study is None:
+        return []
+    found = []
+    for e in study.experiments:
+        known = [n for n in (run.datasets[e.dataset].size, e.images) if n is not None]
+        count = min(known, default=0)
+        steps = sum(way.steps for way in study.perturbations.values())
+        cuts = len(e.cutoffs)
+        for model in e.models():
+            found.append(
+                Cost(
+                    dataset=e.dataset,
+                    model=model,
+                    inputs="perturbations",
+                    images=count if known else None,
+                    attack_forwards=GRADIENT * steps * count,
+                    defense_forwards=0,
+                    stored=count * len(study.perturbations) * _pixels(run, model) * 4,
+                )
+            )
+        for model in e.filtered if cuts else ():
+            found.append(
+                Cost(
+                    dataset=e.dataset,
+                    model=model,
+                    inputs="low-pass filter",
+                    images=count if known else None,
+                    attack_forwards=GRADIENT * study.aware_steps * cuts * count,
+                    defense_forwards=3 * cuts * count,
+                    stored=0,
+                )
+            )
+    return found
 
 
 def _pixels(run: Run, model: str) -> int:
@@ -207,18 +270,19 @@ def report(run: Run) -> str:
     """Return the costs as a Markdown table with totals; images of one dataset count once."""
     lines = [
         "| dataset | model | inputs | images | forwards, attack (about) "
-        "| forwards, defence | adversarial set |",
-        "|---|---|---|--:|--:|--:|--:|",
+        "| forwards, defence | forwards, training | adversarial set |",
+        "|---|---|---|--:|--:|--:|--:|--:|",
     ]
     rows = costs(run)
     for row in rows:
         lines.append(
             f"| {row.dataset} | {row.model} | {row.inputs} | "
             f"{'?' if row.images is None else f'{row.images:,}'} | {row.attack_forwards:,} | "
-            f"{row.defense_forwards:,} | {_size(row.stored)} |"
+            f"{row.defense_forwards:,} | {row.training_forwards:,} | {_size(row.stored)} |"
         )
     attack = sum(row.attack_forwards for row in rows)
     defense = sum(row.defense_forwards for row in rows)
+    training = sum(row.training_forwards for row in rows)
     stored = _size(sum(row.stored for row in rows))
     images: dict[str, int | None] = {}
     for row in rows:
@@ -228,7 +292,7 @@ def report(run: Run) -> str:
         )
     sizes = list(images.values())
     total = "?" if None in sizes else f"{sum(size for size in sizes if size):,}"
-    lines.append(f"| **all** | | | {total} | {attack:,} | {defense:,} | {stored} |")
+    lines.append(f"| **all** | | | {total} | {attack:,} | {defense:,} | {training:,} | {stored} |")
     return "\n".join(lines)
 
 

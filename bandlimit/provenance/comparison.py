@@ -20,7 +20,8 @@ from bandlimit.provenance.verdicts import Finding, Verdict
 
 KEYS = (
     *("image_id", "against", "attack", "inputs", "control", "defense", "sampler", "kind", "layer"),
-    *("perturbation", "cutoff", "epsilon", "confidence", "factor", "radius", "directions", "restart", "draw"),
+    *("perturbation", "cutoff", "epsilon", "confidence", "factor", "radius", "directions"),
+    *("restart", "draw"),
 )
 """Columns by which the rows of records differ."""
 

@@ -1312,6 +1312,7 @@ def test_the_example_in_the_documentation_is_a_claim(substance):
 def test_our_claims_can_be_tested(path):
     document = grammar.load(path, SCHEMA)
     known = {*kinds.ATTACKS, "crossings", "samplers", "robustness"}
+    known |= {"spectra", "natural", "adversarial", "mse", "checkpoints", "filter", "pairs"}
     for claim in document["claims"]:
         assert claim["id"].split(".")[0] == path.stem
         assert set(claim["needs"]) <= known

@@ -337,9 +337,9 @@ WRONG = {
     "no radius": ({f"{A0}.radius": GONE}, r"key 'radius' is missing in 'bandlimiting.experiments"),
     "no experiments": ({"experiments": {}}, r"'experiments' .* must name at least 1"),
     "no study": (
-        {"bandlimiting": None, "robustness": None},
+        {"bandlimiting": None, "perturbation_spectra": None, "robustness": None},
         r"The configuration runs nothing: a section of a study \(bandlimiting, "
-        r"robustness\) must name",
+        r"perturbation_spectra, robustness\) must name",
     ),
     "studies of none of these": (
         {"only": ["imagenet_samples"], "bandlimiting": None},
@@ -587,7 +587,7 @@ def test_the_embedded_configuration_is_right():
     first = found.experiment("fashion_mnist", "fashion_mnist_resnet8")
     assert first is found.experiments["fashion_mnist"]
     assert first.inputs()[0] == "clean"
-    assert list(found.studies) == ["bandlimiting", "robustness"]
+    assert list(found.studies) == ["bandlimiting", "perturbation_spectra", "robustness"]
     assert not any(found.datasets[e.dataset].downloads for e in found.experiments.values())
     assert not any(found.models[e.model].downloads for e in found.experiments.values())
 
@@ -673,10 +673,16 @@ def test_only_some_experiments_run():
 
 
 def test_a_study_without_a_section_does_not_run():
-    assert list(load({"robustness": None}).studies) == ["bandlimiting"]
-    assert list(load({"robustness": GONE}).studies) == ["bandlimiting"]
-    assert list(load({"robustness.experiments": {}}).studies) == ["bandlimiting"]
-    alone = {"bandlimiting": None, f"{R0}.radius": 2, f"{R0}.directions": 3}
+    others = ["bandlimiting", "perturbation_spectra"]
+    assert list(load({"robustness": None}).studies) == others
+    assert list(load({"robustness": GONE}).studies) == others
+    assert list(load({"robustness.experiments": {}}).studies) == others
+    alone = {
+        "bandlimiting": None,
+        "perturbation_spectra": None,
+        f"{R0}.radius": 2,
+        f"{R0}.directions": 3,
+    }
     found = load(alone)
     assert list(found.studies) == ["robustness"] and list(found.experiments) == ["fashion_mnist"]
     assert found.studies["robustness"].experiments[0].directions == 3
@@ -945,11 +951,14 @@ def test_the_nearest_name_is_suggested(name, allowed, nearest):
 
 
 def test_models_are_those_in_use_and_the_users_own():
+    # A checkpoint of a model that is trained is a model of its own.
     trained = {"fashion_mnist_resnet8", "fashion_mnist_resnet8_b"}
-    study = load({"models.own": OWN_MODEL})
-    assert set(study.models) == {*trained, "imagenet_efficientnet_lite0", "own"}
-    study = load({R0: {"defenses": ["low_pass"], "attacks": [], "controls": []}})
-    assert set(study.models) == {"fashion_mnist_resnet8", "imagenet_efficientnet_lite0"}
+    kept = {"fashion_mnist_resnet8_initial", "fashion_mnist_resnet8_one_epoch"}
+    without = {"perturbation_spectra": None}
+    study = load({"models.own": OWN_MODEL, **without})
+    assert set(study.models) == {*trained, *kept, "imagenet_efficientnet_lite0", "own"}
+    study = load({R0: {"defenses": ["low_pass"], "attacks": [], "controls": []}, **without})
+    assert set(study.models) == {"fashion_mnist_resnet8", *kept, "imagenet_efficientnet_lite0"}
 
 
 def merged(base, overlay):

@@ -150,6 +150,8 @@ def test_a_run_asks_for_every_form_of_what_its_studies_make():
     run = planned()
     found = jobs.site_artifacts(run)
     for study, artifact in catalogue.artifacts():
+        if study not in run.studies:
+            continue
         made = artifact.made(run) if artifact.when(run) else []
         for one in made:
             forms = {

@@ -1,0 +1,14 @@
+"""Figure 6: accuracy behind a low-pass filter."""
+
+from bandlimit.files import store
+from bandlimit.plots import files
+from bandlimit.provenance.job import run
+from bandlimit.studies.perturbation_spectra import figures
+
+
+def main(job):
+    figure = figures.draw_low_pass(store.read(job.input.table).to_pandas())
+    files.save(figure, **job.pictures(), certificate=job.certificate())
+
+
+run(main, snakemake)
