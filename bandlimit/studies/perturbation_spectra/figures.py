@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedFormatter, FixedLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullFormatter, NullLocator
 from numpy.typing import NDArray
 
 from bandlimit.plots.style import (
@@ -134,7 +134,7 @@ def _regions(axes: Axes, bottom: float, top: float, sides: Mapping[str, str]) ->
     axes.yaxis.set_minor_formatter(NullFormatter())
     places = {
         "low": (top / 1.06, "top"),
-        "uniform": (1.02, "bottom"),
+        "uniform": (HIGH * 1.03, "bottom"),
         "high": (bottom * 1.06, "bottom"),
     }
     for region, (height, align) in places.items():
@@ -245,6 +245,7 @@ def draw_low_pass(frame: pd.DataFrame) -> Figure:
                         float(first[column]), color=DARK_GREY, linestyle=dashes, linewidth=0.9
                     )
             axes.set_ylim(-0.03, 1.03)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.set_xlabel("cut-off, in periods per side")
         grid[0].set_ylabel("accuracy")
         add_legend(figure, entries)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator
 from numpy.typing import NDArray
@@ -121,10 +122,20 @@ def _heat(axes: Axes, values: Floats, *, bare: bool = False, **limits: Any) -> A
     return shown
 
 
+def _scale(values: Floats, kind: str) -> dict[str, Any]:
+    """Return a logarithmic scale for magnitudes, since frequency 0 outshines all others."""
+    if kind != "magnitudes" or not (values > 0).any():
+        return {}
+    # A handful of bins may be nearly 0.
+    low = max(float(np.quantile(values[values > 0], 0.02)), float(values.max()) / 1000)
+    return {"norm": LogNorm(vmin=low, vmax=float(values.max()), clip=True)}
+
+
 def _bar(figure: Figure, shown: Any, axes: Axes, label: str) -> None:
     bar = figure.colorbar(shown, ax=axes, shrink=0.85, pad=0.02)
     bar.set_label(label)
-    bar.locator = MaxNLocator(4)
+    if not isinstance(shown.norm, LogNorm):
+        bar.locator = MaxNLocator(4)
     bar.outline.set_visible(False)
     bar.update_ticks()
 
@@ -135,7 +146,9 @@ def draw_spectrum(found: Perturbed, place: int, name: str) -> Figure:
     with style():
         figure = Figure(figsize=(PAGE, 2.7), dpi=DPI, layout="constrained")
         left, right = figure.subplots(1, 2)
-        _bar(figure, _heat(left, _magnitudes(d)), left, UNITS["magnitudes"])
+        magnitudes = _magnitudes(d)
+        shown = _heat(left, magnitudes, **_scale(magnitudes, "magnitudes"))
+        _bar(figure, shown, left, UNITS["magnitudes"])
         _bar(figure, _heat(right, _difference(x, d)), right, UNITS["log_difference"])
         left.set_title("|F(δ)|")
         right.set_title("log-spectrum difference")
@@ -153,11 +166,11 @@ def draw_gallery(found: Perturbed, name: str) -> Figure:
         figure = Figure(figsize=(PAGE, 1.9), dpi=DPI, layout="constrained")
         grid = figure.subplots(2, max(1, count), squeeze=False)
         spectra = [_magnitudes(d) for d in found.changes]
-        top = max((float(s.max()) for s in spectra), default=1.0)
+        scale = _scale(np.stack(spectra), "magnitudes") if spectra else {}
         shown = None
         for column in range(count):
             _picture(grid[0, column], found.images[column])
-            shown = _heat(grid[1, column], spectra[column], bare=True, vmin=0, vmax=top)
+            shown = _heat(grid[1, column], spectra[column], bare=True, **scale)
         if shown is not None:
             bar = figure.colorbar(shown, ax=grid[1, :].tolist(), pad=0.01)
             bar.set_label("|F(δ)|")
@@ -237,7 +250,7 @@ def draw_maps(row: Mapping[str, Any], kinds: Sequence[str], name: str) -> Figure
         for column, kind in enumerate(kinds):
             values = np.asarray(row[kind], dtype=np.float64).reshape(sides)
             top, below = grid[:, column]
-            _bar(figure, _heat(top, values), top, UNITS[kind])
+            _bar(figure, _heat(top, values, **_scale(values, kind)), top, UNITS[kind])
             top.set_title(TITLES[kind])
             top.set_xlabel("horizontal frequency, periods per side")
             top.set_ylabel("vertical frequency")
@@ -252,7 +265,10 @@ def draw_maps(row: Mapping[str, Any], kinds: Sequence[str], name: str) -> Figure
             )  # fmt: skip
             below.set_xlabel("distance from frequency 0")
             below.set_ylabel(UNITS[kind])
-        figure.suptitle(f"{name}, N = {int(row['images'])} images", fontsize=8)
+        facts = f"N = {int(row['images'])} images"
+        # A column is too narrow for one line.
+        parts = (name, facts) if len(kinds) > 1 else (*name.replace(" (", "\n(").split("\n"), facts)
+        figure.suptitle((", " if len(kinds) > 1 else "\n").join(parts), fontsize=8)
         return finish(figure)
 
 
