@@ -235,7 +235,8 @@ def claim_experiments(run: Run) -> list[dict[str, Any]]:
     found = []
     pairs = [(e, e.model) for e in run.experiments.values()]
     for study in run.studies:
-        pairs += catalogue.module(study).networks(run)
+        # A study may measure more networks than those of its experiments.
+        pairs += getattr(catalogue.module(study), "networks", lambda run: [])(run)
     for e, model in pairs:
         facts: dict[str, Any] = {"has": []}
         for study in run.studies:

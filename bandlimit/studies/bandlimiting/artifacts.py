@@ -9,7 +9,6 @@ from typing import Any
 
 from bandlimit.attacks.kinds import DOCUMENT_ATTACKS, FIXED
 from bandlimit.config import paths
-from bandlimit.config.experiments import Experiment
 from bandlimit.config.run import Run
 from bandlimit.studies.artifact import MEASURED, REDRAWN, SAMPLED, Figure, Made, Records, Table
 from bandlimit.studies.bandlimiting.settings import Averaging, Bandlimiting
@@ -348,11 +347,6 @@ RECORDS = {
     ),
     "linear_regions": Records(lambda run, wildcards: _figure_1(run), again=REDRAWN),
 }
-
-
-def networks(run: Run) -> list[tuple[Experiment, str]]:
-    """Return the networks besides those of experiments of which claims may ask: none."""
-    return []
 
 
 def facts(run: Run, dataset: str, model: str) -> dict[str, Any]:

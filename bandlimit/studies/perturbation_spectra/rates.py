@@ -233,7 +233,8 @@ def _cell(
     inside, outside = spectra.inside_and_outside(
         spectra.per_shell(table, "log_difference")[~zero], of, radius
     )
-    relative = mean_interval(inside / outside)
+    # Where nothing changes beyond the radius, no ratio says how much more does within it.
+    relative = mean_interval(inside / np.where(outside > 0, outside, np.nan))
     magnitude = verdict(lift["low"], lift["high"])
     return {
         **key,

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from bandlimit.config import paths
-from bandlimit.config.experiments import Experiment
 from bandlimit.config.run import Run
 from bandlimit.defenses.kinds import PARAMETERS
 from bandlimit.studies.artifact import SAMPLED, Figure, Made, Records, Table
@@ -368,11 +367,6 @@ RECORDS = {
     "evaluate_controls": Records(_controls, again=SAMPLED),
     "scale_perturbations": Records(_scalings, again=SAMPLED, images="adversarial"),
 }
-
-
-def networks(run: Run) -> list[tuple[Experiment, str]]:
-    """Return the networks besides those of experiments of which claims may ask: none."""
-    return []
 
 
 def facts(run: Run, dataset: str, model: str) -> dict[str, Any]:

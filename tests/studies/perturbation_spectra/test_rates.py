@@ -1,0 +1,261 @@
+"""From records of perturbed images to the tables of the study."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+import torch
+from torch import nn
+
+from bandlimit.attacks import perturbations
+from bandlimit.files import store
+from bandlimit.models.classifier import Classifier
+from bandlimit.spectral import shells
+from bandlimit.studies.perturbation_spectra import filtering, measuring, rates
+
+SIDE = 8
+IDS = [f"image {i}" for i in range(6)]
+
+
+def wave(frequency: int, strength: float) -> torch.Tensor:
+    """Return perturbations that are waves along one axis, a strength each."""
+    columns = torch.arange(SIDE, dtype=torch.float64)
+    one = torch.cos(2 * math.pi * frequency * columns / SIDE).expand(SIDE, SIDE)
+    return torch.stack([strength * (1 + i) * one for i in range(len(IDS))])[:, None]
+
+
+def write(folder, model, parts):
+    """Write perturbed images and their spectra, by perturbation, as a job does."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand((len(IDS), 1, SIDE, SIDE), generator=generator, dtype=torch.float64)
+    images, spectra = [], []
+    for name, d in parts.items():
+        spectra.append(measuring.spectra(name, IDS, x, d))
+        table = pa.Table.from_pydict(
+            {
+                "perturbation": [name] * len(IDS),
+                "image_id": IDS,
+                "epsilon": [1.0] * len(IDS),
+                "label": [0] * len(IDS),
+                "status": ["ok"] * len(IDS),
+                "prediction_before": [0, 0, 0, 0, 0, 1],
+                "prediction_after": [0, 1, 1, 1, 1, 1],
+                "linf": [0.1] * len(IDS),
+                "l2": [0.1] * len(IDS),
+            }
+        )
+        changed = (x + d).float().numpy()
+        images.append(table.append_column("image", store.image_column(changed)))
+    paths = [str(folder / f"{model}_{kind}.parquet") for kind in ("images", "spectra")]
+    store.write(paths[0], pa.concat_tables(images).cast(perturbations.schema((1, SIDE, SIDE))))
+    store.write(paths[1], pa.concat_tables(spectra))
+    return paths
+
+
+def network(name, training="natural", loss="cross_entropy", checkpoints=("end",)):
+    return {
+        "name": name,
+        "batchnorm": True,
+        "training": training,
+        "loss": loss,
+        "architecture": "a",
+        "checkpoints": list(checkpoints),
+    }
+
+
+@pytest.fixture
+def found(tmp_path):
+    """Two networks: the first at its start high and at its end low, the second low."""
+    low, high = {"p": wave(1, 0.01)}, {"p": wave(4, 0.01)}
+    files = [
+        write(tmp_path, "start", high),
+        write(tmp_path, "end", low),
+        write(tmp_path, "robust", {"p": wave(1, 0.01) + wave(4, 0.01)}),
+    ]
+    told = {
+        "experiments": [
+            {
+                "dataset": "d",
+                "model": "n",
+                "document": None,
+                "stand_in": True,
+                "radii": [1.0, 2.0],
+                "radius": 2.0,
+                "cutoffs": [],
+                "filtered": [],
+                "shards": 1,
+                "networks": [
+                    network("n", checkpoints=("initial", "end")),
+                    network("r", training="adversarial"),
+                ],
+            }
+        ],
+        "clipped": {"p": False},
+        "attack": "p",
+        "followed": [],
+    }
+    paths = {
+        "perturbations": [images for images, _ in files],
+        "spectra": [spectra for _, spectra in files],
+        "trajectories": [],
+        "filtered": [],
+    }
+    return rates.frames(paths, told)
+
+
+def test_lifts_belong_to_the_checkpoints_of_their_files(found):
+    lifts = found["lifts"].query("main").set_index(["model", "checkpoint"])
+    uniform = shells.uniform_share(shells.shells((SIDE, SIDE)), 2.0)
+    assert lifts.loc[("n", "initial"), "ratio"] == pytest.approx(0, abs=1e-9)
+    assert lifts.loc[("n", "end"), "ratio"] == pytest.approx(1)
+    assert lifts.loc[("n", "end"), "lift"] == pytest.approx(1 / uniform)
+    # A wave of the highest frequency has twice the energy of one below it.
+    assert lifts.loc[("r", "end"), "ratio"] == pytest.approx(1 / 3)
+    assert (lifts["uniform"] == uniform).all() and (lifts["images"] == len(IDS)).all()
+
+
+def test_lifts_say_what_the_network_and_the_perturbation_do(found):
+    row = found["lifts"].query("main and model == 'n' and checkpoint == 'end'").iloc[0]
+    assert row["clean_accuracy"] == pytest.approx(5 / 6)
+    assert row["attacked_accuracy"] == pytest.approx(1 / 6)
+    assert row["below_clean"] == 0 and row["zero"] == 0 and not row["clipped"]
+    other = found["lifts"].query("main and checkpoint == 'initial'").iloc[0]
+    assert other["below_clean"] == 1
+
+
+def test_each_cell_says_where_it_lies(found):
+    cells = found["contradiction"].set_index(["model", "checkpoint"])["magnitude"]
+    assert cells.to_dict() == {("n", "initial"): "high", ("n", "end"): "low", ("r", "end"): "low"}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (1.51, 3, "low"),
+        (1.49, 3, "undecided"),
+        (0.7, 1.4, "uniform"),
+        (0.6, 1.4, "undecided"),
+        (0.1, 0.66, "high"),
+        (0.1, 0.67, "undecided"),
+        (0.5, 2.0, "undecided"),
+    ],
+)
+def test_the_interval_decides(low, high, expected):
+    assert rates.verdict(low, high) == expected
+
+
+def test_comparisons_are_of_the_same_images(found):
+    rows = found["comparisons"].set_index("comparison")
+    assert rows.loc["training", "difference"] == pytest.approx(1)
+    assert rows.loc["training", "with_checkpoint"] == "initial"
+    robust = rows.loc["adversarial training"]
+    assert (robust["model"], robust["with_model"]) == ("r", "n")
+    assert robust["difference"] == pytest.approx(1 / 3 - 1)
+    assert robust["low"] < robust["difference"] < robust["high"]
+    assert (rows["images"] == len(IDS)).all()
+
+
+def test_profiles_are_of_the_waves(found):
+    rows = found["profiles"].query("model == 'n' and checkpoint == 'end'").set_index("distance")
+    assert rows["profile"].idxmax() == 1
+    assert rows.loc[3, "profile"] == pytest.approx(0, abs=1e-9)
+
+
+def test_images_without_a_perturbation_are_left_out_and_counted(tmp_path):
+    d = wave(1, 0.01)
+    d[2] = 0
+    spectra = store.read(write(tmp_path, "m", {"p": d})[1])
+    of = shells.shells((SIDE, SIDE))
+    ratio = shells.lfc_ratio(shells.per_shell(spectra, "energies"), of, 2)
+    found = rates.mean_interval(ratio)
+    assert np.isnan(ratio[2]) and found["mean"] == pytest.approx(1)
+    assert rates.mean_interval(np.array([np.nan]))["mean"] is math.nan
+
+
+def test_mean_maps_are_those_of_the_images(tmp_path):
+    path, _ = write(tmp_path, "m", {"p": wave(1, 0.01), "q": wave(4, 0.01)})
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand((len(IDS), 1, SIDE, SIDE), generator=generator, dtype=torch.float64)
+    maps = measuring.averaged((IDS, torch.zeros(len(IDS)), x), [path])
+    table = measuring.maps_table(maps).to_pandas().set_index("perturbation")
+    assert list(table.index) == ["p", "q"] and (table["images"] == len(IDS)).all()
+    change = wave(1, 0.01).numpy()
+    expected = np.fft.fftshift(np.abs(np.fft.fft2(change)), axes=(2, 3)).mean((0, 1))
+    assert np.allclose(table.loc["p", "magnitudes"], expected.ravel(), atol=1e-4)
+
+
+# The filter --------------------------------------------------------------------------------------
+
+
+class Brightness(nn.Module):
+    """Says 1 where the left half is the brighter one, by a margin of the mean."""
+
+    def forward(self, x):
+        half = SIDE // 2
+        left, right = x[:, 0, :, :half].mean((1, 2)), x[:, 0, :, half:].mean((1, 2))
+        return torch.stack([right, left], dim=1) * 10
+
+
+def test_the_filter_is_asked_clean_unaware_and_aware():
+    model = Classifier(Brightness(), mean=[0.0], std=[1.0], shape=(1, SIDE, SIDE), classes=2)
+    model.eval()
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand((len(IDS), 1, SIDE, SIDE), generator=generator)
+    labels = model(x).argmax(dim=1)
+    # Left and right change places.
+    attacked = list(zip(IDS, x.flip(3), strict=True))
+    settings = {"epsilon": 0.5, "steps": 5, "rel_stepsize": 0.3, "seed": 0}
+    settings |= {"dataset": "d", "model_name": "m", "cutoffs": [0.0, 20.0]}
+    found = pa.concat_tables(
+        filtering.evaluate(model, [(IDS, labels, x)], attacked, **settings)
+    ).to_pandas()
+    shares = found.groupby(["inputs", found["cutoff"].fillna(-1)])["correct"].mean()
+    assert shares["clean", -1] == shares["clean", 20] == 1
+    assert shares["unaware", -1] == shares["unaware", 20] == 0
+    assert shares["aware", 20] == 0
+    # The mean alone says nothing of left and right.
+    said = found.query("inputs == 'clean' and cutoff == 0")["prediction"]
+    assert said.nunique() == 1
+    with pytest.raises(ValueError, match="are others"):
+        list(filtering.evaluate(model, [(IDS, labels, x)], attacked[1:], **settings))
+
+
+def test_the_table_of_the_filter_names_its_best_cutoff(tmp_path):
+    rows = []
+    right = {1.0: (2, 2), 2.0: (4, 3), 3.0: (6, 1)}
+    for cutoff, (clean, unaware) in {None: (6, 0), **right}.items():
+        for inputs, count in (("clean", clean), ("unaware", unaware), ("aware", 0)):
+            if cutoff is None and inputs == "aware":
+                continue
+            rows += [
+                {
+                    "image_id": image_id,
+                    "label": 0,
+                    "inputs": inputs,
+                    "cutoff": cutoff,
+                    "prediction": int(i >= count),
+                    "correct": i < count,
+                }
+                for i, image_id in enumerate(IDS)
+            ]
+    path = str(tmp_path / "filtered.parquet")
+    store.write(path, pa.Table.from_pylist(rows, schema=filtering.SCHEMA))
+    experiment = {"dataset": "d", "filtered": ["n"], "cutoffs": [1.0, 2.0, 3.0], "shards": 1}
+    told = {"experiments": [{**experiment, "document": None, "stand_in": True}]}
+    answers = pd.Series([True, True, True, True, True, False], index=IDS)
+    frame = rates.low_pass([path], told, {("d", "n"): {"clean": answers, "attacked": answers}})
+    assert frame.set_index("cutoff")["best"].to_dict() == {1.0: False, 2.0: True, 3.0: False}
+    best = frame[frame["best"]].iloc[0]
+    assert (best["clean"], best["unaware"], best["aware"]) == pytest.approx((4 / 6, 0.5, 0))
+    assert best["unfiltered_clean"] == 1 and best["unfiltered_attacked"] == 0
+    assert best["unaware_last"] == pytest.approx(1 / 6)
+    assert best["unaware_last_differ"] == pytest.approx(2 / 6)
+    assert best["clean_differ"] == pytest.approx(2 / 6)
+    assert best["adversarial_attacked"] == pytest.approx(5 / 6)
+    assert best["adversarial_attacked_differ"] == pytest.approx(2 / 6)
+    without = rates.low_pass([path], told, {})
+    assert without["adversarial_clean"].isna().all()
