@@ -1311,7 +1311,7 @@ def test_the_example_in_the_documentation_is_a_claim(substance):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_our_claims_can_be_tested(path):
     document = grammar.load(path, SCHEMA)
-    known = {*kinds.ATTACKS, "crossings", "samplers", "robustness"}
+    known = {*kinds.ATTACKS, "crossings", "samplers", "post_averaging", "robustness"}
     known |= {"spectra", "natural", "adversarial", "mse", "checkpoints", "filter", "pairs"}
     for claim in document["claims"]:
         assert claim["id"].split(".")[0] == path.stem
@@ -1347,7 +1347,7 @@ def document_run(folder, attacked=0.88):
             "main_epsilon": 8 / 255,
             "largest_epsilon": 32 / 255,
             "published_accuracy": {"CIFAR-10": 0.9368}.get(name),
-            "has": [*kinds.ATTACKS, "crossings", "samplers", "robustness"],
+            "has": [*kinds.ATTACKS, "crossings", "samplers", "post_averaging", "robustness"],
         }
         for name, place in places.items()
     ]

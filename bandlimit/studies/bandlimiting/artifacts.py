@@ -360,5 +360,5 @@ def facts(run: Run, dataset: str, model: str) -> dict[str, Any]:
         "main_radius": e.radius,
         "main_directions": e.directions,
         "largest_epsilon": max(of(run).epsilons),
-        "has": [*e.attacks, *(name for name, part in parts.items() if part)],
+        "has": ["post_averaging", *e.attacks, *(name for name, part in parts.items() if part)],
     }
