@@ -49,9 +49,9 @@ for number, kept in enumerate(jobs.trainings(run)):
         input:
             unpack(lambda wildcards: paths.training_files(run, wildcards.trained)),
         output:
+            **kept.outputs(),
             model="results/models/{trained}.safetensors",
             history="results/models/{trained}_history.parquet",
-            **kept.outputs(),
         log:
             "logs/train_model/{trained}.log",
         benchmark:
