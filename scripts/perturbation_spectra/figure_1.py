@@ -1,15 +1,15 @@
-"""Figure 1: spectrum of one perturbation."""
+"""Figure 1: the spectrum of one perturbation, and the log-spectrum difference."""
 
 from bandlimit.plots import files
 from bandlimit.provenance.job import run
-from bandlimit.studies.perturbation_spectra import spectrum_figures as figures
+from bandlimit.studies.perturbation_spectra import spectrum_figures
 from bandlimit.studies.perturbation_spectra.figures import title
 
 
 def main(job):
-    p = job.params
-    found = figures.read(job.input.dataset, job.input.perturbations, p.perturbation, p.place + 1)
-    figure = figures.draw_spectrum(found, p.place, title(p.network, p.perturbation))
+    i, p = job.input, job.params
+    found = spectrum_figures.read(i.dataset, i.perturbations, p.perturbation, place=p.place)
+    figure = spectrum_figures.draw_spectrum(found, title(p.dataset, p.network, p.perturbation))
     files.save(figure, **job.pictures(), certificate=job.certificate())
 
 

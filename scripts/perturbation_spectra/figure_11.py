@@ -1,4 +1,4 @@
-"""Figure 11: share of low frequencies along the training of the two-layer network."""
+"""Figure 11: as Figure 2, for the two-layer network."""
 
 from bandlimit.files import store
 from bandlimit.plots import files

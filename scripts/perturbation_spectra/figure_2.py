@@ -1,4 +1,4 @@
-"""Figure 2: share of low frequencies along training."""
+"""Figure 2: the LFC ratio of perturbations along training."""
 
 from bandlimit.files import store
 from bandlimit.plots import files

@@ -1,4 +1,4 @@
-"""Figure 6: accuracy behind a low-pass filter."""
+"""Figure 6: accuracy behind a low-pass filter over its cut-off."""
 
 from bandlimit.files import store
 from bandlimit.plots import files
@@ -7,7 +7,8 @@ from bandlimit.studies.perturbation_spectra import figures
 
 
 def main(job):
-    figure = figures.draw_low_pass(store.read(job.input.table).to_pandas())
+    table = store.read(job.input.table).to_pandas()
+    figure = figures.draw_low_pass(table)
     files.save(figure, **job.pictures(), certificate=job.certificate())
 
 

@@ -1,17 +1,17 @@
-"""Figure 8: mean spectrum for a network of the squared error."""
+"""Figure 8: as the first part of Figure 4, for a network trained by the squared error."""
 
-from bandlimit.files import store
 from bandlimit.plots import files
 from bandlimit.provenance.job import run
-from bandlimit.studies.perturbation_spectra import spectrum_figures as figures
+from bandlimit.studies.perturbation_spectra import spectrum_figures
 from bandlimit.studies.perturbation_spectra.figures import title
 
 
 def main(job):
-    p = job.params
-    rows = store.read(job.input.maps[0]).to_pylist()
-    row = next(row for row in rows if row["perturbation"] == p.perturbation)
-    figure = figures.draw_maps(row, ["magnitudes"], title(p.network, p.perturbation))
+    i, p = job.input, job.params
+    found = spectrum_figures.read_maps(i.maps, p.perturbation)
+    figure = spectrum_figures.draw_maps(
+        found, ["magnitudes"], title(p.dataset, p.network, p.perturbation)
+    )
     files.save(figure, **job.pictures(), certificate=job.certificate())
 
 

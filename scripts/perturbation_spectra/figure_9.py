@@ -1,15 +1,15 @@
-"""Figure 9: log-spectra for a network of the squared error."""
+"""Figure 9: log-spectra of several images, for a network trained by the squared error."""
 
 from bandlimit.plots import files
 from bandlimit.provenance.job import run
-from bandlimit.studies.perturbation_spectra import spectrum_figures as figures
+from bandlimit.studies.perturbation_spectra import spectrum_figures
 from bandlimit.studies.perturbation_spectra.figures import title
 
 
 def main(job):
-    p = job.params
-    found = figures.read(job.input.dataset, job.input.perturbations, p.perturbation, p.images)
-    figure = figures.draw_log_spectra(found, title(p.network, p.perturbation))
+    i, p = job.input, job.params
+    found = spectrum_figures.read(i.dataset, i.perturbations, p.perturbation, images=p.images)
+    figure = spectrum_figures.draw_log_spectra(found, title(p.dataset, p.network, p.perturbation))
     files.save(figure, **job.pictures(), certificate=job.certificate())
 
 

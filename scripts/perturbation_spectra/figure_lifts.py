@@ -1,19 +1,14 @@
-"""Where perturbations lie in the spectrum, cell by cell of the grid."""
+"""Where perturbations lie in the spectrum: network by network, from start to end."""
 
 from bandlimit.files import store
 from bandlimit.plots import files
 from bandlimit.provenance.job import run
 from bandlimit.studies.perturbation_spectra import figures
 
-SIDES = {
-    "low": "A Frequency Domain Analysis ...",
-    "uniform": "Yin et al.",
-    "high": "Bandlimiting; Wang et al.",
-}
-
 
 def main(job):
-    figure = figures.draw_lifts(store.read(job.input.table).to_pandas(), SIDES)
+    table = store.read(job.input.table).to_pandas()
+    figure = figures.draw_lifts(table)
     files.save(figure, **job.pictures(), certificate=job.certificate())
 
 
