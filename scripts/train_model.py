@@ -16,6 +16,8 @@ def main(job):
     followed = recipe.pop("trajectory", None)
     names = sorted(recipe.get("checkpoints", {}))
     kept = job.output.get("checkpoints", [])
+    loss = recipe.get("loss", "cross_entropy")
+    measured = measurements(job.input.measured, loss, **followed) if followed else None
     certificate = job.certificate(choose_device(p.device))
     trained = loop.train(
         job.input.dataset,
@@ -32,15 +34,15 @@ def main(job):
         certificate=certificate,
         out_checkpoints=dict(zip(names, [kept] if isinstance(kept, str) else kept, strict=True)),
         resume=f"{job.output.model}.state",
-        measurements=measurements(job.input.measured, **followed) if followed else None,
+        measurements=measured,
     )
     store.write(job.output.history, trained.history, certificate)
     if followed:
         store.write(job.output.trajectory, trained.trajectory, certificate)
 
 
-def measurements(path, *, dataset, images, every, radii, epsilon, steps):
-    """Return what is measured along the way: FGM and PGD of one L2 bound, as the document does."""
+def measurements(path, loss, *, dataset, images, every, radii, epsilon, steps):
+    """Return what is measured along the way: FGM and PGD along the loss, of one L2 bound."""
     del dataset  # its file is the input
     table = store.read(path, ["image_id", "label", "image"]).slice(0, images)
     return Measurements(
@@ -48,13 +50,14 @@ def measurements(path, *, dataset, images, every, radii, epsilon, steps):
         images=torch.from_numpy(store.images_of(table).copy()),
         labels=torch.tensor(table["label"].to_pylist()),
         perturbations={
-            "fgm_l2": {"kind": "fgm_l2", "epsilon": epsilon, "clip": False},
+            "fgm_l2": {"kind": "fgm_l2", "epsilon": epsilon, "clip": False, "loss": loss},
             "pgd_l2": {
                 "kind": "pgd_l2",
                 "epsilon": epsilon,
                 "steps": steps,
                 "rel_stepsize": min(1.0, 2.5 / steps),
                 "clip": False,
+                "loss": loss,
             },
         },
         radii=radii,

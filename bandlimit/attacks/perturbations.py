@@ -19,7 +19,7 @@ from bandlimit import keys
 from bandlimit.attacks.base import device_of, exact_arithmetic, sound
 from bandlimit.attacks.records import Batch, check_labels, checked_images, norms
 from bandlimit.files import store
-from bandlimit.training.perturbations import Perturbation
+from bandlimit.training.perturbations import Perturbation, log_odds, squared_error
 
 OK, ZERO, BROKEN = "ok", "zero_gradient", "nan_gradient"
 
@@ -57,8 +57,8 @@ def generate(
 ) -> Iterator[tuple[str, pa.Table, torch.Tensor, torch.Tensor]]:
     """Perturb images and yield their records, a table for each way and batch.
 
-    Status: 'nan_gradient' where a logit or a gradient on the way is not finite, which leaves the
-    image as it is; 'zero_gradient' where the image did not move; else 'ok'.
+    Status: 'nan_gradient' where a logit, the gradient at the image or what is found is not finite;
+    'zero_gradient' where that gradient is 0 throughout; both leave the image as it is. Else 'ok'.
 
     Args:
         model: maps pixels in [0, 1] to logits, on the device that is to be used.
@@ -92,11 +92,18 @@ def generate(
             with torch.no_grad():
                 logits = model(images)
             check_labels(image_ids, labels, logits.shape[1])
+            gradients = {
+                loss: _gradient(model, images, labels, loss)
+                for loss in dict.fromkeys(way.loss for way in ways.values())
+            }
             for name, way in ways.items():
                 perturbed = way.of(model, images, labels, unit)
-                trusted = sound(logits) & sound(perturbed)
-                perturbed = torch.where(trusted[:, None, None, None], perturbed, images)
-                unmoved = (perturbed == images).flatten(1).all(dim=1)
+                gradient = gradients[way.loss]
+                trusted = sound(logits) & sound(gradient) & sound(perturbed)
+                # PGD from a random start would leave that start, which is no gradient's.
+                unmoved = (gradient == 0).flatten(1).all(dim=1)
+                kept = (trusted & ~unmoved)[:, None, None, None]
+                perturbed = torch.where(kept, perturbed, images)
                 with torch.no_grad():
                     after = model(perturbed).argmax(dim=1)
                 status = [
@@ -107,6 +114,16 @@ def generate(
                     name, way, image_ids, labels, status, logits, after, images, perturbed
                 )
                 yield name, table, images.double(), perturbed.double() - images.double()
+
+
+def _gradient(
+    model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, loss: str
+) -> torch.Tensor:
+    """Return the gradient of the loss that perturbations follow, at the images."""
+    each = log_odds if loss == "cross_entropy" else squared_error
+    leaf = images.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(each(model(leaf), labels).sum(), leaf)
+    return gradient
 
 
 def _table(

@@ -10,6 +10,9 @@ from toy import RECIPE, train
 
 from bandlimit.training import loop, states, trajectories
 
+pytest_plugins = ["toy"]
+
+
 ADAM = {"optimizer": "adam", "learning_rate": 1e-3}
 
 

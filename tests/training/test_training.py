@@ -22,6 +22,8 @@ from bandlimit.training.loop import augment, learning_rate_at
 from bandlimit.training.perturbations import Pixels, frozen, log_odds
 from bandlimit.training.recipes import Adversarial, Recipe
 
+pytest_plugins = ["toy"]
+
 
 @pytest.fixture(scope="module")
 def reference(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, pa.Table]:

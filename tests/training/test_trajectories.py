@@ -12,6 +12,9 @@ from bandlimit.models.classifier import load
 from bandlimit.training import trajectories
 from bandlimit.training.perturbations import Perturbation
 
+pytest_plugins = ["toy"]
+
+
 ATTACKS = {
     "fgm": {"kind": "fgm_l2", "epsilon": 0.5, "clip": False},
     "l2": {"kind": "pgd_l2", "epsilon": 0.5, "steps": 3, "rel_stepsize": 0.5},

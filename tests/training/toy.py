@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
+import torch
 
 from bandlimit.files import store
 from bandlimit.training import loop
@@ -58,3 +60,18 @@ def write_dataset(path: Path, images: np.ndarray, labels: np.ndarray) -> Path:
     )
     store.write(path, table)
     return path
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("toy") / "toy.parquet", *striped(64))
+
+
+@pytest.fixture
+def caller_state():
+    """Restore what a test changes of the process, whatever the test does."""
+    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    with torch.random.fork_rng(devices=[]):
+        yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(strict)

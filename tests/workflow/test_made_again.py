@@ -13,11 +13,16 @@ from bandlimit.files import contents, store
 from bandlimit.plan import catalogue, jobs
 from bandlimit.provenance import replay, samples
 
+ELSEWHERE = "perturbation_spectra"
+"""A study that the tiny project does not run."""
+
 
 def rules(kind):
-    """Return the rules that the audit makes again in one way."""
+    """Return the rules of the tiny project that the audit makes again in one way."""
     names = [*jobs.SHARED, *catalogue.records()]
     names += [f"{study}_{artifact.name}" for study, artifact in catalogue.artifacts()]
+    own = {*catalogue.module(ELSEWHERE).RECORDS}
+    names = [name for name in names if name not in own and not name.startswith(ELSEWHERE)]
     return sorted(name for name in names if jobs.replay_kind(name) == kind)
 
 

@@ -204,6 +204,7 @@ def _tables(run: Run) -> dict[str, Any]:
                 "model": e.model,
                 "document": e.document,
                 "stand_in": e.stand_in,
+                "sides": list(run.models[e.model].shape[1:]),
                 "radii": list(e.radii),
                 "radius": e.radius,
                 "cutoffs": list(e.cutoffs),
@@ -449,7 +450,8 @@ RECORDS = {
 
 def _robust(e: Spectra, network: Network) -> bool:
     """Return whether an experiment has the adversarially trained network of a network's kind."""
-    return any(
+    natural = network.training == "natural" and network.loss == "cross_entropy"
+    return natural and any(
         other.training == "adversarial"
         and other.loss == network.loss
         and (other.architecture, other.batchnorm) == (network.architecture, network.batchnorm)

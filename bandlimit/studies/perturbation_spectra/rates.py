@@ -46,9 +46,9 @@ def frames(files: Mapping[str, Sequence[str]], told: Mapping[str, Any]) -> dict[
     Args:
         files: `perturbations` and `spectra`, in the order of `cells`; `trajectories`, in the order
             of `told["followed"]`; `filtered`.
-        told: what they stand for: `experiments` (dataset, model, radii, radius, cutoffs, filtered,
-            shards, networks with their checkpoints), `clipped` by perturbation, `attack`, the
-            perturbation that the filter meets, and `followed` networks.
+        told: what they stand for: `experiments` (dataset, model, sides, radii, radius, cutoffs,
+            filtered, shards, networks with their checkpoints), `clipped` by perturbation, `attack`,
+            the perturbation that the filter meets, and `followed` networks.
     """
     lifts: list[dict[str, Any]] = []
     profiles: list[dict[str, Any]] = []
@@ -58,7 +58,7 @@ def frames(files: Mapping[str, Sequence[str]], told: Mapping[str, Any]) -> dict[
     for name, e, parts in grid(files, told["experiments"]):
         for perturbation, group, ids, table in parts:
             key = {**name, "perturbation": perturbation}
-            of = _shells(table)
+            of = spectra.shells(e["sides"])
             clipped = told["clipped"][perturbation]
             lifts += _lifts(key, e, clipped, group, table, of)
             profiles += _profile(key, table, of)
@@ -127,15 +127,6 @@ def _parts(images: Sequence[str], measured: Sequence[str]) -> list[tuple[str, An
         group = became[became["perturbation"] == perturbation].reset_index(drop=True)
         found.append((perturbation, group, part["image_id"].to_pylist(), part))
     return found
-
-
-def _shells(table: Any) -> spectra.Shells:
-    """Return the shells of a table of spectra, by their number: images are square."""
-    count = table.schema.field("energies").type.list_size
-    side = 1
-    while len(spectra.shells((side, side)).squared) < count:
-        side += 1
-    return spectra.shells((side, side))
 
 
 def mean_interval(values: Floats) -> dict[str, float]:

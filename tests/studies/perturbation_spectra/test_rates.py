@@ -83,6 +83,7 @@ def found(tmp_path):
                 "model": "n",
                 "document": None,
                 "stand_in": True,
+                "sides": [SIDE, SIDE],
                 "radii": [1.0, 2.0],
                 "radius": 2.0,
                 "cutoffs": [],
