@@ -110,8 +110,8 @@ def train(
         certificate: proof of origin, kept in the metadata of each file.
         out_checkpoints: a model file to write for each checkpoint of the recipe, by its name.
         resume: a file that keeps the state after each epoch, until the end. If it holds the state
-            of this very training, that goes on from there, to the bytes that it would have had
-            without a stop; any other is replaced.
+            of this very training, by the code that the certificate names, that goes on from there,
+            to the bytes that it would have had without a stop; any other is replaced.
         measurements: what to measure along the way.
 
     Raises:
@@ -164,6 +164,8 @@ def train(
                 "model_name": model_name,
                 "device": place.type,
                 "torch": torch.__version__,
+                # A state that other code came to would be finished under the name of this one.
+                "made by": {key: (certificate or {}).get(key) for key in ("code", "lock")},
                 "measurements": None if measurements is None else measurements.as_mapping(),
             }
         )

@@ -116,7 +116,7 @@ def test_a_damaged_state_is_not_taken_up(dataset, tmp_path, monkeypatch, caplog,
     assert not any("goes on" in line for line in said)
 
 
-def test_what_a_state_is_of_depends_on_images_and_measurements(dataset, tmp_path):
+def test_what_a_state_is_of_depends_on_images_measurements_and_code(dataset, tmp_path):
     images, labels = toy.striped(64)
     images[0, 0, 0, 0] ^= 1
     other = toy.write_dataset(tmp_path / "other.parquet", images, labels)
@@ -128,9 +128,14 @@ def test_what_a_state_is_of_depends_on_images_and_measurements(dataset, tmp_path
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(states, "save", keep)
-        for data, measured in ((dataset, None), (other, None), (dataset, measurements())):
-            recipe = RECIPE | {"architecture": "two_layer"}
+        for data, measured, code in (
+            (dataset, None, "a"),
+            (other, None, "a"),
+            (dataset, measurements(), "a"),
+            (dataset, None, "b"),
+        ):
+            recipe = RECIPE | {"architecture": "two_layer", "certificate": {"code": {"loop": code}}}
             with pytest.raises(Stopped):
                 out = tmp_path / "toy.safetensors"
                 train(data, out, **recipe, resume=tmp_path / "state", measurements=measured)
-    assert len(set(found)) == 3
+    assert len(set(found)) == 4
