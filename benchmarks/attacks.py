@@ -37,13 +37,14 @@ def work(side: str, options: argparse.Namespace, line: Connection) -> None:
     from bandlimit.attacks.adaptive.base import Target, first_draw
     from bandlimit.attacks.adaptive.gradient import EOTPGD
     from bandlimit.attacks.base import exact_arithmetic
-    from bandlimit.attacks.fixed import PGD, KeyedStart
+    from bandlimit.attacks.fixed import PGD
     from bandlimit.data import stream
     from bandlimit.defenses.base import DrawName
     from bandlimit.defenses.post_averaging import post_averaging
     from bandlimit.models import classifier as classifiers
     from bandlimit.models.weights import empty_network, read_safetensors
     from bandlimit.provenance.job import keep_memory
+    from bandlimit.training.perturbations import KeyedStart
 
     if side != "plain":
         keep_memory()

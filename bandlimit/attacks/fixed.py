@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from eagerpy.astensor import astensor
-from eagerpy.tensor.tensor import Tensor
 from foolbox.attacks.fast_gradient_method import LinfFastGradientAttack
 from foolbox.attacks.gradient_descent_base import LinfBaseGradientDescent
-from foolbox.attacks.projected_gradient_descent import LinfProjectedGradientDescentAttack
 from foolbox.criteria import Misclassification
 
 from bandlimit.attacks.base import (
@@ -21,18 +18,7 @@ from bandlimit.attacks.base import (
     check_number,
     foolbox_model,
 )
-
-
-class KeyedStart(LinfProjectedGradientDescentAttack):
-    """PGD that starts from the noise it is given, not from a global generator."""
-
-    def __init__(self, unit: torch.Tensor, *, rel_stepsize: float, steps: int) -> None:
-        super().__init__(rel_stepsize=rel_stepsize, steps=steps, random_start=True)
-        self._unit = unit
-
-    def get_random_start(self, x0: Tensor, epsilon: float) -> Tensor:
-        """Return the clean images plus the noise, scaled to epsilon."""
-        return x0 + epsilon * astensor(self._unit)
+from bandlimit.training.perturbations import KeyedStart
 
 
 @dataclass(frozen=True, kw_only=True)

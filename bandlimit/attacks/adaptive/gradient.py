@@ -29,8 +29,9 @@ from bandlimit.attacks.base import (
     check_switch,
     foolbox_model,
 )
-from bandlimit.attacks.fixed import FGSM, PGD, KeyedStart
+from bandlimit.attacks.fixed import FGSM, PGD
 from bandlimit.errors import UserError
+from bandlimit.training.perturbations import KeyedStart
 
 
 class _Ascent(KeyedStart):
