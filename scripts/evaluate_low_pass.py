@@ -28,6 +28,7 @@ def main(job):
             epsilon=p.epsilon,
             steps=p.steps,
             rel_stepsize=p.rel_stepsize,
+            loss=p.loss,
             seed=p.seed,
             dataset=w["dataset"],
             model_name=w["model"],

@@ -434,6 +434,7 @@ def _filter(run: Run, wildcards: Any) -> dict[str, Any]:
         "images": e.images,
         "epsilon": way["epsilon"],
         "rel_stepsize": way["rel_stepsize"],
+        "loss": e.network(wildcards.model).loss,
         "steps": of(run).aware_steps,
         "cutoffs": list(e.cutoffs),
         "device": run.device,

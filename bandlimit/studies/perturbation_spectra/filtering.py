@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from bandlimit import keys
-from bandlimit.attacks.base import Noise, device_of, exact_arithmetic
-from bandlimit.attacks.fixed import PGD
+from bandlimit.attacks.base import device_of, exact_arithmetic
 from bandlimit.attacks.records import Batch
 from bandlimit.defenses.transforms import LowPass
 from bandlimit.files import store
 from bandlimit.models.classifier import Classifier
 from bandlimit.spectral import fourier, masks
+from bandlimit.training.perturbations import Perturbation
 
 BATCH = 128
 
@@ -59,6 +59,7 @@ def evaluate(
     epsilon: float,
     steps: int,
     rel_stepsize: float,
+    loss: str,
     seed: int,
     dataset: str,
     model_name: str,
@@ -76,6 +77,7 @@ def evaluate(
         epsilon: l_inf bound of the attack through the filter.
         steps: of that attack.
         rel_stepsize: of a step, in epsilon.
+        loss: that the model was trained by, cross_entropy or mse.
         seed: keys the start of that attack, with the names and the image id.
         dataset: name of the dataset.
         model_name: name of the model.
@@ -88,7 +90,10 @@ def evaluate(
     """
     device = device_of(model)
     filters = {cutoff: LowPass(model, cutoff=cutoff).to(device) for cutoff in cutoffs}
-    attack = PGD(steps=steps, rel_stepsize=rel_stepsize)
+    # The same attack as without the filter, so that knowing of it is all the difference.
+    attack = Perturbation(
+        kind="pgd_linf", epsilon=epsilon, steps=steps, rel_stepsize=rel_stepsize, loss=loss
+    )
     names = ("low-pass start", dataset, model_name)
     others = iter(attacked)
     for image_ids, labels, images in batches:
@@ -98,29 +103,25 @@ def evaluate(
         labels = torch.as_tensor(labels, dtype=torch.int64).to(device)
         images = images.to(device)
         changed = torch.stack([image for _, image in found]).to(device)
-        noise = _noise(seed, names, image_ids, images)
+        unit = torch.stack([_start(seed, names, image_id, images) for image_id in image_ids])
         with exact_arithmetic():
             predicted: list[tuple[str, float | None, Tensor, torch.nn.Module]]
             predicted = [("clean", None, images, model), ("unaware", None, changed, model)]
             for cutoff, defense in filters.items():
-                through = attack.perturb(_Filtered(model, cutoff), images, labels, noise, epsilon)
+                through = attack.of(_Filtered(model, cutoff), images, labels, unit)
                 predicted += [
                     ("clean", cutoff, images, defense),
                     ("unaware", cutoff, changed, defense),
-                    ("aware", cutoff, through.images.clamp(0, 1), defense),
+                    ("aware", cutoff, through.clamp(0, 1), defense),
                 ]
             tables = [_table(image_ids, labels, *each) for each in predicted]
         yield pa.concat_tables(tables)
 
 
-def _noise(seed: int, names: Sequence[str], image_ids: Sequence[str], images: Tensor) -> Noise:
-    """Return the start of the attack on each image, of its own key."""
-
-    def noise(i: int, draw: int) -> Tensor:
-        generator = keys.generator(seed, *names, image_ids[i], draw)
-        return (torch.rand(images.shape[1:], generator=generator) * 2 - 1).to(images.device)
-
-    return noise
+def _start(seed: int, names: Sequence[str], image_id: str, images: Tensor) -> Tensor:
+    """Return the start of the attack on an image, uniform in [-1, 1), of its own key."""
+    generator = keys.generator(seed, *names, image_id, 0)
+    return (torch.rand(images.shape[1:], generator=generator) * 2 - 1).to(images.device)
 
 
 @torch.no_grad()

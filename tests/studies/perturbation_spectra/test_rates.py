@@ -209,7 +209,7 @@ def test_the_filter_is_asked_clean_unaware_and_aware():
     labels = model(x).argmax(dim=1)
     # Left and right change places.
     attacked = list(zip(IDS, x.flip(3), strict=True))
-    settings = {"epsilon": 0.5, "steps": 5, "rel_stepsize": 0.3, "seed": 0}
+    settings = {"epsilon": 0.5, "steps": 5, "rel_stepsize": 0.3, "seed": 0, "loss": "cross_entropy"}
     settings |= {"dataset": "d", "model_name": "m", "cutoffs": [0.0, 20.0]}
     found = pa.concat_tables(
         filtering.evaluate(model, [(IDS, labels, x)], attacked, **settings)
