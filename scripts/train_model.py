@@ -2,6 +2,7 @@
 
 import torch
 
+from bandlimit.data import stream
 from bandlimit.files import store
 from bandlimit.models.device import choose_device
 from bandlimit.provenance.job import run
@@ -17,7 +18,7 @@ def main(job):
     names = sorted(recipe.get("checkpoints", {}))
     kept = job.output.get("checkpoints", [])
     loss = recipe.get("loss", "cross_entropy")
-    measured = measurements(job.input.measured, loss, **followed) if followed else None
+    measured = measurements(job.input.measured, loss, p.seed, **followed) if followed else None
     certificate = job.certificate(choose_device(p.device))
     trained = loop.train(
         job.input.dataset,
@@ -41,10 +42,12 @@ def main(job):
         store.write(job.output.trajectory, trained.trajectory, certificate)
 
 
-def measurements(path, loss, *, dataset, images, every, radii, epsilon, steps):
+def measurements(path, loss, seed, *, dataset, images, every, radii, epsilon, steps, rel_stepsize):
     """Return what is measured along the way: FGM and PGD along the loss, of one L2 bound."""
-    del dataset  # its file is the input
-    table = store.read(path, ["image_id", "label", "image"]).slice(0, images)
+    keep = stream.chosen(path, images, name=dataset, seed=seed)
+    table = store.read(path, ["image_id", "label", "image"])
+    rows = [row for row, name in enumerate(table["image_id"].to_pylist()) if name in keep]
+    table = table.take(rows)
     return Measurements(
         image_ids=table["image_id"].to_pylist(),
         images=torch.from_numpy(store.images_of(table).copy()),
@@ -55,7 +58,7 @@ def measurements(path, loss, *, dataset, images, every, radii, epsilon, steps):
                 "kind": "pgd_l2",
                 "epsilon": epsilon,
                 "steps": steps,
-                "rel_stepsize": min(1.0, 2.5 / steps),
+                "rel_stepsize": rel_stepsize,
                 "clip": False,
                 "loss": loss,
             },

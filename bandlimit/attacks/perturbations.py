@@ -16,10 +16,10 @@ import pyarrow as pa
 import torch
 
 from bandlimit import keys
-from bandlimit.attacks.base import device_of, exact_arithmetic, sound
+from bandlimit.attacks.base import Watched, device_of, exact_arithmetic, sound
 from bandlimit.attacks.records import Batch, check_labels, checked_images, norms
 from bandlimit.files import store
-from bandlimit.training.perturbations import Perturbation, log_odds, squared_error
+from bandlimit.training.perturbations import EACH, Perturbation
 
 OK, ZERO, BROKEN = "ok", "zero_gradient", "nan_gradient"
 
@@ -57,7 +57,7 @@ def generate(
 ) -> Iterator[tuple[str, pa.Table, torch.Tensor, torch.Tensor]]:
     """Perturb images and yield their records, a table for each way and batch.
 
-    Status: 'nan_gradient' where a logit, the gradient at the image or what is found is not finite;
+    Status: 'nan_gradient' where a logit, a gradient on the way or what is found is not finite;
     'zero_gradient' where that gradient is 0 throughout; both leave the image as it is. Else 'ok'.
 
     Args:
@@ -97,9 +97,11 @@ def generate(
                 for loss in dict.fromkeys(way.loss for way in ways.values())
             }
             for name, way in ways.items():
-                perturbed = way.of(model, images, labels, unit)
+                # The sign of NaN is 0: PGD would stay where it is, and seem done.
+                watched = Watched(model, labels, until_adversarial=False)
+                perturbed = way.of(watched, images, labels, unit)
                 gradient = gradients[way.loss]
-                trusted = sound(logits) & sound(gradient) & sound(perturbed)
+                trusted = sound(logits) & sound(gradient) & sound(perturbed) & ~watched.broken
                 # PGD from a random start would leave that start, which is no gradient's.
                 unmoved = (gradient == 0).flatten(1).all(dim=1)
                 kept = (trusted & ~unmoved)[:, None, None, None]
@@ -120,9 +122,8 @@ def _gradient(
     model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, loss: str
 ) -> torch.Tensor:
     """Return the gradient of the loss that perturbations follow, at the images."""
-    each = log_odds if loss == "cross_entropy" else squared_error
     leaf = images.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(each(model(leaf), labels).sum(), leaf)
+    (gradient,) = torch.autograd.grad(EACH[loss](model(leaf), labels).sum(), leaf)
     return gradient
 
 

@@ -208,6 +208,11 @@ def _check_models(
         if "trajectory" in recipe:
             place = f"training.{name}.trajectory.dataset"
             member(recipe["trajectory"]["dataset"], run.datasets, "datasets", place)
+        if recipe.get("mixed_precision") and run.device == "cpu":
+            raise UserError(
+                f"training.{name}.mixed_precision must be false where 'device' is 'cpu', got true; "
+                "it is for a card."
+            )
         for checkpoint, epochs in recipe.get("checkpoints", {}).items():
             if epochs > recipe["epochs"]:
                 raise UserError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -94,7 +94,7 @@ class Perturbation:
             attack = _PGDL2(rel_stepsize=self.rel_stepsize, steps=self.steps, random_start=False)
         else:
             attack = _PGDLinf(unit, rel_stepsize=self.rel_stepsize, steps=self.steps)
-        attack.each = log_odds if self.loss == "cross_entropy" else squared_error
+        attack.each = EACH[self.loss]
         bounds = (0, 1) if self.clip else (-ANYWHERE, ANYWHERE)
         found: torch.Tensor = attack.run(
             PyTorchModel(model, bounds=bounds, device=images.device),
@@ -181,6 +181,13 @@ def log_odds(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 def squared_error(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Return for each image the squared error to its one-hot label, N, from logits N x K."""
     return (logits - F.one_hot(labels, logits.shape[1])).square().sum(dim=1)
+
+
+EACH: Mapping[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "cross_entropy": log_odds,
+    "mse": squared_error,
+}
+"""What perturbations follow for a loss, image by image."""
 
 
 @contextmanager

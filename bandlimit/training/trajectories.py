@@ -24,7 +24,7 @@ from bandlimit.errors import UserError
 from bandlimit.models.batches import fold
 from bandlimit.spectral import fourier
 from bandlimit.spectral.shells import lfc_ratio, shells, uniform_share
-from bandlimit.training.perturbations import Perturbation, Pixels, log_odds
+from bandlimit.training.perturbations import EACH, Perturbation, Pixels
 from bandlimit.training.recipes import check
 
 SCHEMA = pa.schema(
@@ -259,8 +259,17 @@ class Observer:
         with torch.enable_grad():
             pixels = images.clone().requires_grad_()
             logits = model(pixels)
-            (gradient,) = torch.autograd.grad(log_odds(logits, labels).sum(), pixels)
-            gradient = gradient.flatten(1)
+            losses = {one.loss for one in self._measurements.made.values()}
+            # Each loss has a gradient of its own, which can be 0 where another's is not.
+            gradient = torch.stack(
+                [
+                    torch.autograd.grad(
+                        EACH[loss](logits, labels).sum(), pixels, retain_graph=True
+                    )[0]
+                    for loss in sorted(losses)
+                ],
+                dim=1,
+            ).flatten(2)
             energies = [
                 # In float64, so that the rounding of a transform adds nothing to weak frequencies.
                 fourier.energies((one.of(model, images, labels, unit) - images).double())
@@ -272,8 +281,8 @@ class Observer:
             loss,
             logits.argmax(dim=1) == labels,
             torch.stack(energies, dim=1),
-            (gradient == 0).all(dim=1),
-            torch.isfinite(gradient).all(dim=1),
+            (gradient == 0).all(dim=2).any(dim=1),
+            torch.isfinite(gradient).flatten(1).all(dim=1),
         )
         return [column.cpu() for column in found]
 

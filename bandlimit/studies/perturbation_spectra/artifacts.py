@@ -54,32 +54,27 @@ def experiment(run: Run, wildcards: Any) -> Spectra:
 # Files
 
 
-def files(run: Run, folder: str, model: str | None = None) -> list[str]:
-    """Return records of all models of the grids, or of one, in the order of `cells`."""
+def files(run: Run, folder: str) -> list[str]:
+    """Return records of all models of the grids, in the order of `rates.grid`."""
     return [
-        f"results/{folder}/{e.dataset}/{name}/{shard}.parquet"
-        for e in of(run).experiments
-        for name in e.models()
-        if model in (None, name)
-        for shard in e.shard_names()
+        name for e in of(run).experiments for model in e.models() for name in _of(e, folder, model)
     ]
+
+
+def _of(e: Spectra, folder: str, model: str) -> list[str]:
+    """Return records of one model of an experiment."""
+    return [f"results/{folder}/{e.dataset}/{model}/{shard}.parquet" for shard in e.shard_names()]
 
 
 def perturbation_files(run: Run, wildcards: Any) -> list[str]:
     """Return the perturbed images of the job's dataset and model."""
-    return [
-        f"results/{PERTURBATIONS}/{wildcards.dataset}/{wildcards.model}/{shard}.parquet"
-        for shard in experiment(run, wildcards).shard_names()
-    ]
+    return _of(experiment(run, wildcards), PERTURBATIONS, wildcards.model)
 
 
 def filtered_files(run: Run) -> list[str]:
     """Return the evaluations of the low-pass filter."""
     return [
-        f"results/{FILTERED}/{e.dataset}/{name}/{shard}.parquet"
-        for e in of(run).experiments
-        for name in e.filtered
-        for shard in e.shard_names()
+        name for e in of(run).experiments for own in e.filtered for name in _of(e, FILTERED, own)
     ]
 
 
@@ -89,6 +84,7 @@ def trajectory_files(run: Run) -> list[str]:
 
 
 def _followed(run: Run) -> list[Network]:
+    """Return the networks whose training was followed; one in two experiments is there once."""
     found = {n.name: n for e in of(run).experiments for n in e.networks if n.trajectory}
     return list(found.values())
 
@@ -118,14 +114,17 @@ def _two_layer(run: Run) -> tuple[Spectra, Network] | None:
     return _first(run, lambda e, n: n.architecture == "two_layer")
 
 
-def _adversarial(run: Run) -> tuple[Spectra, Network] | None:
-    first, main = _main(run)
-    return _first(
-        run,
-        lambda e, n: (
-            e.name == first.name and n.training == "adversarial" and n.batchnorm == main.batchnorm
-        ),
-    )
+def _trained_alike(run: Run) -> tuple[Spectra, Network, Network] | None:
+    """Return the first natural network that has an adversarially trained one of its recipe."""
+    for e in of(run).experiments:
+        for natural in e.networks:
+            for other in e.networks:
+                alike = natural.batchnorm == other.batchnorm and natural.recipe == other.recipe
+                alike = alike and natural.architecture == other.architecture
+                kinds = (natural.training, other.training) == ("natural", "adversarial")
+                if alike and kinds and natural.loss == other.loss and natural.recipe:
+                    return e, natural, other
+    return None
 
 
 def _has(found: Callable[[Run], tuple[Spectra, Network] | None]) -> Callable[[Run], bool]:
@@ -142,7 +141,7 @@ def _pictures(found: Found) -> Callable[[Run], dict[str, Any]]:
         e, network = found(run) or _main(run)
         return {
             "dataset": paths.dataset_file(e.dataset),
-            "perturbations": files(run, PERTURBATIONS, network.name),
+            "perturbations": _of(e, PERTURBATIONS, network.name),
         }
 
     return reads
@@ -183,6 +182,15 @@ def _named(network: Network) -> dict[str, Any]:
     }
 
 
+def _told(network: Network) -> dict[str, Any]:
+    return {
+        **_named(network),
+        # A list, since the order of files is theirs and that of a mapping is lost.
+        "checkpoints": list(network.checkpoints),
+        "recipe": dict(network.recipe),
+    }
+
+
 # What tables read, and what identifies them
 
 
@@ -210,17 +218,13 @@ def _tables(run: Run) -> dict[str, Any]:
                 "cutoffs": list(e.cutoffs),
                 "filtered": list(e.filtered),
                 "shards": len(e.shard_names()),
-                "networks": [
-                    # A list, since the order of files is theirs and that of a mapping is lost.
-                    {**_named(network), "checkpoints": list(network.checkpoints)}
-                    for network in e.networks
-                ],
+                "networks": [_told(network) for network in e.networks],
             }
             for e in of(run).experiments
         ],
         "clipped": {name: way.clip for name, way in of(run).perturbations.items()},
         "attack": of(run).attack,
-        "followed": [network.name for network in _followed(run)],
+        "followed": [{"name": n.name, "dataset": n.trajectory} for n in _followed(run)],
         "tables": [made.name for made in TABLES_OF_JOB if made.when(run)],
     }
 
@@ -268,17 +272,19 @@ def _followed_others(run: Run) -> bool:
 
 
 def _shares(run: Run) -> dict[str, Any]:
-    _, natural = _main(run)
-    found = _adversarial(run)
+    found = _trained_alike(run)
     assert found is not None
+    e, natural, adversarial = found
     return {
-        "spectra_natural": files(run, SPECTRA, natural.name),
-        "spectra_adversarial": files(run, SPECTRA, found[1].name),
+        "spectra_natural": _of(e, SPECTRA, natural.name),
+        "spectra_adversarial": _of(e, SPECTRA, adversarial.name),
     }
 
 
 def _shares_identity(run: Run) -> dict[str, Any]:
-    e, network = _main(run)
+    found = _trained_alike(run)
+    assert found is not None
+    e, network, _ = found
     return {
         "dataset": e.dataset,
         "network": _named(network),
@@ -378,7 +384,7 @@ ARTIFACTS = (
         shows="share of low frequencies, image by image",
         reads=_shares,
         identity=_shares_identity,
-        when=_has(_adversarial),
+        when=lambda run: _trained_alike(run) is not None,
         in_ledger=True,
     ),
     Figure(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from bandlimit import keys
-from bandlimit.attacks.base import device_of, exact_arithmetic
+from bandlimit.attacks.base import device_of, exact_arithmetic, sound
 from bandlimit.attacks.records import Batch
 from bandlimit.defenses.transforms import LowPass
 from bandlimit.files import store
@@ -133,8 +133,9 @@ def _table(
     images: Tensor,
     network: torch.nn.Module,
 ) -> pa.Table:
-    """Return what a network says of a batch."""
-    predicted = network(images).argmax(dim=1)
+    """Return what a network says of a batch; no answer, where a logit is not finite, is wrong."""
+    logits = network(images)
+    predicted = logits.argmax(dim=1)
     return pa.Table.from_pydict(
         {
             "image_id": list(image_ids),
@@ -142,7 +143,7 @@ def _table(
             "inputs": [inputs] * len(image_ids),
             "cutoff": [cutoff] * len(image_ids),
             "prediction": predicted.tolist(),
-            "correct": (predicted == labels).tolist(),
+            "correct": ((predicted == labels) & sound(logits)).tolist(),
         },
         schema=SCHEMA,
     )

@@ -157,6 +157,9 @@ def _lifts(
 ) -> list[dict[str, Any]]:
     energies = spectra.per_shell(table, "energies")
     clean = spectra.per_shell(table, "clean_energies")
+    # Of an image most energy is its mean, of which a perturbation has next to none.
+    bare, bare_clean = energies.copy(), clean.copy()
+    bare[:, 0] = bare_clean[:, 0] = 0
     right = group["prediction_before"] == group["label"]
     kept = group["prediction_after"] == group["label"]
     rows = []
@@ -165,6 +168,8 @@ def _lifts(
         ratio = spectra.lfc_ratio(energies, of, radius)
         of_images = spectra.lfc_ratio(clean, of, radius)
         known = ~np.isnan(ratio)
+        bare_ratio = spectra.lfc_ratio(bare, of, radius)
+        bare_of_images = spectra.lfc_ratio(bare_clean, of, radius)
         found = mean_interval(ratio)
         rows.append(
             {
@@ -184,14 +189,27 @@ def _lifts(
                 "lift_low": found["low"] / uniform,
                 "lift_high": found["high"] / uniform,
                 "clean_ratio": float(of_images.mean()),
-                "below_clean": float((ratio[known] < of_images[known]).mean())
-                if known.any()
-                else math.nan,
+                "below_clean": _share_below(ratio, of_images),
+                "ratio_without_mean": _mean(bare_ratio),
+                "clean_ratio_without_mean": _mean(bare_of_images),
+                "below_clean_without_mean": _share_below(bare_ratio, bare_of_images),
                 "clean_accuracy": float(right.mean()),
                 "attacked_accuracy": float(kept.mean()),
             }
         )
     return rows
+
+
+def _mean(values: Floats) -> float:
+    """Return the mean of what is known."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else math.nan
+
+
+def _share_below(one: Floats, other: Floats) -> float:
+    """Return how often one is less than the other, where both are known."""
+    known = ~np.isnan(one) & ~np.isnan(other)
+    return float((one[known] < other[known]).mean()) if known.any() else math.nan
 
 
 def _profile(key: Mapping[str, Any], table: Any, of: spectra.Shells) -> list[dict[str, Any]]:
@@ -260,8 +278,9 @@ def comparisons(
 ) -> pd.DataFrame:
     """Return differences of the LFC ratio between networks and checkpoints, on equal images.
 
-    * 'adversarial training': of a network less the natural one with the same BatchNorm and loss;
-    * 'squared error': of a network less that of cross-entropy with the same BatchNorm;
+    * 'adversarial training': of a network less the natural one that was trained alike;
+    * 'squared error': of a network less that of cross-entropy, trained alike but for the learning
+      rate, which no two losses share;
     * 'training': of a network at the end less at its start.
     """
     rows = []
@@ -298,19 +317,40 @@ def _pairs(networks: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Any, An
         if "initial" in network["checkpoints"]:
             yield "training", here, (network["name"], "initial")
         for other in networks:
-            same = all(network[k] == other[k] for k in ("batchnorm", "architecture"))
             natural = other["training"] == "natural" and other["loss"] == "cross_entropy"
-            if same and natural and network is not other:
-                if network["training"] == "adversarial" and network["loss"] == other["loss"]:
+            if natural and network is not other:
+                if network["training"] == "adversarial" and _alike(network, other):
                     yield "adversarial training", here, (other["name"], "end")
-                elif network["loss"] == "mse" and network["training"] == "natural":
+                elif network["training"] == "natural" and _alike(network, other, mse=True):
                     yield "squared error", here, (other["name"], "end")
 
 
+def _alike(network: Mapping[str, Any], other: Mapping[str, Any], *, mse: bool = False) -> bool:
+    """Return whether networks differ in nothing but the attack they were trained on, or the loss.
+
+    Other epochs or augmentation would pass for an effect of either.
+    """
+    apart = ("learning_rate",) if mse else ()
+    one, two = ({k: v for k, v in n["recipe"].items() if k not in apart} for n in (network, other))
+    losses = ("mse", "cross_entropy") if mse else (other["loss"], other["loss"])
+    same = all(network[key] == other[key] for key in ("batchnorm", "architecture"))
+    return same and bool(one) and one == two and (network["loss"], other["loss"]) == losses
+
+
 def _natural(model: str, networks: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the natural networks of which a network is the adversarially trained one."""
-    pairs = _pairs(networks)
-    return [b[0] for kind, a, b in pairs if kind == "adversarial training" and a[0] == model]
+    """Return the natural networks of the kind of an adversarially trained one.
+
+    What defends best is asked of both, so each may be trained as suits it.
+    """
+    (own,) = (network for network in networks if network["name"] == model)
+    kind = ("batchnorm", "architecture", "loss")
+    return [
+        other["name"]
+        for other in networks
+        if own["training"] == "adversarial"
+        and other["training"] == "natural"
+        and all(own[key] == other[key] for key in kind)
+    ]
 
 
 def _right(group: pd.DataFrame, prediction: str) -> Answers:
@@ -340,12 +380,12 @@ def _difference(one: tuple[list[str], Floats], two: tuple[list[str], Floats]) ->
 def trajectories(files: Sequence[str], told: Mapping[str, Any]) -> pd.DataFrame:
     """Return the measurements along all trainings, with the intervals of the means."""
     networks = {n["name"]: n for e in told["experiments"] for n in e["networks"]}
-    dataset = {n["name"]: e["dataset"] for e in told["experiments"] for n in e["networks"]}
     parts = []
-    for path, name in zip(files, told["followed"], strict=True):
+    for path, followed in zip(files, told["followed"], strict=True):
         frame = store.read(path).to_pandas()
+        name = followed["name"]
         network = networks[name]
-        label = {"dataset": dataset[name], "model": name, "network": name}
+        label = {"dataset": followed["dataset"], "model": name, "network": name}
         label |= {key: network[key] for key in ("batchnorm", "training", "loss", "architecture")}
         frame = frame.rename(columns={"loss": "loss_value"})
         for place, (column, value) in enumerate(label.items()):

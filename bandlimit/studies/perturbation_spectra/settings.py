@@ -5,7 +5,7 @@ Imports nothing heavy, since every start of the workflow pays for it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +20,8 @@ WITHOUT_BATCHNORM = ("two_layer", "vgg16")
 
 NONE = "_no_batchnorm"
 
-CHECKPOINTS = ("initial", "one_epoch")
-"""Names of the checkpoints that the grid has besides the end of training."""
+CHECKPOINTS = {"initial": 0, "one_epoch": 1}
+"""Checkpoints that the grid has besides the end of training, and the epochs after which."""
 
 END = "end"
 
@@ -37,7 +37,8 @@ class Network:
         loss: cross_entropy or mse.
         architecture: of the model.
         checkpoints: names of models, by 'initial', 'one_epoch' and 'end', those that there are.
-        trajectory: whether its training was followed.
+        trajectory: dataset on which its training was followed; None if it was not.
+        recipe: how it was trained, but for its loss and its attack; empty if not here.
     """
 
     name: str
@@ -46,7 +47,8 @@ class Network:
     loss: str
     architecture: str
     checkpoints: Mapping[str, str]
-    trajectory: bool
+    trajectory: str | None
+    recipe: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,8 @@ def load(section: Mapping[str, Any], run: Run) -> PerturbationSpectra:
 
     Raises:
         UserError: a name is not among the allowed ones, a network takes other images than its
-            experiment has, or the main radius is not among the radii.
+            experiment has, is measured twice on a dataset or is itself a checkpoint, a checkpoint
+            of the grid is another than its name says, or the main radius is not among the radii.
     """
     perturbations = {
         name: Perturbation(
@@ -166,12 +169,13 @@ def load(section: Mapping[str, Any], run: Run) -> PerturbationSpectra:
             f"perturbation_spectra.low_pass.attack must be a perturbation of the kind 'pgd_linf' "
             f"that is clipped, got {attack!r}."
         )
-    experiments = []
+    experiments: list[Spectra] = []
     for name, entry in section["experiments"].items():
         experiment = run.experiments[name]
         place = f"perturbation_spectra.experiments.{name}"
-        for network in (*entry["networks"], *entry["filtered"]):
-            member(network, run.models, "models of the run", f"{place}.networks")
+        ends = {n: model for n, model in run.models.items() if model.source != "checkpoint"}
+        for network in entry["networks"]:
+            member(network, ends, "models of the run", f"{place}.networks")
             models.check_match(run.datasets[experiment.dataset], run.models[network])
         if entry["radius"] not in entry["radii"]:
             raise UserError(
@@ -191,12 +195,27 @@ def load(section: Mapping[str, Any], run: Run) -> PerturbationSpectra:
                 filtered=tuple(entry["filtered"] or [experiment.model]),
             )
         )
+    _check_once(experiments)
     return PerturbationSpectra(
         experiments=tuple(experiments),
         perturbations=perturbations,
         attack=attack,
         aware_steps=int(section["low_pass"]["aware_steps"]),
     )
+
+
+def _check_once(experiments: Sequence[Spectra]) -> None:
+    """Refuse to measure a model twice on a dataset: both would write the same files."""
+    seen: dict[tuple[str, str], str] = {}
+    for experiment in experiments:
+        for model in experiment.models():
+            if (experiment.dataset, model) in seen:
+                raise UserError(
+                    f"perturbation_spectra.experiments must measure a model once on a dataset; "
+                    f"{model!r} on {experiment.dataset!r} is given by "
+                    f"{seen[experiment.dataset, model]!r} and {experiment.name!r}."
+                )
+            seen[experiment.dataset, model] = experiment.name
 
 
 def _bound(name: str, entry: Mapping[str, Any]) -> float | None:
@@ -216,7 +235,15 @@ def _network(run: Run, name: str) -> Network:
     model, recipe = run.models[name], run.training.get(name, {})
     if model.source != "trained":
         recipe = {}
-    made = {key: f"{name}_{key}" for key in CHECKPOINTS if key in recipe.get("checkpoints", {})}
+    kept = recipe.get("checkpoints", {})
+    for key, epochs in CHECKPOINTS.items():
+        if kept.get(key, epochs) != epochs:
+            raise UserError(
+                f"training.{name}.checkpoints.{key} must be {epochs} for the study "
+                f"perturbation_spectra, which shows it by that name, got {kept[key]}."
+            )
+    made = {key: f"{name}_{key}" for key in CHECKPOINTS if key in kept}
+    apart = ("loss", "adversarial", "checkpoints", "trajectory")
     return Network(
         name=name,
         batchnorm=not model.architecture.endswith(NONE)
@@ -225,5 +252,6 @@ def _network(run: Run, name: str) -> Network:
         loss=recipe.get("loss", "cross_entropy"),
         architecture=model.architecture,
         checkpoints={**made, END: name},
-        trajectory="trajectory" in recipe,
+        trajectory=recipe["trajectory"]["dataset"] if "trajectory" in recipe else None,
+        recipe={key: value for key, value in recipe.items() if key not in apart},
     )
