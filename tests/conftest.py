@@ -161,7 +161,57 @@ CONFIG = {
 """Two models on one dataset, all kinds of attacks and settings, and as little of each as shows."""
 
 
-FIRST = ("tests/workflow/test_new_study.py", "tests/faults/test_inputs.py")
+_FOLLOWED = {"dataset": "tiny", "images": 6, "every": 4, "radii": [4, 7], "steps": 2}
+_RECIPE = {"dataset": "tiny_train", "epochs": 2, "batch_size": 8}
+TRAINED = {
+    "device": "cpu",
+    "datasets": {
+        "tiny": {"loader": "imagefolder", "path": "own images", "classes": 10},
+        "tiny_train": {"loader": "imagefolder", "path": "training images", "classes": 10},
+        # So few images are no gate.
+        "fashion_mnist_test": {"images": 5},
+    },
+    "training": {
+        "fashion_mnist_resnet8": {**_RECIPE, "trajectory": _FOLLOWED},
+        "fashion_mnist_resnet8_adversarial": {**_RECIPE, "adversarial": {"steps": 2}},
+        "fashion_mnist_resnet8_mse": _RECIPE,
+    },
+    "only": ["trained"],
+    "experiments": {
+        "trained": {
+            "dataset": "tiny",
+            "model": "fashion_mnist_resnet8",
+            "stand_in": True,
+            "epsilon": "16/255",
+            # No study here asks for them.
+            "attacks": {"fgsm_minimal": {}},
+        }
+    },
+    "perturbation_spectra": {
+        "experiments": {
+            "trained": {
+                "networks": [
+                    "fashion_mnist_resnet8_adversarial",
+                    "fashion_mnist_resnet8_mse",
+                ],
+                "images": 12,
+                "radii": [4, 7],
+                "radius": 7,
+                "cutoffs": [2, 7, 19],
+            }
+        },
+        "perturbations": {"pgd_l2": {"steps": 3}, "pgd_linf": {"steps": 3}},
+        "low_pass": {"aware_steps": 2},
+    },
+}
+"""Networks that are trained for an epoch or two, and the study that asks most of training."""
+
+
+FIRST = (
+    "tests/workflow/test_new_study.py",
+    "tests/faults/test_inputs.py",
+    "tests/workflow/test_trained.py",
+)
 """Tests that make runs of their own."""
 
 LAST = ("tests/workflow/test_determinism.py", "tests/faults/test_interruption.py")
@@ -332,7 +382,10 @@ def build(parent: Path, data: Path) -> Project:
 
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory) -> Path:
-    """Return a folder with 20 images of Fashion-MNIST by class and two briefly fitted ResNets."""
+    """Return a folder with 20 images of Fashion-MNIST by class and two briefly fitted ResNets.
+
+    Beside them lie 40 other images to train on.
+    """
     import numpy as np
     import torch
     from PIL import Image
@@ -346,12 +399,13 @@ def tiny_data(tmp_path_factory) -> Path:
         table = store.read(HOME / f"data/fashion_mnist/{split}.parquet").slice(0, count)
         return store.images_of(table), table["label"].to_numpy()
 
-    images, labels = shipped("test", 200)
-    for label in range(10):
-        place = folder / f"own images/class {label}"
-        place.mkdir(parents=True)
-        for row in np.flatnonzero(labels == label)[:2]:
-            Image.fromarray(images[row, 0]).save(place / f"{row:03d}.png")
+    for split, parent, count in (("test", "own images", 2), ("train", "training images", 4)):
+        images, labels = shipped(split, 200)
+        for label in range(10):
+            place = folder / f"{parent}/class {label}"
+            place.mkdir(parents=True)
+            for row in np.flatnonzero(labels == label)[:count]:
+                Image.fromarray(images[row, 0]).save(place / f"{row:03d}.png")
 
     images, labels = shipped("train", 400)
     x = (torch.from_numpy(images.copy()) / 255 - MODEL["mean"][0]) / MODEL["std"][0]

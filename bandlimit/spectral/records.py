@@ -101,11 +101,12 @@ Piece = tuple[Bins | None, dict[str, Tensor]]
 def _shared_out(xs: Sequence[Tensor], ds: Sequence[Tensor], *, keep: bool) -> list[Piece]:
     """Return what is found in pieces of a batch, on a CPU each by a thread of its own.
 
-    Threads that share a piece would wait for each other after every operation.
+    Threads that share a piece would wait for each other after every operation; and how they shared
+    its products would show in the last digit.
     """
     measure = partial(_columns, keep=keep)
     threads = min(torch.get_num_threads(), len(xs))
-    if threads == 1 or xs[0].device.type != "cpu":
+    if xs[0].device.type != "cpu":
         return [measure(x, d) for x, d in zip(xs, ds, strict=True)]
     before = torch.get_num_threads()
     try:

@@ -116,6 +116,28 @@ def test_what_does_not_move_and_what_is_not_finite_is_named():
         assert not d[:2].any() and bool(d[2].any())
 
 
+class Broken(nn.Module):
+    """A network that has no logits an l_inf distance away from grey."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = network()
+        self.eval()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        far = (x - 0.5).abs().flatten(1).amax(dim=1, keepdim=True) > 0.05
+        return self.network(x).masked_fill(far, float("nan"))
+
+
+def test_what_is_not_finite_on_the_way_is_named():
+    grey = torch.full((2, *SHAPE), 0.5)
+    found = made(Broken(), [(["a", "b"], torch.tensor([0, 1]), grey)])
+    status = {name: set(table["status"].to_pylist()) for name, table, *_ in found}
+    # One gradient is sound; several lead to where there are none.
+    assert status == {"fgm": {"ok"}, "pgd": {"nan_gradient"}, "box": {"nan_gradient"}}
+    assert not dict((name, d) for name, _, _, d in found)["box"].any()
+
+
 def test_a_label_beyond_the_classes_is_refused():
     ids, _, x = images(2)
     with pytest.raises(UserError, match="label of image 'image 1' is 7"):

@@ -204,7 +204,7 @@ WRONG = {
     "steps": ({"attacks.pgd_minimal.steps": 0}, r"attacks.pgd_minimal.steps' .*at least 1, got 0"),
     "batch": (
         {"training.fashion_mnist_resnet8.batch_size": 1},
-        r"batch_size' .*must be at least 2, got 1",
+        r"batch_size' .*must be at least 4, got 1",
     ),
     # The study of robustness; more of it in test_examinations.py.
     "key of a defence": (

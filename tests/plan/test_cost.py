@@ -175,7 +175,5 @@ def test_a_run_without_attacks_on_defences_costs_the_rest():
     alone = config()
     del alone["robustness"]
     rows = by_inputs(load.load(alone, HOME))
-    # Nor is the other network trained, which stands in for the model there.
     rest = {key: row for key, row in whole.items() if " on " not in key[2]}
-    rest.pop(("fashion_mnist_train", "fashion_mnist_resnet8_b", "training"))
     assert rows == rest != whole

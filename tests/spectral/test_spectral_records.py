@@ -138,3 +138,21 @@ def test_images_of_8_bits_are_refused():
     x, d = batch()
     with pytest.raises(ValueError, match=r"torch\.uint8"):
         records.spectra(IDS, (x * 255).to(torch.uint8), d)
+
+
+@pytest.mark.parametrize("sides", [(28, 28), (33, 31), (9, 10)])
+def test_an_image_has_the_same_spectrum_in_every_batch(sides):
+    """To the last digit, whatever the threads."""
+    x = torch.rand((12, 3, *sides), generator=torch.Generator().manual_seed(0)).double()
+    d = (torch.rand(x.shape, generator=torch.Generator().manual_seed(1)).double() - 0.5) / 10
+    ids = [str(row) for row in range(12)]
+    whole = records.spectra(ids, x, d).to_pylist()
+    for size in (1, 5):
+        parts = [
+            row
+            for start in range(0, 12, size)
+            for row in records.spectra(
+                ids[start : start + size], x[start : start + size], d[start : start + size]
+            ).to_pylist()
+        ]
+        assert parts == whole

@@ -13,10 +13,8 @@ import subprocess
 import sys
 
 import pytest
-import yaml
 from conftest import Project
-
-from bandlimit.provenance import audit
+from runs import planned, reruns
 
 MODEL_A = "results/models/model_a.safetensors"
 B, R = "bandlimiting_", "robustness_"
@@ -90,51 +88,6 @@ def sets(plan, start):
     return {
         path.removeprefix(folder).rpartition("/")[0] for path in plan if path.startswith(folder)
     }
-
-
-def reruns(project, config=None):
-    """Return the files that a run would make anew, each with its rule, as the audit sees it.
-
-    A file is made anew where something that it rests on is stale, and where it reads a file that
-    is made anew.
-    """
-    overlay = project.folder / "changed.yaml"
-    overlay.write_text(yaml.safe_dump(config or project.config), encoding="utf-8")
-    auditor = audit.Auditor(
-        project.folder / "results",
-        project.folder,
-        level="meta",
-        configfiles=["config.yaml", overlay.name],
-    )
-    nodes = {}
-    # The folder of the user's images is named as seen from the project.
-    with contextlib.chdir(project.folder):
-        for path in project.results():
-            nodes |= auditor.audit(project.folder / path).nodes
-    overlay.unlink()
-    wrong = {
-        name: any(edge.verdict in ("STALE", "TAMPERED") for edge in node.edges)
-        for name, node in nodes.items()
-    }
-    grown = True
-    while grown:
-        grown = False
-        for name, node in nodes.items():
-            reads = (edge.name for edge in node.edges if edge.kind == "input")
-            if not wrong[name] and any(wrong.get(other) for other in reads):
-                wrong[name] = grown = True
-    found = {name: node.rule for name, node in nodes.items() if wrong[name] and node.rule}
-    # The research object has metadata of its own, and is made of all that and of the project.
-    if found:
-        found["results/provenance/ro-crate.zip"] = "ro_crate"
-    return found
-
-
-def planned(project, config=None):
-    """Return what `reruns` does, as Snakemake plans it."""
-    plan = project.plan(config)
-    folders = ("results/site", "results/provenance/ro-crate")
-    return {path: rule for path, rule in plan.items() if path not in folders}
 
 
 # Nothing ----------------------------------------------------------------------------------------

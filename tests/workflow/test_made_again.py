@@ -2,19 +2,19 @@
 
 import copy
 import shutil
-from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from runs import certificates, one, rewrite
 
 from bandlimit.files import contents, store
 from bandlimit.plan import catalogue, jobs
 from bandlimit.provenance import replay, samples
 
 ELSEWHERE = "perturbation_spectra"
-"""A study that the tiny project does not run."""
+"""A study that the tiny project does not run; `test_trained.py` has a run of it."""
 
 
 def rules(kind):
@@ -29,12 +29,7 @@ def rules(kind):
 @pytest.fixture(scope="module")
 def told(tiny_run):
     """Return the certificate of each job of the run, by rule."""
-    found = defaultdict(dict)
-    for name in tiny_run.results():
-        proof = contents.certificate(tiny_run.folder / name)
-        if proof is not None:
-            found[proof["rule"]][str(proof["writes"])] = proof
-    return {rule: list(proofs.values()) for rule, proofs in found.items()}
+    return certificates(tiny_run)
 
 
 @pytest.fixture
@@ -42,33 +37,6 @@ def changed(tiny_run, tmp_path):
     """Return a copy of the results, to be changed."""
     shutil.copytree(tiny_run.folder / "results", tmp_path / "results")
     return tmp_path / "results"
-
-
-def rewrite(results: Path, name: str, column: str, row: int, value) -> str:
-    """Change one value of a Parquet file, which keeps its certificate; return the row's image."""
-    path = results / Path(name).relative_to("results")
-    table = store.read(path)
-    field = table.schema.field(column)
-    if column == "image":
-        images = store.images_of(table).copy()
-        images[row, 0, 3, 5] = value
-        values = store.image_column(images)
-    else:
-        cells = table[column].to_pylist()
-        assert cells[row] != value
-        cells[row] = value
-        values = pa.array(cells, field.type)
-    table = table.set_column(table.column_names.index(column), field, values)
-    store.write(path, table, contents.certificate(path))
-    return table["image_id"][row].as_py() if "image_id" in table.column_names else ""
-
-
-def one(told, rule, **wildcards):
-    """Return the certificate of the job of a rule with some wildcards."""
-    (proof,) = (
-        proof for proof in told[rule] if wildcards.items() <= proof["params"]["wildcards"].items()
-    )
-    return proof
 
 
 @pytest.mark.parametrize("rule", rules("redrawn"))

@@ -316,13 +316,15 @@ def _pairs(networks: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Any, An
         here = (network["name"], "end")
         if "initial" in network["checkpoints"]:
             yield "training", here, (network["name"], "initial")
+        kind, mse = "adversarial training", False
+        if network["training"] == "natural":
+            kind, mse = "squared error", True
         for other in networks:
             natural = other["training"] == "natural" and other["loss"] == "cross_entropy"
-            if natural and network is not other:
-                if network["training"] == "adversarial" and _alike(network, other):
-                    yield "adversarial training", here, (other["name"], "end")
-                elif network["training"] == "natural" and _alike(network, other, mse=True):
-                    yield "squared error", here, (other["name"], "end")
+            if natural and network is not other and _alike(network, other, mse=mse):
+                yield kind, here, (other["name"], "end")
+                # The first of several: a claim asks for one difference.
+                break
 
 
 def _alike(network: Mapping[str, Any], other: Mapping[str, Any], *, mse: bool = False) -> bool:

@@ -33,6 +33,12 @@ def test_networks_are_told_apart_by_what_they_are():
     assert found[f"{MAIN}_mse"] == (True, "natural", "mse", ("end",))
     assert found["fashion_mnist_two_layer"][:3] == (False, "natural", "mse")
     assert e.networks[0].name == e.model
+    # Those that are compared were trained alike.
+    recipes = {n.name: n.recipe for n in e.networks}
+    assert recipes[f"{MAIN}_b"] == recipes[f"{MAIN}_adversarial"] != recipes[MAIN]
+    plain = f"{MAIN}_no_batchnorm"
+    assert recipes[plain] == recipes[f"{plain}_adversarial"]
+    assert recipes[f"{MAIN}_b"] | {"learning_rate": 0.05} == recipes[f"{MAIN}_mse"]
 
 
 def test_a_checkpoint_is_a_model_that_its_training_makes():
@@ -52,7 +58,7 @@ def test_each_model_of_the_grid_is_measured_once():
     run = loaded()
     module = catalogue.module("perturbation_spectra")
     names = [path.split("/")[3] for path in module.files(run, module.SPECTRA)]
-    assert len(names) == len(set(names)) == 14
+    assert len(names) == len(set(names)) == 15
     # The order of files and of what they stand for is one.
     (told,) = module._tables(run)["experiments"]
     said = [
@@ -96,6 +102,15 @@ def recipe(**changes):
     return change
 
 
+def twice(config):
+    """Measure one network in two experiments on one dataset."""
+    config["experiments"]["again"] = {
+        **config["experiments"]["fashion_mnist"],
+        "model": f"{MAIN}_b",
+    }
+    config["perturbation_spectra"]["experiments"]["again"] = {"radius": 8}
+
+
 REFUSED = {
     "no such network": (experiment(networks=["fashion_mnist_resnet9"]), "fashion_mnist_resnet"),
     "another size": (
@@ -105,7 +120,27 @@ REFUSED = {
     "a radius apart": (experiment(radius=5), "radius must be one of its radii"),
     "filtered elsewhere": (
         experiment(filtered=["imagenet_efficientnet_lite0"]),
-        "imagenet_efficientnet_lite0",
+        r"fashion_mnist\.filtered .*imagenet_efficientnet_lite0",
+    ),
+    "a checkpoint as a network": (
+        experiment(networks=[f"{MAIN}_initial"]),
+        rf"fashion_mnist\.networks .*'{MAIN}_initial'",
+    ),
+    "a network in two experiments": (twice, f"'{MAIN}_b' on 'fashion_mnist' is given by"),
+    "a late start": (
+        recipe(checkpoints={"initial": 1}),
+        r"checkpoints\.initial must be 0 for the study perturbation_spectra.* got 1",
+    ),
+    "half an epoch": (
+        recipe(checkpoints={"one_epoch": 0.5}),
+        r"checkpoints\.one_epoch must be 1 .* got 0.5",
+    ),
+    "half precision without a card": (
+        lambda config: (
+            config["training"][MAIN].update(mixed_precision=True),
+            config.update(device="cpu"),
+        ),
+        "mixed_precision must be false where 'device' is 'cpu'",
     ),
     "no such attack": (section(low_pass={"attack": "pgd"}), "low_pass.attack"),
     "an attack in L2": (section(low_pass={"attack": "pgd_l2"}), "kind 'pgd_linf'"),

@@ -64,6 +64,7 @@ def network(name, training="natural", loss="cross_entropy", checkpoints=("end",)
         "loss": loss,
         "architecture": "a",
         "checkpoints": list(checkpoints),
+        "recipe": {"epochs": 2, "learning_rate": 0.1},
     }
 
 
@@ -126,6 +127,10 @@ def test_lifts_say_what_the_network_and_the_perturbation_do(found):
     assert row["below_clean"] == 0 and row["zero"] == 0 and not row["clipped"]
     other = found["lifts"].query("main and checkpoint == 'initial'").iloc[0]
     assert other["below_clean"] == 1
+    # Without their mean the images are noise, of which less lies at low frequencies.
+    assert row["clean_ratio_without_mean"] < row["clean_ratio"]
+    assert row["ratio_without_mean"] == pytest.approx(row["ratio"])
+    assert row["below_clean_without_mean"] == 0 and other["below_clean_without_mean"] == 1
 
 
 def test_each_cell_says_where_it_lies(found):
@@ -158,6 +163,53 @@ def test_comparisons_are_of_the_same_images(found):
     assert robust["difference"] == pytest.approx(1 / 3 - 1)
     assert robust["low"] < robust["difference"] < robust["high"]
     assert (rows["images"] == len(IDS)).all()
+
+
+def pairs(*networks):
+    return {(kind, a[0], b[0]) for kind, a, b in rates._pairs(networks)}
+
+
+def test_networks_are_compared_that_differ_in_one_thing():
+    natural, robust = network("n"), network("r", training="adversarial")
+    mse = network("m", loss="mse")
+    mse["recipe"] = {**mse["recipe"], "learning_rate": 0.01}
+    assert pairs(natural, robust, mse) == {
+        ("adversarial training", "r", "n"),
+        ("squared error", "m", "n"),
+    }
+    for change in ({"epochs": 3}, {"augmentation": {"flip": True}}):
+        for own in (robust, mse):
+            other = {**own, "recipe": {**own["recipe"], **change}}
+            assert pairs(natural, other) == set()
+    # The learning rate belongs to a loss, not to an attack.
+    faster = {**robust, "recipe": {**robust["recipe"], "learning_rate": 0.2}}
+    assert pairs(natural, faster) == set()
+    # With the first of several.
+    twin = {**natural, "name": "twin"}
+    assert pairs(natural, twin, robust) == {("adversarial training", "r", "n")}
+    # Of published networks no recipe is known here.
+    assert pairs(*({**own, "recipe": {}} for own in (natural, robust))) == set()
+    assert pairs(natural, {**robust, "batchnorm": False}) == set()
+
+
+def test_a_filter_is_compared_with_adversarial_training_whatever_its_recipe():
+    natural, robust = network("n"), network("r", training="adversarial")
+    other = {**robust, "name": "o", "recipe": {"epochs": 9}}
+    assert rates._natural("r", [natural, robust, other]) == ["n"]
+    assert rates._natural("o", [natural, robust, other]) == ["n"]
+    assert rates._natural("n", [natural, robust, other]) == []
+
+
+def test_a_trajectory_is_of_the_images_that_it_was_measured_on(tmp_path):
+    path = str(tmp_path / "trajectory.parquet")
+    row = {"step": 0, "loss": 2.0, "ratio": 0.5, "deviation": 0.1, "images": 4}
+    store.write(path, pa.Table.from_pylist([row]))
+    told = {
+        "experiments": [{"dataset": "d", "networks": [network("n")]}],
+        "followed": [{"name": "n", "dataset": "elsewhere"}],
+    }
+    (found,) = rates.trajectories([path], told).to_dict("records")
+    assert (found["dataset"], found["model"], found["error"]) == ("elsewhere", "n", 0.05)
 
 
 def test_profiles_are_of_the_waves(found):

@@ -1,0 +1,267 @@
+"""Networks that the workflow trains, and what is measured of them: a small run of its own."""
+
+from __future__ import annotations
+
+import copy
+import re
+import shutil
+from collections import Counter
+
+import pytest
+from conftest import TRAINED, Project, build
+from runs import certificates, one, reruns, rewrite
+
+from bandlimit.files import store
+from bandlimit.plan import catalogue, jobs
+from bandlimit.provenance import replay, samples
+
+STUDY = "perturbation_spectra"
+P = f"{STUDY}_"
+MAIN = "fashion_mnist_resnet8"
+NETWORKS = (MAIN, f"{MAIN}_adversarial", f"{MAIN}_mse")
+CHECKPOINTS = ("initial", "one_epoch")
+TABLES = ("lifts", "contradiction", "profiles", "comparisons", "low_pass")
+LEDGER = {"evaluate_claims", "static_site", "manifest", "ro_crate"}
+ONE_IMAGE = {f"{P}figure_{number}" for number in (1, 3, 5, 7, 9)}
+MEANS = {f"{P}figure_{number}" for number in (4, 8, 10)}
+OF_TABLES = {f"{P}tables", *(f"{P}figure_{name}" for name in ("lifts", 2, 6))}
+THEORY = {f"{P}theorems", f"{P}figure_theorems", f"{P}figure_training"}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, tiny_data):
+    """Return the project after a complete run of the study."""
+    project = build(tmp_path_factory.mktemp("trained_run"), tiny_data)
+    project.config = copy.deepcopy(TRAINED)
+    project.complete()
+    return project
+
+
+@pytest.fixture(scope="module")
+def told(run):
+    """Return the certificate of each job of the run, by rule."""
+    return certificates(run)
+
+
+def test_nothing_changed_nothing_runs(run):
+    assert run.jobs() == {} and reruns(run) == {}
+
+
+def test_one_job_makes_a_network_with_its_checkpoints_and_its_trajectory(run, told):
+    by_rule = {rule: proofs for rule, proofs in told.items() if rule.startswith("train_model")}
+    assert sum(map(len, by_rule.values())) == len(NETWORKS)
+    for name in NETWORKS[:2]:
+        for checkpoint in CHECKPOINTS:
+            assert (run.folder / f"results/models/{name}_{checkpoint}.safetensors").is_file()
+    path = run.folder / f"results/trajectories/{MAIN}.parquet"
+    frame = store.read(path).to_pandas()
+    # 5 steps in each of 2 epochs: the powers of two below 4, each fourth step and the end.
+    assert sorted(set(frame["step"])) == [0, 1, 2, 4, 8, 10]
+    assert set(frame["radius"]) == {4.0, 7.0} and set(frame["attack"]) == {"fgm_l2", "pgd_l2"}
+
+
+def test_what_two_images_have_in_a_network_is_found_again(run):
+    names = [name for name in run.results() if name.parts[1] == "spectra"]
+    assert {name.parts[3] for name in names} == {
+        *NETWORKS,
+        *(f"{name}_{checkpoint}" for name in NETWORKS[:2] for checkpoint in CHECKPOINTS),
+    }
+    ids = {tuple(store.read(run.folder / name)["image_id"].to_pylist()) for name in names}
+    # 12 images in three ways, the same for all networks.
+    (same,) = ids
+    assert Counter(same) == dict.fromkeys(same, 3) and len(set(same)) == 12
+
+
+# Made again -------------------------------------------------------------------------------------
+
+
+def rules(kind):
+    """Return the rules of the study that the audit makes again in one way."""
+    names = [*catalogue.module(STUDY).RECORDS]
+    names += [
+        f"{STUDY}_{artifact.name}"
+        for study, artifact in catalogue.artifacts()
+        if study == STUDY and artifact.name not in ("figure_11", "figure_12")
+    ]
+    return sorted(name for name in names if jobs.replay_kind(name) == kind)
+
+
+@pytest.mark.parametrize("rule", rules("redrawn"))
+def test_tables_and_figures_are_made_again(run, told, rule):
+    for proof in told[rule]:
+        findings = replay.redraw(proof, results=run.folder / "results", home=run.folder)
+        assert [f for f in findings if f.verdict != "OK"] == []
+
+
+@pytest.mark.parametrize("rule", rules("sampled"))
+def test_images_are_perturbed_and_filtered_again(run, told, rule):
+    for proof in told[rule]:
+        found = samples.sample(
+            proof, results=run.folder / "results", home=run.folder, images=2, seed=1
+        )
+        assert {finding.verdict for finding in found} == {"OK"}, found[0].detail
+        assert found[0].detail.startswith("equal, ") and "2 images" in found[0].detail
+
+
+@pytest.mark.parametrize(
+    ("rule", "which", "column", "value"),
+    [
+        ("measure_spectra", 0, "linf", 0.5),
+        ("measure_spectra", 0, "image", 0.25),
+        ("measure_spectra", 1, "zero", True),
+        ("evaluate_low_pass", 0, "prediction", 77),
+    ],
+)
+def test_a_changed_value_is_named(run, told, tmp_path, rule, which, column, value):
+    results = tmp_path / "results"
+    shutil.copytree(run.folder / "results", results)
+    proof = one(told, rule, model=MAIN)
+    name = list(proof["writes"].values())[which]
+    rewrite(results, name, column, 4, value)
+    found = samples.sample(proof, results=results, home=run.folder, images=99, seed=0)
+    wrong = [finding for finding in found if finding.verdict != "OK"]
+    assert [(finding.file, finding.verdict) for finding in wrong] == [(name, "TAMPERED")]
+    assert f"column {column!r}" in wrong[0].detail
+
+
+# What changes, and what runs again --------------------------------------------------------------
+
+
+def changed(change):
+    """Return a configuration in which something was changed."""
+    config = copy.deepcopy(TRAINED)
+    change(config)
+    return config
+
+
+def of_experiment(**changes):
+    return lambda config: config[STUDY]["experiments"]["trained"].update(changes)
+
+
+def rerun(run, change):
+    """Return what a change of the configuration makes anew: jobs by rule, and models."""
+    found = reruns(run, changed(change))
+    folders = ("results/models/", "results/spectra/")
+    models = {
+        path.split("/")[-1 if path.startswith(folders[0]) else -2].partition(".")[0]
+        for path in found
+        if path.startswith(folders) and "history" not in path
+    }
+    return set(found.values()), models
+
+
+def test_a_recipe_trains_its_network_and_measures_it(run):
+    made, models = rerun(run, lambda c: c["training"][f"{MAIN}_mse"].update(learning_rate=0.02))
+    assert models == {f"{MAIN}_mse"}
+    squared = {f"{P}figure_{number}" for number in (7, 8, 9, 10)}
+    assert {name for name in made if not name.startswith("train_model")} == {
+        *("measure_spectra", "average_spectra"),
+        *squared,
+        *OF_TABLES,
+        *LEDGER,
+    }
+
+
+def test_a_perturbation_is_measured_anew_and_trains_nothing(run):
+    made, models = rerun(run, lambda c: c[STUDY]["perturbations"]["pgd_l2"].update(steps=4))
+    assert len(models) == 7 and not {name for name in made if name.startswith("train_model")}
+    assert {"measure_spectra", "average_spectra", *OF_TABLES, *MEANS, *ONE_IMAGE} <= made
+    assert not made & THEORY
+
+
+def test_radii_are_asked_of_stored_spectra(run):
+    """No image is perturbed and nothing transformed for another radius."""
+    made, models = rerun(run, of_experiment(radii=[3, 7]))
+    assert made == OF_TABLES | LEDGER and not models
+    made, models = rerun(run, of_experiment(radii=[3, 7], radius=3))
+    assert made == {*OF_TABLES, f"{P}figure_13", *LEDGER} and not models
+
+
+def test_cutoffs_are_evaluated_anew(run):
+    made, models = rerun(run, of_experiment(cutoffs=[2, 7]))
+    assert made == {"evaluate_low_pass", *OF_TABLES, *LEDGER} and not models
+
+
+def test_what_is_measured_on_the_way_belongs_to_the_training(run):
+    made, models = rerun(run, lambda c: c["training"][MAIN]["trajectory"].update(radii=[3]))
+    assert models == {MAIN, *(f"{MAIN}_{checkpoint}" for checkpoint in CHECKPOINTS)}
+    assert {"measure_spectra", "evaluate_low_pass"} <= made
+
+
+@pytest.mark.parametrize(
+    ("name", "runs", "left"),
+    [
+        ("bandlimit/training/loop.py", {"measure_spectra", *OF_TABLES, *MEANS}, THEORY),
+        (
+            f"bandlimit/studies/{STUDY}/filtering.py",
+            {"evaluate_low_pass", *OF_TABLES},
+            {"measure_spectra", *MEANS, *ONE_IMAGE, *THEORY},
+        ),
+        (
+            f"bandlimit/studies/{STUDY}/theorems.py",
+            {f"{P}theorems", f"{P}figure_theorems"},
+            {"measure_spectra", *OF_TABLES, *MEANS},
+        ),
+        (f"bandlimit/studies/{STUDY}/figures.py", {f"{P}figure_lifts"}, {"measure_spectra"}),
+    ],
+)
+def test_code_runs_again_where_it_is_reached(run, name, runs, left):
+    with run.edited(name, lambda text: f"{text}\nTWISTED = 1\n"):
+        made = set(reruns(run).values())
+    assert runs | LEDGER <= made and not made & left
+    trains = {rule for rule in made if rule.startswith("train_model")}
+    assert bool(trains) == name.startswith("bandlimit/training")
+
+
+# Shards and batches -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sharded(run, tmp_path_factory):
+    """Return the tables of the same networks, measured in three shards and batches of three."""
+    folder = tmp_path_factory.mktemp("sharded") / "project"
+    shutil.copytree(run.folder, folder, symlinks=True)
+    project = Project(folder)
+    project.config = changed(lambda c: c["experiments"]["trained"].update(shards=3))
+    for name in ("scripts/measure_spectra.py", f"bandlimit/studies/{STUDY}/filtering.py"):
+        path = folder / name
+        text = path.read_text(encoding="utf-8")
+        text, count = re.subn(r"^BATCH = .*$", "BATCH = 3", text, flags=re.MULTILINE)
+        assert count == 1
+        path.write_text(re.sub(r"BATCH\[[^]]*\]", "BATCH", text), encoding="utf-8")
+    project.complete(*(f"results/tables/{STUDY}/{name}.parquet" for name in TABLES))
+    return project
+
+
+@pytest.mark.parametrize("start", ["perturbations", "spectra", "low_pass"])
+def test_records_do_not_depend_on_shards_and_batches(run, sharded, start):
+    def rows(project, shards):
+        found = {}
+        for shard in shards:
+            table = store.read(project.folder / f"results/{start}/tiny/{MAIN}/{shard}.parquet")
+            for row in table.to_pylist():
+                place = tuple(row.get(k) for k in ("image_id", "perturbation", "inputs", "cutoff"))
+                assert place not in found
+                found[place] = row
+        return found
+
+    whole = rows(run, ["1of1"])
+    assert whole == rows(sharded, ["1of3", "2of3", "3of3"]) and len(whole) >= 36
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_do_not_depend_on_shards_and_batches(run, sharded, name):
+    one, two = (
+        store.read(project.folder / f"results/tables/{STUDY}/{name}.parquet").to_pandas()
+        for project in (run, sharded)
+    )
+    # The sum of a mean goes by the order of images, which is that of shards.
+    (columns,) = {tuple(one.columns), tuple(two.columns)}
+    assert columns and len(one) == len(two) > 0
+    for column in columns:
+        if one[column].dtype == float:
+            assert one[column].to_numpy() == pytest.approx(
+                two[column].to_numpy(), rel=1e-12, nan_ok=True
+            )
+        else:
+            assert one[column].tolist() == two[column].tolist()
