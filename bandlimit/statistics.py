@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.stats import norm, t
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
@@ -140,6 +140,43 @@ def paired_error(
         return None
     centred = values - values.mean()
     return float(np.sqrt((centred**2).sum() + 2 * weight**2) / (values.size + 2))
+
+
+def crossed(
+    values: NDArray[np.float64], level: float = 0.95
+) -> tuple[float, float | None, float | None, float | None]:
+    """Return mean, standard error, and interval of what several networks say of the same images.
+
+    Both are samples: of the networks that a recipe might give, and of the images. The variance is
+    that of the mean over networks as images vary, and that of the mean over images as networks do,
+    added up, which is on the safe side; degrees of freedom are Satterthwaite's. As in
+    `paired_error` a case of +1 and one of -1 are added to the images. With one network it is an
+    interval for that one. (mean, None, None, None) of one image and no other network.
+
+    Args:
+        values: S x N, of S networks on N images, such as 1 where right, or differences of those.
+        level: coverage, in (0, 1).
+
+    Raises:
+        ValueError: there are no values, or they are not S x N.
+    """
+    values = np.asarray(values, dtype=float)
+    if values.ndim != 2 or not values.size:
+        raise ValueError(f"values are S x N, at least 1 x 1, got {values.shape}")
+    seeds, images = values.shape
+    mean = float(values.mean())
+    of_images = paired_error(values.mean(axis=0))
+    assert of_images is not None
+    parts = [(of_images**2, images - 1)]
+    if seeds > 1:
+        parts.append((float(values.mean(axis=1).var(ddof=1)) / seeds, seeds - 1))
+    variance = sum(part for part, _ in parts)
+    spent = sum(part**2 / free for part, free in parts if free)
+    if not spent:
+        return mean, None, None, None
+    error = math.sqrt(variance)
+    reach = float(t.ppf((1 + level) / 2, variance**2 / spent)) * error
+    return mean, error, mean - reach, mean + reach
 
 
 def quantile(level: float) -> float:

@@ -1,0 +1,362 @@
+"""The catalogue of the study: its tables and figures, in order, and the rules of its records.
+
+Imports nothing heavy, since every start of the workflow pays for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from bandlimit.config import paths
+from bandlimit.config.run import Run
+from bandlimit.studies.artifact import SAMPLED, Figure, Made, Records, Table
+from bandlimit.studies.high_frequency.settings import HighFrequency, Learning, Network
+
+TITLE = "High frequencies"
+CLAIMS = "workflow/claims/high_frequency.yaml"
+"""What the document reports, and its claims."""
+
+TABLES = "results/tables/high_frequency"
+
+COMPONENTS, SMOOTHED = "components", "smoothed_kernels"
+"""Folders of the records below results/."""
+
+SHOWN = 8
+"""Images of Figure 2."""
+
+
+def of(run: Run) -> HighFrequency:
+    """Return the settings of the study."""
+    study: HighFrequency = run.studies["high_frequency"]
+    return study
+
+
+def experiment(run: Run, wildcards: Any) -> Learning:
+    """Return the experiment of the job's dataset and model."""
+    return of(run).experiment(wildcards.dataset, wildcards.model)
+
+
+# Files
+
+
+def curve_files(run: Run) -> list[str]:
+    """Return the curves of all networks, in the order of `told`."""
+    return [
+        paths.curves_file(network.name) for e in of(run).experiments for network in e.networks()
+    ]
+
+
+def _records(e: Learning, folder: str, networks: list[Network]) -> list[str]:
+    """Return the records of an experiment's networks, all seeds."""
+    return [
+        f"results/{folder}/{e.dataset}/{model}/{shard}.parquet"
+        for network in networks
+        for model in network.models()
+        for shard in e.shard_names()
+    ]
+
+
+def component_files(run: Run) -> list[str]:
+    """Return what the network of each experiment says of components."""
+    return [name for e in of(run).experiments for name in _records(e, COMPONENTS, [e.vanilla])]
+
+
+def smoothed_files(run: Run) -> list[str]:
+    """Return what networks with smoothed kernels say of attacked images."""
+    return [name for e in of(run).experiments for name in _records(e, SMOOTHED, e.smoothed())]
+
+
+# What tables and figures read, and what identifies them
+
+
+def told(run: Run) -> list[dict[str, Any]]:
+    """Return what the files of the records stand for."""
+    return [
+        {
+            "dataset": e.dataset,
+            "model": e.model,
+            "document": e.document,
+            "stand_in": e.stand_in,
+            "classes": run.models[e.model].classes,
+            "radii": list(e.radii),
+            "shards": len(e.shard_names()),
+            "networks": [_told(network) for network in e.networks()],
+            "labels": [network.name for network in e.labels or ()],
+            "robust": e.robust.name if e.robust else None,
+            **{
+                group: [network.name for network in getattr(e, group)]
+                for group in (
+                    *("components", "batchnorm", "heuristics", "architectures", "optimizers"),
+                    *("equal_epochs", "equal_updates"),
+                )
+            },
+        }
+        for e in of(run).experiments
+    ]
+
+
+def _told(network: Network) -> dict[str, Any]:
+    recipe = network.recipe
+    return {
+        "name": network.name,
+        "architecture": network.architecture,
+        "batchnorm": network.batchnorm,
+        "shuffled": network.shuffled,
+        "seeds": network.seeds,
+        "part": network.part[0] if network.part else None,
+        "radius": network.part[1] if network.part else None,
+        "epochs": recipe["epochs"],
+        "batch_size": recipe["batch_size"],
+        "optimizer": recipe.get("optimizer", "sgd"),
+        "dropout": recipe.get("dropout", 0),
+        "mixup": recipe["mixup"]["alpha"] if recipe.get("mixup") else None,
+        "adversarial": bool(recipe.get("adversarial")),
+    }
+
+
+def _curves(run: Run) -> dict[str, Any]:
+    return {"curves": curve_files(run), "claims": CLAIMS}
+
+
+def _tables(run: Run) -> dict[str, Any]:
+    return {
+        "experiments": told(run),
+        "trained": of(run).trained,
+        "tables": [made.name for made in OF_CURVES if made.when(run)],
+    }
+
+
+def _components(run: Run) -> dict[str, Any]:
+    return {"components": component_files(run)}
+
+
+def _component_tables(run: Run) -> dict[str, Any]:
+    return {"experiments": told(run), "tables": [made.name for made in OF_COMPONENTS]}
+
+
+def _smoothed(run: Run) -> dict[str, Any]:
+    return {"smoothed": smoothed_files(run), "claims": CLAIMS}
+
+
+def _kernels(run: Run) -> dict[str, Any]:
+    return {
+        "models": [
+            paths.model_file(model)
+            for e in of(run).experiments
+            for network in e.smoothed()
+            for model in network.models()
+        ]
+    }
+
+
+def _experiments(run: Run) -> dict[str, Any]:
+    return {"experiments": told(run)}
+
+
+def _any(group: str) -> Callable[[Run], bool]:
+    """Return whether an experiment has networks of a group."""
+    return lambda run: any(getattr(e, group) for e in of(run).experiments)
+
+
+def _table(name: str) -> Callable[[Run], dict[str, Any]]:
+    """Return what a figure reads that is drawn from one table."""
+    return lambda run: {"table": f"{TABLES}/{name}.parquet"}
+
+
+def _pictures(run: Run) -> dict[str, Any]:
+    e = of(run).experiments[0]
+    return {
+        "dataset": paths.dataset_file(e.dataset),
+        "components": _records(e, COMPONENTS, [e.vanilla])[: len(e.shard_names())],
+    }
+
+
+def _pictured(run: Run) -> dict[str, Any]:
+    e = of(run).experiments[0]
+    return {"dataset": e.dataset, "model": e.model, "radii": list(e.radii), "images": SHOWN}
+
+
+def _group(*groups: str) -> Callable[[Run], dict[str, Any]]:
+    """Return what identifies a figure of curves: networks by experiment and group."""
+
+    def identity(run: Run) -> dict[str, Any]:
+        return {
+            "experiments": [
+                {key: each[key] for key in ("dataset", "model", "radii", "networks", *groups)}
+                for each in told(run)
+            ]
+        }
+
+    return identity
+
+
+OF_CURVES = (
+    Made("curves", "Figures 3 to 6, table", "accuracy on images and their components"),
+    Made("table_1", "Table 1", "trained on low or on high frequencies", _any("components")),
+    Made("labels", "Figure 3, table", "true and shuffled labels", _any("labels")),
+    Made("batch_sizes", "Figure 4, table", "batch sizes", _any("equal_epochs")),
+    Made("batchnorm", "Figure 6, table", "BatchNorm on low frequencies", _any("batchnorm")),
+    Made("comparisons", "Table", "networks compared on equal images"),
+)
+
+OF_COMPONENTS = (
+    Made("counts", "Figure 2, table", "right on an image, wrong on its low frequencies"),
+    Made("corollary_1", "Corollary 1", "low-frequency images as adversarial examples"),
+    Made("svd", "Section 8", "singular values in place of frequencies"),
+    Made("conventions", "Text and code", "where the document and its code differ"),
+)
+
+ARTIFACTS = (
+    Table("tables", makes=OF_CURVES, reads=_curves, identity=_tables),
+    Table("component_tables", makes=OF_COMPONENTS, reads=_components, identity=_component_tables),
+    Table(
+        "table_2",
+        where="Table 2",
+        shows="smoothed kernels under attack",
+        reads=_smoothed,
+        identity=_experiments,
+    ),
+    Table(
+        "kernels",
+        where="Figure 7, table",
+        shows="smoothness of the first layer's kernels",
+        reads=_kernels,
+        identity=_experiments,
+        when=_any("robust"),
+    ),
+    Figure(
+        "figure_2",
+        where="Figure 2",
+        shows="images that are right but for their low frequencies",
+        reads=_pictures,
+        identity=_pictured,
+    ),
+    Figure(
+        "figure_3",
+        where="Figure 3",
+        shows="true and shuffled labels",
+        reads=_table("curves"),
+        identity=_group("labels"),
+        when=_any("labels"),
+        in_ledger=True,
+    ),
+    Figure(
+        "figure_components",
+        where="Table 1, figure",
+        shows="what each part of the spectrum teaches",
+        reads=_table("table_1"),
+        when=_any("components"),
+        in_ledger=True,
+        face=True,
+    ),
+    Figure(
+        "figure_4",
+        where="Figure 4",
+        shows="batch sizes",
+        reads=_table("batch_sizes"),
+        when=_any("equal_epochs"),
+    ),
+    Figure(
+        "figure_5",
+        where="Figure 5",
+        shows="heuristics",
+        reads=_table("curves"),
+        identity=_group("heuristics"),
+        when=_any("heuristics"),
+        in_ledger=True,
+    ),
+    Figure(
+        "figure_architectures",
+        where="Appendix, architectures",
+        shows="architectures",
+        reads=_table("curves"),
+        identity=_group("architectures"),
+        when=_any("architectures"),
+    ),
+    Figure(
+        "figure_optimizers",
+        where="Appendix, optimizers",
+        shows="optimizers",
+        reads=_table("curves"),
+        identity=_group("optimizers"),
+        when=_any("optimizers"),
+    ),
+    Figure(
+        "figure_6",
+        where="Figure 6",
+        shows="BatchNorm on low frequencies",
+        reads=_table("curves"),
+        identity=_group("batchnorm", "components"),
+        when=_any("batchnorm"),
+    ),
+    Figure(
+        "figure_7",
+        where="Figure 7",
+        shows="kernels of the first layer",
+        reads=_kernels,
+        identity=_experiments,
+        when=_any("robust"),
+    ),
+    Figure(
+        "figure_smoothing",
+        where="Table 2, figure",
+        shows="smoothed kernels under attack",
+        reads=_table("table_2"),
+        in_ledger=True,
+    ),
+    Figure(
+        "figure_svd",
+        where="Section 8, figure",
+        shows="frequencies and singular values at equal energy",
+        reads=_table("svd"),
+    ),
+    Figure(
+        "figure_corollary_1",
+        where="Corollary 1, figure",
+        shows="how far low-frequency images lie from images",
+        reads=_components,
+        identity=_experiments,
+    ),
+)
+
+
+# Records
+
+
+def _shown(run: Run, wildcards: Any) -> dict[str, Any]:
+    e = experiment(run, wildcards)
+    return {
+        "radii": list(e.radii),
+        "images": e.images,
+        "device": run.device,
+        "seed": run.seed,
+    }
+
+
+def _attacked(run: Run, wildcards: Any) -> dict[str, Any]:
+    smoothing = of(run).smoothing
+    return {
+        "rhos": list(smoothing.rhos),
+        "epsilons": list(smoothing.epsilons),
+        "images": smoothing.images,
+        "steps": smoothing.steps,
+        "rel_stepsize": smoothing.rel_stepsize,
+        "device": run.device,
+        "seed": run.seed,
+    }
+
+
+RECORDS = {
+    "evaluate_components": Records(_shown, again=SAMPLED),
+    "evaluate_smoothing": Records(_attacked, again=SAMPLED),
+}
+
+
+def facts(run: Run, dataset: str, model: str) -> dict[str, Any]:
+    """Return what claims may ask of an experiment, as this study knows it."""
+    for e in of(run).experiments:
+        if (e.dataset, e.model) == (dataset, model):
+            groups = ("components", "batchnorm", "heuristics", "labels", "equal_epochs", "robust")
+            return {"has": ["learning", *(group for group in groups if getattr(e, group))]}
+    return {}

@@ -1,0 +1,292 @@
+"""The study `high_frequency` as configured.
+
+Imports nothing heavy, since every start of the workflow pays for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bandlimit.config.experiments import Experiment
+from bandlimit.config.run import Run
+from bandlimit.config.schema import epsilon, member
+from bandlimit.errors import UserError
+
+GROUPS = ("components", "batchnorm", "heuristics", "architectures", "optimizers")
+"""Lists of networks that an experiment compares, each with its own network or with each other."""
+
+NONE = "_no_batchnorm"
+
+
+@dataclass(frozen=True)
+class Network:
+    """Networks trained alike, with what sets them apart from others.
+
+    Attributes:
+        name: of the model; further seeds have names of their own, see `models`.
+        architecture: of the model, without what says that it has no BatchNorm.
+        batchnorm: whether it has BatchNorm.
+        recipe: how it was trained.
+        shuffled: whether the labels of its training images were.
+    """
+
+    name: str
+    architecture: str
+    batchnorm: bool
+    recipe: Mapping[str, Any]
+    shuffled: bool
+
+    @property
+    def seeds(self) -> int:
+        """How many networks there are."""
+        return int(self.recipe.get("seeds", 1))
+
+    def models(self) -> list[str]:
+        """Return the names of the models, one for each seed."""
+        return [self.name, *(f"{self.name}_seed_{k}" for k in range(2, self.seeds + 1))]
+
+    @property
+    def part(self) -> tuple[str, float] | None:
+        """Part of the spectrum that it was trained on, with the radius; None for whole images."""
+        component = self.recipe.get("component")
+        return (component["part"], float(component["radius"])) if component else None
+
+
+@dataclass(frozen=True)
+class Learning(Experiment):
+    """An experiment on what networks learn from which frequencies.
+
+    Attributes:
+        vanilla: the network of the experiment.
+        radii: of the components, in periods per side.
+        images: how many the components of which are shown to `vanilla`, or None for all.
+        labels: networks of true and of shuffled labels, or None.
+        components: networks that were trained on a part of the spectrum.
+        batchnorm: networks with BatchNorm, trained on the low parts of `components`.
+        heuristics: networks trained with one of them each.
+        architectures: other ones.
+        optimizers: networks trained by other ones.
+        equal_epochs: networks of several batch sizes.
+        equal_updates: the same at equal numbers of updates.
+        robust: the network trained on adversarial images, or None.
+    """
+
+    vanilla: Network
+    radii: tuple[float, ...]
+    images: int | None
+    labels: tuple[Network, Network] | None
+    components: tuple[Network, ...]
+    batchnorm: tuple[Network, ...]
+    heuristics: tuple[Network, ...]
+    architectures: tuple[Network, ...]
+    optimizers: tuple[Network, ...]
+    equal_epochs: tuple[Network, ...]
+    equal_updates: tuple[Network, ...]
+    robust: Network | None
+
+    def networks(self) -> list[Network]:
+        """Return all networks, each once, that of the experiment first."""
+        found = [self.vanilla, *(self.labels or ())]
+        for group in (*GROUPS, "equal_epochs", "equal_updates"):
+            found += getattr(self, group)
+        found += [self.robust] if self.robust else []
+        return list({network.name: network for network in found}.values())
+
+    def smoothed(self) -> list[Network]:
+        """Return the networks whose kernels are smoothed."""
+        return [self.vanilla, *([self.robust] if self.robust else [])]
+
+
+@dataclass(frozen=True)
+class Smoothing:
+    """The smoothing of kernels, and the attacks that it meets.
+
+    Attributes:
+        rhos: weights of the neighbours, above 0.
+        epsilons: l_inf bounds of FGSM and PGD, in [0, 1] pixels.
+        images: how many are attacked, or None for all.
+        steps: of PGD.
+        rel_stepsize: of a step, in epsilon.
+    """
+
+    rhos: tuple[float, ...]
+    epsilons: tuple[float, ...]
+    images: int | None
+    steps: int
+    rel_stepsize: float
+
+
+@dataclass(frozen=True)
+class HighFrequency:
+    """The study, checked and resolved.
+
+    Attributes:
+        experiments: in the order of the configuration.
+        smoothing: of the first layer's kernels.
+        trained: accuracy on training images at which a network counts as trained.
+    """
+
+    experiments: tuple[Learning, ...]
+    smoothing: Smoothing
+    trained: float
+
+    def experiment(self, dataset: str, model: str) -> Learning:
+        """Return the experiment that a model belongs to, that of a seed included.
+
+        Raises:
+            KeyError: the study has none.
+        """
+        for experiment in self.experiments:
+            names = [name for network in experiment.networks() for name in network.models()]
+            if experiment.dataset == dataset and model in names:
+                return experiment
+        raise KeyError((dataset, model))
+
+    def other_models(self, experiment: Experiment) -> list[str]:
+        """Return the trained models besides its own that the study runs on an experiment."""
+        for own in self.experiments:
+            if own.name == experiment.name:
+                return [network.name for network in own.networks() if network.name != own.model]
+        return []
+
+
+def models_in_use(section: Mapping[str, Any], config: Mapping[str, Any]) -> set[str]:
+    """Return the models besides those of its experiments that the study needs."""
+    return {name for entry in section["experiments"].values() for name in _names(entry)}
+
+
+def _names(entry: Mapping[str, Any]) -> list[str]:
+    found = [name for group in GROUPS for name in entry[group]]
+    for scheme in ("equal_epochs", "equal_updates"):
+        found += entry["batch_sizes"][scheme]
+    found += [entry["labels"][key] for key in ("true", "shuffled")] if entry.get("labels") else []
+    return found + ([entry["robust"]] if entry.get("robust") else [])
+
+
+def load(section: Mapping[str, Any], run: Run) -> HighFrequency:
+    """Return the study as configured.
+
+    Args:
+        section: its section of the configuration, checked by its schema, with the experiments that
+            run alone.
+        run: all that studies share.
+
+    Raises:
+        UserError: a network is not one that the run trains, or its curves are not measured on the
+            images and radii of its experiment, or it is not what its place says.
+    """
+    place = "high_frequency.smoothing.epsilons"
+    smoothing = section["smoothing"]
+    return HighFrequency(
+        experiments=tuple(
+            _experiment(run, name, entry) for name, entry in section["experiments"].items()
+        ),
+        smoothing=Smoothing(
+            rhos=tuple(map(float, smoothing["rhos"])),
+            epsilons=tuple(epsilon(bound, place) for bound in smoothing["epsilons"]),
+            images=smoothing.get("images"),
+            steps=int(smoothing["steps"]),
+            rel_stepsize=float(smoothing["rel_stepsize"]),
+        ),
+        trained=float(section["trained"]),
+    )
+
+
+def _experiment(run: Run, name: str, entry: Mapping[str, Any]) -> Learning:
+    experiment = run.experiments[name]
+    place = f"high_frequency.experiments.{name}"
+    radii = tuple(map(float, entry["radii"]))
+
+    def network(model: str, where: str) -> Network:
+        return _network(run, experiment, radii, model, f"{place}.{where}")
+
+    def group(where: str, names: Sequence[str]) -> tuple[Network, ...]:
+        return tuple(network(model, where) for model in names)
+
+    labels = entry.get("labels")
+    found = Learning(
+        **vars(experiment),
+        vanilla=_network(run, experiment, radii, experiment.model, f"experiments.{name}.model"),
+        radii=radii,
+        images=entry.get("images"),
+        labels=(
+            network(labels["true"], "labels.true"),
+            network(labels["shuffled"], "labels.shuffled"),
+        )
+        if labels
+        else None,
+        **{where: group(where, entry[where]) for where in GROUPS},
+        **{
+            scheme: group(f"batch_sizes.{scheme}", entry["batch_sizes"][scheme])
+            for scheme in ("equal_epochs", "equal_updates")
+        },
+        robust=network(entry["robust"], "robust") if entry.get("robust") else None,
+    )
+    _check_places(found, place)
+    return found
+
+
+def _check_places(found: Learning, place: str) -> None:
+    """Refuse networks that are not what their place says."""
+    wrong = [
+        (f"{place}.components", "trained on a component", n.name)
+        for n in found.components
+        if n.part is None
+    ]
+    wrong += [
+        (f"{place}.batchnorm", "with BatchNorm", n.name) for n in found.batchnorm if not n.batchnorm
+    ]
+    if found.labels is not None:
+        true, shuffled = found.labels
+        wrong += [(f"{place}.labels.true", "of true labels", true.name)] if true.shuffled else []
+        if not shuffled.shuffled:
+            wrong.append((f"{place}.labels.shuffled", "of shuffled labels", shuffled.name))
+        for own in found.labels:
+            measured = own.recipe["curves"].get("train_radii", [])
+            if min(found.radii) not in map(float, measured):
+                raise UserError(
+                    f"training.{own.name}.curves.train_radii must have the least radius of {place}, "
+                    f"{min(found.radii):g}, got {measured}."
+                )
+    if found.robust is not None and not found.robust.recipe.get("adversarial"):
+        wrong.append((f"{place}.robust", "trained on adversarial images", found.robust.name))
+    for where, what, name in wrong:
+        raise UserError(f"{where} must have networks {what}; {name!r} is none.")
+
+
+def _network(
+    run: Run, experiment: Experiment, radii: Sequence[float], name: str, place: str
+) -> Network:
+    member(name, run.models, "models of the run", place)
+    model = run.models[name]
+    recipe = run.training.get(name, {}) if model.source == "trained" else {}
+    curves = recipe.get("curves")
+    if not curves or curves["dataset"] != experiment.dataset:
+        raise UserError(
+            f"{place} must have networks that the workflow trains with 'curves' on "
+            f"{experiment.dataset!r}; {name!r} has "
+            + (f"them on {curves['dataset']!r}." if curves else "none.")
+        )
+    missing = [radius for radius in radii if radius not in map(float, curves["radii"])]
+    if missing:
+        raise UserError(
+            f"training.{name}.curves.radii must have all radii of {place.rpartition('.')[0]}, "
+            f"{list(radii)}, got {curves['radii']}."
+        )
+    return Network(
+        name=name,
+        architecture=model.architecture.removesuffix(NONE),
+        batchnorm=not model.architecture.endswith(NONE) and model.architecture in WITH_BATCHNORM,
+        recipe=recipe,
+        shuffled=bool(run.datasets[recipe["dataset"]].shuffle_labels),
+    )
+
+
+WITH_BATCHNORM = (
+    "small_cnn",
+    "strided_resnet8",
+    *(f"cifar_resnet{layers}" for layers in (20, 32, 44, 56, 110)),
+)
+"""Architectures of networks trained here that have BatchNorm, unless their name ends in NONE."""

@@ -1,0 +1,217 @@
+"""From what networks with smoothed kernels say to Table 2, and from kernels to their smoothness.
+
+Source: "High-frequency Component Helps Explain the Generalization of Convolutional Neural
+Networks", section 6, Table 2 and figure 7.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from scipy import stats
+
+from bandlimit.claims import reported
+from bandlimit.files import store
+from bandlimit.models import classifier
+from bandlimit.models.kernels import first_kernels, high_band_share, roughness
+from bandlimit.statistics import crossed
+
+Floats = NDArray[np.float64]
+SETTING = ["attack", "loss", "epsilon"]
+
+
+def smoothed(
+    files: Sequence[str], experiments: Sequence[Mapping[str, Any]], claims: str | os.PathLike[str]
+) -> pd.DataFrame:
+    """Return accuracy by network, smoothing and attack, beside what the document reports.
+
+    Args:
+        files: records of `smoothing.SCHEMA`: of each experiment its network and the adversarially
+            trained one, of each all seeds, of each all shards.
+        experiments: what they stand for.
+        claims: the claims file that holds what the document reports.
+    """
+    document = reported.reported(claims, "table_2")
+    rows: list[dict[str, Any]] = []
+    place = 0
+    for e in experiments:
+        found = {}
+        for name in [e["model"], *([e["robust"]] if e["robust"] else [])]:
+            (network,) = (n for n in e["networks"] if n["name"] == name)
+            count = network["seeds"] * e["shards"]
+            found[name] = _seeds(files[place : place + count], e["shards"])
+            place += count
+        for name, seeds in found.items():
+            rows += _rows(e, name, seeds, found.get(e["robust"]))
+    frame = pd.DataFrame(rows)
+    keys = ["training", "rho", "attack", "epsilon"]
+    if not len(document):
+        return frame.assign(reported=np.nan)
+    by_key = {
+        tuple(_plain(row.get(key)) for key in keys): row["accuracy"]
+        for row in document.to_dict("records")
+    }
+    # The document has raw kernels, and attacks by the cross-entropy alone.
+    frame["reported"] = [
+        by_key.get(tuple(_plain(row[key]) for key in keys), math.nan)
+        if not row["normalized"] and row["loss"] != "margin"
+        else math.nan
+        for row in frame.to_dict("records")
+    ]
+    return frame
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+Answers = dict[tuple[Any, ...], Floats]
+"""What is right, S x N, by rho, normalisation, attack, loss and epsilon."""
+
+
+def _seeds(files: Sequence[str], shards: int) -> tuple[Answers, Answers]:
+    """Return what is right, and where gradients are 0, by setting."""
+    right: dict[tuple[Any, ...], list[Floats]] = {}
+    zero: dict[tuple[Any, ...], list[Floats]] = {}
+    for start in range(0, len(files), shards):
+        frame = pd.concat(
+            [store.read(path).to_pandas() for path in files[start : start + shards]],
+            ignore_index=True,
+        )
+        ids = frame["image_id"].drop_duplicates().tolist()
+        for key, rows in frame.groupby(["rho", "normalized", *SETTING], dropna=False, sort=False):
+            own = rows.set_index("image_id").loc[ids]
+            place = tuple(_plain(value) for value in key)
+            right.setdefault(place, []).append(own["correct"].to_numpy(float))
+            zero.setdefault(place, []).append(own["zero"].to_numpy(float))
+    return (
+        {key: np.stack(values) for key, values in right.items()},
+        {key: np.stack(values) for key, values in zero.items()},
+    )
+
+
+def _rows(
+    e: Mapping[str, Any],
+    name: str,
+    seeds: tuple[Answers, Answers],
+    robust: tuple[Answers, Answers] | None,
+) -> Iterator[dict[str, Any]]:
+    right, zero = seeds
+    for key, values in right.items():
+        rho, normalized, attack, loss, epsilon = key
+        mean, error, low, high = crossed(values)
+        bare = right[0.0, False, attack, loss, epsilon]
+        row: dict[str, Any] = {
+            **{column: e[column] for column in ("dataset", "model", "document", "stand_in")},
+            "network": name,
+            "training": "adversarial" if name == e["robust"] else "natural",
+            "rho": rho,
+            "normalized": normalized,
+            "attack": attack,
+            "loss": loss,
+            "epsilon": math.nan if epsilon is None else epsilon,
+            "seeds": len(values),
+            "images": values.shape[1],
+            "accuracy": mean,
+            "accuracy_low": None if low is None else max(low, 0.0),
+            "accuracy_high": None if high is None else min(high, 1.0),
+            "zero": float(zero[key].mean()),
+            **_beside("gain", values, bare),
+        }
+        raw = right.get((rho, False, attack, loss, epsilon))
+        row |= _beside("less_raw", values, raw if normalized else None)
+        own = robust[0].get((0.0, False, attack, loss, epsilon)) if robust else None
+        row |= _beside("less_robust", values, own)
+        yield row
+
+
+def _beside(name: str, values: Floats, other: Floats | None) -> dict[str, Any]:
+    """Return the difference to other answers on the same images, seed by seed."""
+    names = (name, f"{name}_error", f"{name}_low", f"{name}_high")
+    if other is None:
+        return dict.fromkeys(names, math.nan)
+    pairs = min(len(values), len(other))
+    return dict(zip(names, crossed(values[:pairs] - other[:pairs]), strict=True))
+
+
+# Kernels
+
+
+def kernels(files: Sequence[str]) -> list[torch.Tensor]:
+    """Return the kernels of the first layer of models, outputs x inputs x height x width."""
+    return [first_kernels(classifier.load(path).network).detach().clone() for path in files]
+
+
+def smoothness(files: Sequence[str], experiments: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return how smooth the kernels of the first layer are, network by network and compared.
+
+    A row for each network, and one for the difference of the adversarially trained network from the
+    natural one, seed by seed.
+
+    Args:
+        files: models of each experiment: its network and the adversarially trained one, all seeds.
+        experiments: what they stand for.
+    """
+    rows: list[dict[str, Any]] = []
+    place = 0
+    for e in experiments:
+        found: dict[str, list[Floats]] = {}
+        for name in [e["model"], *([e["robust"]] if e["robust"] else [])]:
+            (network,) = (n for n in e["networks"] if n["name"] == name)
+            weights = kernels(files[place : place + network["seeds"]])
+            place += network["seeds"]
+            # A mean over kernels for each seed: networks are the cases, kernels of one are not.
+            found[name] = [
+                np.array([float(torch.nanmean(measure(own))) for own in weights])
+                for measure in (roughness, high_band_share)
+            ]
+            rows.append(
+                {
+                    **{
+                        column: e[column] for column in ("dataset", "model", "document", "stand_in")
+                    },
+                    "network": name,
+                    "training": "adversarial" if name == e["robust"] else "natural",
+                    "seeds": network["seeds"],
+                    "kernels": int(weights[0].shape[0] * weights[0].shape[1]),
+                    **_mean("roughness", found[name][0]),
+                    **_mean("high_band", found[name][1]),
+                }
+            )
+        if e["robust"]:
+            natural, robust = found[e["model"]], found[e["robust"]]
+            pairs = min(len(natural[0]), len(robust[0]))
+            rows.append(
+                {
+                    **{
+                        column: e[column] for column in ("dataset", "model", "document", "stand_in")
+                    },
+                    "network": e["robust"],
+                    "training": "adversarial less natural",
+                    "seeds": pairs,
+                    "kernels": rows[-1]["kernels"],
+                    **_mean("roughness", robust[0][:pairs] - natural[0][:pairs]),
+                    **_mean("high_band", robust[1][:pairs] - natural[1][:pairs]),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _mean(name: str, values: Floats) -> dict[str, Any]:
+    """Return mean and 95% interval over seeds, by Student's t."""
+    mean = float(values.mean())
+    error = float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    reach = float(stats.t.ppf(0.975, len(values) - 1)) * error if len(values) > 1 else math.nan
+    return {
+        name: mean,
+        f"{name}_error": error,
+        f"{name}_low": mean - reach,
+        f"{name}_high": mean + reach,
+    }
