@@ -247,8 +247,8 @@ def _check_places(found: Learning, place: str) -> None:
             measured = own.recipe["curves"].get("train_radii", [])
             if min(found.radii) not in map(float, measured):
                 raise UserError(
-                    f"training.{own.name}.curves.train_radii must have the least radius of {place}, "
-                    f"{min(found.radii):g}, got {measured}."
+                    f"training.{own.name}.curves.train_radii must have the least radius of "
+                    f"{place}, {min(found.radii):g}, got {measured}."
                 )
     if found.robust is not None and not found.robust.recipe.get("adversarial"):
         wrong.append((f"{place}.robust", "trained on adversarial images", found.robust.name))
