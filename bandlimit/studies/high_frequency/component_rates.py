@@ -112,6 +112,11 @@ def _share(name: str, values: Floats) -> dict[str, Any]:
     return {name: mean, f"{name}_error": error, f"{name}_low": low, f"{name}_high": high}
 
 
+def _difference(name: str, values: Floats) -> dict[str, Any]:
+    names = (name, f"{name}_error", f"{name}_low", f"{name}_high")
+    return dict(zip(names, crossed(values), strict=True))
+
+
 def _counts(parts: Parts) -> Iterator[dict[str, Any]]:
     for radius in parts.radii:
         hidden = parts.hidden(FOURIER, radius)
@@ -156,7 +161,6 @@ def _svd(parts: Parts) -> Iterator[dict[str, Any]]:
     """Yield how many images are right but for their low part, by frequency and singular value."""
     for radius in parts.radii:
         fourier, singular = parts.hidden(FOURIER, radius), parts.hidden(SVD, radius)
-        mean, error, low, high = crossed(fourier - singular)
         yield {
             **_own(parts),
             "radius": radius,
@@ -164,10 +168,8 @@ def _svd(parts: Parts) -> Iterator[dict[str, Any]]:
             "energy_svd": float(parts.of("energy", SVD, "low", radius, "text").mean()),
             **_share("fourier", fourier),
             **_share("svd", singular),
-            "difference": mean,
-            "difference_error": error,
-            "difference_low": low,
-            "difference_high": high,
+            **_difference("difference", fourier - singular),
+            **_difference("half_less", fourier / 2 - singular),
             "ratio": float(singular.sum() / fourier.sum()) if fourier.sum() else np.nan,
             **_share("right_leading", parts.right(SVD, "low", radius, "text")),
             **_share("right_trailing", parts.right(SVD, "high", radius, "text")),

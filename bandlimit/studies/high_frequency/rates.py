@@ -308,6 +308,30 @@ def _batchnorm(here: Curves) -> Iterator[dict[str, Any]]:
 # Comparisons
 
 
+def apart(network: Told, other: Told) -> str:
+    """Return in words what sets a network apart from another, 'mix-up 0.5' or 'BatchNorm'."""
+    found = []
+    if network["architecture"] != other["architecture"]:
+        found.append(network["architecture"])
+    if network["batchnorm"] != other["batchnorm"]:
+        found.append("BatchNorm" if network["batchnorm"] else "no BatchNorm")
+    if network["dropout"] != other["dropout"]:
+        found.append(f"dropout {network['dropout']:g}")
+    if network["mixup"] != other["mixup"]:
+        found.append(f"mix-up {network['mixup']:g}" if network["mixup"] else "no mix-up")
+    if network["adversarial"] != other["adversarial"]:
+        found.append("adversarial training" if network["adversarial"] else "natural training")
+    for key in ("optimizer", "batch_size"):
+        if network[key] != other[key]:
+            found.append(f"{key.replace('_', ' ')} {network[key]}")
+    if network["shuffled"] != other["shuffled"]:
+        found.append("shuffled labels" if network["shuffled"] else "true labels")
+    if (network["part"], network["radius"]) != (other["part"], other["radius"]):
+        part = network["part"]
+        found.append(f"{part} {network['radius']:g}" if part else "whole images")
+    return ", ".join(found)
+
+
 def comparisons(here: Curves, trained: float) -> Iterator[dict[str, Any]]:
     """Yield differences between networks, on the same images and seed by seed.
 
@@ -332,6 +356,8 @@ def comparisons(here: Curves, trained: float) -> Iterator[dict[str, Any]]:
             "comparison": kind,
             "network": one,
             "with_network": other,
+            "apart": apart(here.networks[one], here.networks[other]),
+            **{key: here.networks[one][key] for key in ("dropout", "mixup")},
             "measure": measure,
             "radius": radius,
             "seeds": pairs,
@@ -393,6 +419,7 @@ def _slower(here: Curves, true: str, shuffled: str, trained: float) -> dict[str,
         "comparison": "shuffled less true",
         "network": shuffled,
         "with_network": true,
+        "apart": "shuffled labels",
         "measure": f"epochs until {trained:g}",
         "radius": math.nan,
         "seeds": pairs,
