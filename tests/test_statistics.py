@@ -187,3 +187,36 @@ def test_paired_error_approaches_that_of_the_mean_and_knows_no_order_and_no_plac
 @pytest.mark.parametrize(("level", "value"), [(0.95, 1.959964), (0.99, 2.575829), (0.0, 0.0)])
 def test_quantile_by_the_book(level, value):
     assert statistics.quantile(level) == pytest.approx(value, abs=1e-6)
+
+
+def test_networks_and_images_are_both_samples():
+    """By hand: the variances of the two means are added."""
+    values = np.array([[1.0, 1, 0, 1], [1, 0, 0, 1], [1, 0, 0, 0]])
+    mean, error, low, high = statistics.crossed(values)
+    of_images = statistics.paired_error(values.mean(axis=0))
+    of_networks = np.std([0.75, 0.5, 0.25], ddof=1) / np.sqrt(3)
+    assert mean == 0.5 and error == pytest.approx(np.hypot(of_images, of_networks))
+    assert low < mean - 1.96 * error and high > mean + 1.96 * error
+
+
+def test_the_interval_of_networks_and_images_covers():
+    """95 of 100 simulated studies or more, with few networks and whatever their share."""
+    draws = np.random.default_rng(0)
+    for spread in (0.0, 0.1):
+        covered = 0
+        for _ in range(300):
+            ease = draws.normal(0, 1, 60)
+            skill = draws.normal(0, spread * 3, 3)
+            right = draws.normal(0, 0.5, (3, 60)) + ease + skill[:, None] > 0
+            _, _, low, high = statistics.crossed(right.astype(float))
+            covered += low <= 0.5 <= high
+        assert covered >= 0.93 * 300
+
+
+def test_one_network_has_an_interval_over_images():
+    values = np.array([[1.0, 0, 1, 1, 0, 1]])
+    mean, error, low, high = statistics.crossed(values)
+    assert error == pytest.approx(statistics.paired_error(values[0])) and low < mean < high
+    assert statistics.crossed(np.array([[1.0]])) == (1.0, None, None, None)
+    with pytest.raises(ValueError, match="S x N"):
+        statistics.crossed(np.zeros((0, 3)))
