@@ -58,11 +58,12 @@ def smoothed(kernels: Tensor, rho: float, *, normalize: bool = False) -> Tensor:
         ValueError: the kernels have another number of dimensions.
     """
     _check(kernels)
-    scale = gain(rho) if normalize else 1.0
+    scale = gain(rho)
     padded = functional.pad(kernels, (1, 1, 1, 1), mode="replicate")
     rows = padded[..., :-2, :] + padded[..., 1:-1, :] + padded[..., 2:, :]
     blocks = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
-    return (kernels + rho * (blocks - kernels)) / scale
+    found = kernels + rho * (blocks - kernels)
+    return found / scale if normalize else found
 
 
 def roughness(kernels: Tensor) -> Tensor:
