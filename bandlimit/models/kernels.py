@@ -42,7 +42,7 @@ def smoothed(kernels: Tensor, rho: float, *, normalize: bool = False) -> Tensor:
     """Return kernels with rho times the sum of its eight neighbours added to each weight.
 
     Weights beyond an edge are those at the edge. Only weights of one kernel are neighbours, that is
-    of one output and one input channel. There is no bias in this: it does not act on the image.
+    of one output and one input channel. Biases do not act on the image and stay as they are.
 
     Source: "High Frequency Component Helps Explain the Generalization of Convolutional Neural
     Networks", eq. 3; the released code does not divide by the gain.
