@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from bandlimit.defenses.base import Defense, DrawName
 from bandlimit.defenses.kinds import PARAMETERS, REQUIRED
 from bandlimit.defenses.post_averaging import post_averaging
+from bandlimit.defenses.smoothing import SmoothedKernels
 from bandlimit.defenses.transforms import (
     JPEG,
     Flip,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 PLAIN: dict[str, type[Defense]] = {
     "undefended": Undefended,
     "low_pass": LowPass,
+    "smoothed_kernels": SmoothedKernels,
     "rounding": Rounding,
     "flip": Flip,
     "shift": Shift,

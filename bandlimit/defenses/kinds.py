@@ -11,6 +11,7 @@ PARAMETERS: dict[str, frozenset[str]] = {
         {"radius", "directions", "draws", "vote", "sampler", "sign", "space", "center", "clip"}
     ),
     "low_pass": frozenset({"cutoff"}),
+    "smoothed_kernels": frozenset({"rho", "normalize"}),
     "rounding": frozenset({"levels"}),
     "flip": frozenset(),
     "shift": frozenset({"pixels", "direction"}),
@@ -20,12 +21,13 @@ PARAMETERS: dict[str, frozenset[str]] = {
 }
 """What a configured defence may state besides its kind, by kind.
 
-Radius and directions are those of the experiment where they are not stated; only the cutoff and the
-other model have no default.
+Radius and directions are those of the experiment where they are not stated; only the cutoff, rho
+and the other model have no default.
 """
 
 REQUIRED: dict[str, frozenset[str]] = {
     "low_pass": frozenset({"cutoff"}),
+    "smoothed_kernels": frozenset({"rho"}),
     "other_model": frozenset({"model"}),
 }
 """What it must state, by kind."""
@@ -38,3 +40,6 @@ TRANSFORMS = ("low_pass", "rounding", "flip", "shift", "jpeg", "noise")
 
 FILTERS = ("low_pass",)
 """Kinds of defence that let a band of frequencies pass, to which an attack may keep."""
+
+WITHOUT_CONVOLUTION = ("two_layer",)
+"""Architectures without a convolution, and so without kernels to smooth."""

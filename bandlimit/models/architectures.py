@@ -228,8 +228,9 @@ def with_own_padding(network: nn.Module) -> nn.Module:
     EfficientNet pads by a layer within its convolution, since it pads one side more than the other
     where it halves the image; that copies every feature map. A kernel with a row and a column of
     zeros put before its weights, padded alike on all sides, computes the same sums. The network
-    that is given is used up; its parameters keep their names, those kernels grow by one. What pads
-    in another way is left as it is.
+    that is given is used up; its parameters keep their names, those kernels grow by one, and what
+    pads in another way is left as it is. The attribute `zeros_before` of a plain convolution counts
+    the rows and columns of zeros.
     """
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
@@ -271,4 +272,5 @@ def _plain(convolution: nn.Conv2d) -> nn.Conv2d | None:
     )
     plain.weight = nn.Parameter(weight, requires_grad=convolution.weight.requires_grad)
     plain.bias = convolution.bias
+    plain.zeros_before = (bottom - top, right - left)  # type: ignore[assignment]
     return plain

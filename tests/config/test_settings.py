@@ -229,6 +229,26 @@ WRONG = {
         {"defenses.low_pass": {"kind": "low_pass"}},
         r"defenses.low_pass .*needs 'cutoff'",
     ),
+    "smoothed kernels without rho": (
+        {"defenses.soft": {"kind": "smoothed_kernels", "normalize": True}},
+        r"defenses.soft is of the kind 'smoothed_kernels', which needs 'rho'\.",
+    ),
+    "negative rho": (
+        {"defenses.soft": {"kind": "smoothed_kernels", "rho": -0.5}},
+        r"defenses.soft.rho' .*at least 0, got -0.5",
+    ),
+    "rho without bound": (
+        {"defenses.soft": {"kind": "smoothed_kernels", "rho": math.inf}},
+        r"defenses.soft.rho",
+    ),
+    "rho of another defence": (
+        {"defenses.low_pass.rho": 1},
+        r"defenses.low_pass is of the kind 'low_pass', which has no 'rho'; allowed: 'cutoff'",
+    ),
+    "normalize that is no switch": (
+        {"defenses.soft": {"kind": "smoothed_kernels", "rho": 1, "normalize": 9}},
+        r"defenses.soft.normalize' .*got 9",
+    ),
     "another model without model": (
         {"defenses.other_model": {"kind": "other_model"}},
         r"defenses.other_model .*needs 'model'",
@@ -482,6 +502,17 @@ WRONG = {
     "a low-pass that passes all": (
         {"defenses.low_pass.cutoff": 20},
         r"low_pass.cutoff lets every frequency of the 28 x 28 images .* below 19.79, got 20",
+    ),
+    "smoothed kernels of a network without any": (
+        {
+            "models.own": {**OWN_MODEL, "architecture": "two_layer"},
+            f"{X0}.model": "own",
+            "perturbation_spectra": None,
+            "defenses.soft": {"kind": "smoothed_kernels", "rho": 1},
+            f"{R0}.controls": ["soft"],
+        },
+        r"^defenses.soft smooths the kernels of a first convolution, and the model 'own' has none; "
+        r"allowed: models of any architecture but 'two_layer'\.$",
     ),
     "a search that ends below the study": (
         {"attacks.fgsm_minimal.max_epsilon": 0.1},
@@ -915,6 +946,17 @@ def test_a_low_pass_is_refused_only_where_it_changes_nothing():
     load({"defenses.low_pass.cutoff": 19.79})
     unused = {"kind": "low_pass", "cutoff": 900}
     assert load({"defenses.unused": unused}).defenses["unused"].parameters
+
+
+def test_smoothed_kernels_are_attacked_where_an_attack_names_them():
+    soft = {"kind": "smoothed_kernels", "rho": 1}
+    listed = {"defenses": ["soft"], "attacks": ["through"], "controls": ["soft"]}
+    attack = {"kind": "eot_pgd", "against": ["soft"], "loss": "margin", "samples": None}
+    study = load({"defenses.soft": soft, R0: listed, "robustness.attacks.through": attack})
+    examined = study.studies["robustness"]
+    (examination,) = examined.experiments
+    assert examined.sets(examination) == [("soft", "through"), ("soft", "through_larger")]
+    assert examined.defenses["soft"].parameters == {"rho": 1} and not study.defenses["soft"].random
 
 
 def test_the_default_reach_of_the_search_is_that_of_the_attack():

@@ -30,14 +30,25 @@ def model():
     return classifier.Classifier(Linear(), mean=[0.5], std=[0.25], shape=(1, 8, 8), classes=4)
 
 
+@pytest.fixture(scope="module")
+def convolution():
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return classifier.Classifier(network, mean=[0.5], std=[0.25], shape=(1, 8, 8), classes=4)
+
+
 def images(count):
     return torch.rand(count, 1, 8, 8, generator=torch.Generator().manual_seed(5))
 
 
 @pytest.mark.parametrize("kind", PARAMETERS)
-def test_each_kind_gives_a_defence(model, kind):
-    parameters = {"low_pass": {"cutoff": 2}, "other_model": {"model": "another"}}.get(kind, {})
-    defense = create(kind, model, other=model, **EXPERIMENT, **parameters)
+def test_each_kind_gives_a_defence(model, convolution, kind):
+    needed = {
+        "low_pass": {"cutoff": 2},
+        "smoothed_kernels": {"rho": 1},
+        "other_model": {"model": "another"},
+    }
+    under = convolution if kind == "smoothed_kernels" else model
+    defense = create(kind, under, other=model, **EXPERIMENT, **needed.get(kind, {}))
     assert defense.bind(["a", "b"])(images(2)).shape == (2, 4)
     assert (defense.classes, defense.shape) == (4, (1, 8, 8))
     # Foolbox warns of a module in training mode.
@@ -65,6 +76,9 @@ def test_the_lists_of_parameters_are_those_of_the_classes():
         ("rounding", {"level": 3}, "no parameter 'level'.*did you mean 'levels'"),
         ("flip", {"pixels": 1}, "no parameter 'pixels'; allowed: none"),
         ("low_pass", {}, "'low_pass' needs the parameter 'cutoff'"),
+        ("smoothed_kernels", {}, "'smoothed_kernels' needs the parameter 'rho'"),
+        ("smoothed_kernels", {"rho": 1}, "the network has none"),
+        ("smoothed_kernels", {"rho": 1, "normalise": True}, "did you mean 'normalize'"),
         ("post_averaging", {"draws": "frsh"}, "did you mean 'fresh'"),
         ("post_averaging", {"directions": 0}, ">= 1, got 0"),
     ],

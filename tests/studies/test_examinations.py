@@ -527,14 +527,15 @@ def test_an_attack_that_suits_its_defence_is_not_refused(change):
 
 
 class Network(torch.nn.Module):
-    """A linear network."""
+    """A linear network, the first layer of which is a convolution."""
 
     def __init__(self):
         super().__init__()
+        self.convolution = torch.nn.Conv2d(1, 1, 3, padding=1)
         self.linear = torch.nn.Linear(64, 3)
 
     def forward(self, u):
-        return self.linear(u.flatten(1))
+        return self.linear(self.convolution(u).flatten(1))
 
 
 def made(kind, **parameters):
@@ -557,7 +558,11 @@ def entry_of(kind, **parameters):
     return defenses.DefenseEntry(name="d", kind=kind, parameters=parameters)
 
 
-NEEDED = {"low_pass": {"cutoff": 2}, "other_model": {"model": "net_b"}}
+NEEDED = {
+    "low_pass": {"cutoff": 2},
+    "smoothed_kernels": {"rho": 1},
+    "other_model": {"model": "net_b"},
+}
 
 
 @pytest.mark.parametrize("kind", kinds.PARAMETERS)

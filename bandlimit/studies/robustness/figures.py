@@ -21,6 +21,7 @@ from bandlimit.plots.style import (
     GREY,
     ORANGE,
     PINK,
+    SKY,
     VERMILLION,
     Look,
     add_legend,
@@ -82,6 +83,7 @@ DEFENSE_STYLE: Mapping[str, Look] = {
     "low_pass": Look("low-pass filter", BLUE, "^", (0, (6, 1.5, 1, 1.5))),
     "flip": Look("horizontal flip", GREEN, "D", (0, (1, 1))),
     "shift": Look("shift", PINK, "v", (0, (3, 1, 1, 1, 1, 1))),
+    "smoothed_kernels": Look("smoothed kernels", SKY, "P", (0, (4, 1))),
     "undefended": Look("undefended", DARK_GREY, "X", (0, (2, 1))),
 }
 """Look of each defence; others are drawn under their own names."""

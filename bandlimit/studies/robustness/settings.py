@@ -16,7 +16,13 @@ from bandlimit.config.experiments import Experiment
 from bandlimit.config.models import Model, check_other
 from bandlimit.config.run import Run
 from bandlimit.config.schema import epsilons, member, not_reserved
-from bandlimit.defenses.kinds import FILTERS, PARAMETERS, SOURCES, TRANSFORMS
+from bandlimit.defenses.kinds import (
+    FILTERS,
+    PARAMETERS,
+    SOURCES,
+    TRANSFORMS,
+    WITHOUT_CONVOLUTION,
+)
 from bandlimit.errors import UserError
 
 SCALED = ("pgd_minimal",)
@@ -299,6 +305,7 @@ def _check_defenses(study: Robustness, examination: Examination, run: Run) -> No
     for name in study.used(examination):
         defense = study.defenses[name]
         _check_cutoff(defense, model)
+        _check_convolution(defense, model)
         for key in ("radius", "directions"):
             needed = key in PARAMETERS[defense.kind] and key not in defense.parameters
             if needed and getattr(examination, key) is None:
@@ -323,6 +330,16 @@ def _check_cutoff(defense: DefenseEntry, model: Model) -> None:
             f"defenses.{defense.name}.cutoff lets every frequency of the {height} x {width} images "
             f"of the model {model.name!r} pass, so that it changes nothing; allowed: below "
             f"{math.floor(farthest * 100) / 100}, got {cutoff}."
+        )
+
+
+def _check_convolution(defense: DefenseEntry, model: Model) -> None:
+    """Refuse to smooth the kernels of a model that has none."""
+    if defense.kind == "smoothed_kernels" and model.architecture in WITHOUT_CONVOLUTION:
+        raise UserError(
+            f"defenses.{defense.name} smooths the kernels of a first convolution, and the model "
+            f"{model.name!r} has none; allowed: models of any architecture but "
+            f"{', '.join(map(repr, WITHOUT_CONVOLUTION))}."
         )
 
 
