@@ -1,4 +1,4 @@
-"""Bring a dataset into one Parquet file: image_id, label, split, image."""
+"""Bring a dataset into one Parquet file: image_id, label, split, image, shuffled labels or not."""
 
 from bandlimit.data import source as data_source
 from bandlimit.data.make import make_dataset
@@ -23,6 +23,7 @@ def main(job):
         job.output.dataset,
         split=p.split,
         images=p.images,
+        shuffled=job.wildcards["dataset"] if getattr(p, "shuffle_labels", False) else None,
         seed=p.seed,
         cache=job.input.get("archive"),
         certificate=job.certificate(),

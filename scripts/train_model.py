@@ -1,4 +1,4 @@
-"""Train a model on a dataset of the workflow, with its checkpoints and its trajectory."""
+"""Train a model on a dataset of the workflow, with its checkpoints, trajectory and curves."""
 
 import torch
 
@@ -7,6 +7,7 @@ from bandlimit.files import store
 from bandlimit.models.device import choose_device
 from bandlimit.provenance.job import run
 from bandlimit.training import loop
+from bandlimit.training.curves import Curves
 from bandlimit.training.recipes import Recipe
 from bandlimit.training.trajectories import Measurements, first_steps
 
@@ -15,8 +16,9 @@ def main(job):
     p = job.params
     recipe = dict(p.recipe)
     followed = recipe.pop("trajectory", None)
+    curves = recipe.pop("curves", None)
     names = sorted(recipe.get("checkpoints", {}))
-    kept = job.output.get("checkpoints", [])
+    kept, further = (as_list(job.output.get(key, [])) for key in ("checkpoints", "seeds"))
     loss = recipe.get("loss", "cross_entropy")
     measured = measurements(job.input.measured, loss, p.seed, **followed) if followed else None
     certificate = job.certificate(choose_device(p.device))
@@ -33,25 +35,49 @@ def main(job):
         device=p.device,
         threads=job.threads,
         certificate=certificate,
-        out_checkpoints=dict(zip(names, [kept] if isinstance(kept, str) else kept, strict=True)),
+        out_checkpoints=dict(zip(names, kept, strict=True)),
+        out_seeds=further,
         resume=f"{job.output.model}.state",
         measurements=measured,
+        followed=curves_of(job, p.dataset, p.seed, **curves) if curves else None,
     )
     store.write(job.output.history, trained.history, certificate)
     if followed:
         store.write(job.output.trajectory, trained.trajectory, certificate)
+    if curves:
+        store.write(job.output.curves, trained.curves, certificate)
+
+
+def as_list(files):
+    """Return files as a list, also where there is one alone."""
+    return [files] if isinstance(files, str) else list(files)
+
+
+def choice(path, images, name, seed):
+    """Return the ids, images and labels of a seeded choice of images of a dataset."""
+    keep = stream.chosen(path, images, name=name, seed=seed)
+    table = store.read(path, ["image_id", "label", "image"])
+    table = table.take([n for n, i in enumerate(table["image_id"].to_pylist()) if i in keep])
+    images = torch.from_numpy(store.images_of(table).copy())
+    return table["image_id"].to_pylist(), images, torch.tensor(table["label"].to_pylist())
+
+
+def curves_of(job, trained_on, seed, *, dataset, images, train_images, **rest):
+    """Return what the curves are of: images of a test set, and of the training images."""
+    _, tested, labels = choice(job.input.tested, images, dataset, seed)
+    _, trained, train_labels = choice(job.input.dataset, train_images, trained_on, seed)
+    return Curves(
+        images=tested, labels=labels, train_images=trained, train_labels=train_labels, **rest
+    )
 
 
 def measurements(path, loss, seed, *, dataset, images, every, radii, epsilon, steps, rel_stepsize):
     """Return what is measured along the way: FGM and PGD along the loss, of one L2 bound."""
-    keep = stream.chosen(path, images, name=dataset, seed=seed)
-    table = store.read(path, ["image_id", "label", "image"])
-    rows = [row for row, name in enumerate(table["image_id"].to_pylist()) if name in keep]
-    table = table.take(rows)
+    image_ids, pixels, labels = choice(path, images, dataset, seed)
     return Measurements(
-        image_ids=table["image_id"].to_pylist(),
-        images=torch.from_numpy(store.images_of(table).copy()),
-        labels=torch.tensor(table["label"].to_pylist()),
+        image_ids=image_ids,
+        images=pixels,
+        labels=labels,
         perturbations={
             "fgm_l2": {"kind": "fgm_l2", "epsilon": epsilon, "clip": False, "loss": loss},
             "pgd_l2": {

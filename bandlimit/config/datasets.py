@@ -29,6 +29,7 @@ class Dataset:
     images: int | None
     resize: int | None
     crop: int | None
+    shuffle_labels: bool = False
 
     @property
     def downloads(self) -> bool:
@@ -46,8 +47,11 @@ class Dataset:
         """Whether it is the complete set that a gate of the registry names.
 
         Such a name is that of a registered source, or of a source and a split, 'cifar10_test'.
-        The entry's name says nothing. That no image is missing is checked when it is read.
+        The entry's name says nothing. That no image is missing is checked when it is read. Where
+        labels are shuffled, no accuracy of the registry is meant.
         """
+        if self.shuffle_labels:
+            return False
         changed = (self.images, self.resize, self.crop) != (None, None, None)
         if changed or not self.counts:
             return False
@@ -122,4 +126,5 @@ def resolve(name: str, entry: Mapping[str, Any], known: Mapping[str, Any]) -> Da
         images=images,
         resize=entry.get("resize"),
         crop=entry.get("crop"),
+        shuffle_labels=entry.get("shuffle_labels", False),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ class Model:
     """A model of the run: its registry entry or what the configuration says of it.
 
     A checkpoint is a model of its own, with the source 'checkpoint' and the name of the trained
-    model that it is one of as `base`.
+    model that it is one of as `base`; so is each further network of a recipe with several seeds.
     """
 
     name: str
@@ -55,17 +55,7 @@ def resolve(name: str, own: Mapping[str, Any], known: Mapping[str, Any], place: 
     """
     if name in own:
         entry = own[name]
-        if not len(entry["mean"]) == len(entry["std"]) == entry["shape"][0]:
-            raise UserError(
-                f"models.{name}.mean and .std need one number for each of the {entry['shape'][0]} "
-                f"channels of its shape, got {entry['mean']} and {entry['std']}."
-            )
-        for key in ("mean", "std"):
-            if max(entry[key]) > 1:
-                raise UserError(
-                    f"models.{name}.{key} is that of pixels in [0, 1], so that no number is above "
-                    f"1, got {entry[key]}; divide what was measured on pixels from 0 to 255 by 255."
-                )
+        _check_normalisation(f"models.{name}", entry["shape"], entry["mean"], entry["std"])
         return Model(
             name=name,
             source="file",
@@ -100,8 +90,73 @@ def resolve(name: str, own: Mapping[str, Any], known: Mapping[str, Any], place: 
     )
 
 
+def of_recipe(name: str, recipe: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> Model:
+    """Return the trained model that a recipe with an architecture of its own describes.
+
+    Its shape and classes are those of its dataset; pixels stay in [0, 1] where the recipe names no
+    mean and deviation.
+
+    Args:
+        name: of the model.
+        recipe: checked by its schema.
+        datasets: by name.
+
+    Raises:
+        UserError: there is no such dataset, the shape of its images is not known before they are
+            read, or mean and deviation do not fit them.
+    """
+    place = f"training.{name}"
+    member(recipe["dataset"], datasets, "datasets", f"{place}.dataset")
+    dataset = datasets[recipe["dataset"]]
+    if dataset.shape is None:
+        raise UserError(
+            f"{place}.architecture needs a dataset whose images have a known shape, one with a "
+            f"'source' of the registry, got {dataset.name!r}, which is read by its 'loader'."
+        )
+    channels = dataset.shape[0]
+    mean, std = recipe.get("mean", [0.0] * channels), recipe.get("std", [1.0] * channels)
+    _check_normalisation(place, dataset.shape, mean, std)
+    return Model(
+        name=name,
+        source="trained",
+        architecture=recipe["architecture"],
+        urls=(),
+        sha256=None,
+        path=None,
+        classes=dataset.classes,
+        shape=dataset.shape,
+        mean=tuple(map(float, mean)),
+        std=tuple(map(float, std)),
+        gate_dataset=None,
+        gate_accuracy=None,
+        gate_tolerance=0.0,
+    )
+
+
+def _check_normalisation(
+    place: str, shape: Sequence[int], mean: Sequence[float], std: Sequence[float]
+) -> None:
+    """Check that there is a mean and a deviation for each channel, of pixels in [0, 1]."""
+    if not len(mean) == len(std) == shape[0]:
+        raise UserError(
+            f"{place}.mean and .std need one number for each of the {shape[0]} channels of its "
+            f"shape, got {mean} and {std}."
+        )
+    for key, values in (("mean", mean), ("std", std)):
+        if max(values) > 1:
+            raise UserError(
+                f"{place}.{key} is that of pixels in [0, 1], so that no number is above 1, got "
+                f"{values}; divide what was measured on pixels from 0 to 255 by 255."
+            )
+
+
+def further(seeds: int) -> list[str]:
+    """Return what the names of the networks after the first end in: seed_2, seed_3 and so on."""
+    return [f"seed_{number}" for number in range(2, seeds + 1)]
+
+
 def checkpoint(model: Model, name: str) -> Model:
-    """Return a checkpoint of a trained model, as a model of its own."""
+    """Return a checkpoint or further network of a trained model, as a model of its own."""
     return replace(
         model,
         name=f"{model.name}_{name}",

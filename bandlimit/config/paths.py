@@ -26,12 +26,19 @@ def trajectory_file(name: str) -> str:
     return f"results/trajectories/{name}.parquet"
 
 
+def curves_file(name: str) -> str:
+    """Return the curves of a model that the workflow trains."""
+    return f"results/curves/{name}.parquet"
+
+
 def training_files(run: Run, name: str) -> dict[str, str]:
-    """Return what a model is trained on, and the images that its trajectory is measured on."""
+    """Return what a model is trained on, and the images that it is measured on along the way."""
     recipe = run.training[name]
     found = {"dataset": dataset_file(recipe["dataset"])}
     if "trajectory" in recipe:
         found["measured"] = dataset_file(recipe["trajectory"]["dataset"])
+    if "curves" in recipe:
+        found["tested"] = dataset_file(recipe["curves"]["dataset"])
     return found
 
 

@@ -60,7 +60,8 @@ class Run:
         if gate is None:
             return []
         if entry.source == "file" and gate in self.datasets:
-            return [gate] if self.datasets[gate].images is None else []
+            chosen = self.datasets[gate]
+            return [gate] if chosen.images is None and not chosen.shuffle_labels else []
         return [name for name, dataset in self.datasets.items() if dataset.means(gate)][:1]
 
     def gate(self, dataset: str, model: str) -> tuple[float, float] | None:

@@ -1,8 +1,9 @@
 """Datasets made: from archives, folders and packages to one Parquet schema.
 
 A dataset file has the columns image_id (string, unique), label (int64), split (string) and image
-(fixed-shape tensor C x H x W, uint8). Each loader lists its images first, without their pixels, so
-that a subset is drawn before anything is decoded, and then yields them one by one.
+(fixed-shape tensor C x H x W, uint8); where labels are shuffled, also original_label (int64). Each
+loader lists its images first, without their pixels, so that a subset is drawn before anything is
+decoded, and then yields them one by one.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 
+from bandlimit import keys
 from bandlimit.data import downloads
 from bandlimit.data.arrays import load_idx, load_parquet
 from bandlimit.data.cifar10 import load_cifar10
@@ -36,6 +39,7 @@ def make_dataset(
     *,
     split: str | None = None,
     images: int | None = None,
+    shuffled: str | None = None,
     seed: int = 0,
     path: str | os.PathLike[str] | None = None,
     cache: str | os.PathLike[str] | None = None,
@@ -52,7 +56,9 @@ def make_dataset(
         split: the split to take; None takes all.
         images: size of a seeded subset; None takes all. The subset is that of the smallest keyed
             hashes of image_id, in the original order, so that a larger subset contains a smaller.
-        seed: seed of the subset.
+        shuffled: if given, labels are permuted once among the images of the file, by a draw of this
+            name, and the column original_label keeps them as they were.
+        seed: seed of the subset and of this draw.
         path: local file or folder; takes the place of `source.path`.
         cache: folder of the files that `download_files` fetched; needed if there is no path and the
             loader downloads.
@@ -81,7 +87,11 @@ def make_dataset(
     listing = LOADERS[source.loader](source, split, None if cache is None else Path(cache))
     _check(source, listing, split)
     rows = subset(source.name, listing.image_ids, images, seed)
-    _write(source, listing, rows, out, certificate)
+    labels = [listing.labels[row] for row in rows]
+    if shuffled is not None:
+        draws = keys.generator(seed, "shuffled labels", shuffled)
+        labels = [labels[place] for place in torch.randperm(len(rows), generator=draws).tolist()]
+    _write(source, listing, rows, labels, out, certificate, original=shuffled is not None)
     return len(rows)
 
 
@@ -136,9 +146,13 @@ def _write(
     source: Source,
     listing: Listing,
     rows: Sequence[int],
+    labels: Sequence[int],
     out: str | os.PathLike[str],
     certificate: Mapping[str, Any] | None,
+    *,
+    original: bool,
 ) -> None:
+    """Write the images of some rows with these labels, and with their original ones if asked."""
     pixels = listing.read(rows)
     first = next(pixels)
     shape = source.shape or first.shape
@@ -146,6 +160,7 @@ def _write(
         [
             ("image_id", pa.string()),
             ("label", pa.int64()),
+            *([("original_label", pa.int64())] if original else []),
             ("split", pa.string()),
             ("image", store.image_type(shape, "uint8")),
         ]
@@ -165,14 +180,16 @@ def _write(
                         "files to one)."
                     )
                 images[place] = image
-            writer.write(
-                table(
-                    [listing.image_ids[row] for row in chunk],
-                    [listing.labels[row] for row in chunk],
-                    [listing.splits[row] for row in chunk],
-                    images,
-                )
+            found = table(
+                [listing.image_ids[row] for row in chunk],
+                labels[start : start + per_chunk],
+                [listing.splits[row] for row in chunk],
+                images,
             )
+            if original:
+                before = pa.array([listing.labels[row] for row in chunk], pa.int64())
+                found = found.add_column(2, "original_label", before)
+            writer.write(found)
 
 
 def table(

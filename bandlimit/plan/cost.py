@@ -46,7 +46,7 @@ class Cost:
         attack_forwards: forward passes of the attack, about (searches may end early).
         defense_forwards: forward passes of the defence, or of all that judge; at most so many.
         stored: bytes of the adversarial set before compression.
-        training_forwards: forward passes of a training, gradients included.
+        training_forwards: forward passes of a training, gradients and curves included.
     """
 
     dataset: str
@@ -98,7 +98,7 @@ def costs(run: Run) -> list[Cost]:
 
 
 def _training_cost(run: Run, name: str) -> Cost:
-    """Return the cost of a training; its trajectory is little beside it."""
+    """Return the cost of a training, of all its networks; a trajectory is little beside it."""
     recipe = run.training[name]
     images = run.datasets[recipe["dataset"]].size
     adversarial = recipe.get("adversarial")
@@ -111,8 +111,20 @@ def _training_cost(run: Run, name: str) -> Cost:
         attack_forwards=0,
         defense_forwards=0,
         stored=0,
-        training_forwards=GRADIENT * steps * recipe["epochs"] * (images or 0),
+        training_forwards=recipe.get("seeds", 1)
+        * (GRADIENT * steps * recipe["epochs"] * (images or 0) + _curves_cost(recipe)),
     )
+
+
+def _curves_cost(recipe: Mapping[str, Any]) -> int:
+    """Return the forward passes of all measurements of curves of one network, if any."""
+    curves = recipe.get("curves")
+    if curves is None:
+        return 0
+    sets = curves["images"] * (1 + 2 * len(curves["radii"]))
+    sets += curves["train_images"] * (1 + 2 * len(curves["train_radii"]))
+    # At the start, after every so many epochs, and at the end.
+    return int(sets * (1 + math.ceil(recipe["epochs"] / curves["every"])))
 
 
 def _spectra_costs(run: Run) -> list[Cost]:

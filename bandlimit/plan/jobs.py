@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bandlimit.config import paths, schema
+from bandlimit.config import models, paths, schema
 from bandlimit.config.run import Run
 from bandlimit.files import folders
 from bandlimit.plan import catalogue
@@ -37,9 +37,13 @@ def _convert_model(run: Run, wildcards: Any) -> dict[str, Any]:
 
 
 def _train_model(run: Run, wildcards: Any) -> dict[str, Any]:
-    """Return what identifies a trained model, except the dataset, which is an input."""
-    model = run.models[wildcards.trained]
-    recipe = {k: v for k, v in run.training[wildcards.trained].items() if k != "dataset"}
+    """Return what identifies a trained model, except the dataset, which is an input.
+
+    The dataset's name keys the choice of training images that curves are measured on.
+    """
+    model, given = run.models[wildcards.trained], run.training[wildcards.trained]
+    apart = ("dataset", "architecture", "mean", "std")
+    recipe = {key: value for key, value in given.items() if key not in apart}
     adversarial = recipe.get("adversarial")
     if adversarial:
         place = f"training.{wildcards.trained}.adversarial.epsilon"
@@ -55,6 +59,7 @@ def _train_model(run: Run, wildcards: Any) -> dict[str, Any]:
         "classes": model.classes,
         "device": run.device,
         "seed": run.seed,
+        **({"dataset": given["dataset"]} if "curves" in given else {}),
     }
 
 
@@ -66,11 +71,15 @@ class Training:
         models: their names.
         checkpoints: names of the checkpoints.
         trajectory: whether the training is followed.
+        seeds: networks that a job trains.
+        curves: whether their accuracies are followed.
     """
 
     models: tuple[str, ...]
     checkpoints: tuple[str, ...]
     trajectory: bool
+    seeds: int
+    curves: bool
 
     def outputs(self) -> dict[str, Any]:
         """Return the files that a job keeps besides the model and its history, by keyword."""
@@ -81,16 +90,28 @@ class Training:
             ]
         if self.trajectory:
             found["trajectory"] = paths.trajectory_file("{trained}")
+        if self.seeds > 1:
+            found["seeds"] = [
+                f"results/models/{{trained}}_{name}.safetensors"
+                for name in models.further(self.seeds)
+            ]
+        if self.curves:
+            found["curves"] = paths.curves_file("{trained}")
         return found
 
 
 def trainings(run: Run) -> list[Training]:
     """Return the trained models of a run, those together whose jobs keep the same."""
-    found: dict[tuple[tuple[str, ...], bool], list[str]] = {}
+    found: dict[tuple[tuple[str, ...], bool, int, bool], list[str]] = {}
     for name, model in run.models.items():
         if model.source == "trained":
             recipe = run.training[name]
-            kept = tuple(sorted(recipe.get("checkpoints", {}))), "trajectory" in recipe
+            kept = (
+                tuple(sorted(recipe.get("checkpoints", {}))),
+                "trajectory" in recipe,
+                recipe.get("seeds", 1),
+                "curves" in recipe,
+            )
             found.setdefault(kept, []).append(name)
     return [Training(tuple(names), *kept) for kept, names in sorted(found.items())]
 
@@ -116,6 +137,7 @@ def _make_dataset(run: Run, wildcards: Any) -> dict[str, Any]:
         "crop": dataset.crop,
         "split": dataset.split,
         "images": dataset.images,
+        **({"shuffle_labels": True} if dataset.shuffle_labels else {}),
         "seed": run.seed,
         # Snakemake sees the folder only.
         "files": folders.listing(dataset.path) if dataset.path else None,

@@ -20,6 +20,9 @@ from bandlimit.config.schema import check, member, read_schema
 from bandlimit.errors import UserError, suggest
 from bandlimit.studies import STUDIES
 
+MEASURED = ("trajectory", "curves")
+"""Keys of a recipe that name images to measure on along the way."""
+
 
 def load(config: Mapping[str, Any], home: str | os.PathLike[str], *, files: bool = True) -> Run:
     """Check a configuration and resolve it against the registries.
@@ -39,27 +42,30 @@ def load(config: Mapping[str, Any], home: str | os.PathLike[str], *, files: bool
     known = {kind: _registered(home, kind) for kind in ("datasets", "models")}
     sections = _sections(config)
     names = list(dict.fromkeys(n for s in sections.values() for n in s["experiments"]))
+    images = {
+        name: datasets.resolve(name, entry, known["datasets"])
+        for name, entry in config["datasets"].items()
+    }
+    described = _described(config, images, known["models"])
+    models_known = {**known["models"], **config["models"], **described}
     run = Run(
         seed=int(config["seed"]),
         device=config["device"],
-        datasets={
-            name: datasets.resolve(name, entry, known["datasets"])
-            for name, entry in config["datasets"].items()
-        },
-        models=_models(config, names, sections, known["models"]),
+        datasets=images,
+        models=_models(config, names, sections, known["models"], described),
         training=config["training"],
         experiments={
             name: experiments.resolve(name, config["experiments"][name], config["attacks"])
             for name in names
         },
         defenses={
-            name: defenses.resolve(name, entry, {**known["models"], **config["models"]})
+            name: defenses.resolve(name, entry, models_known)
             for name, entry in config["defenses"].items()
         },
     )
-    _check_experiments(run, config, {**known["models"], **config["models"]})
+    _check_experiments(run, config, models_known)
     _check_shards(run)
-    _check_models(run, config, known["models"], files)
+    _check_models(run, models_known, files)
     for study, section in sections.items():
         settings = _settings(study).load(section, run)
         run = replace(run, studies={**run.studies, study: settings})
@@ -144,11 +150,36 @@ def _sections(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def _described(
+    config: Mapping[str, Any],
+    images: Mapping[str, datasets.Dataset],
+    known: Mapping[str, Any],
+) -> dict[str, models.Model]:
+    """Return the models whose recipes name an architecture, so that they need no other entry."""
+    found = {}
+    for name, recipe in config["training"].items():
+        if "architecture" in recipe:
+            if name in {*known, *config["models"]}:
+                raise UserError(
+                    f"training.{name} has an 'architecture' of its own, and there is a model of "
+                    "that name in the registry or under 'models'; another name is allowed, or a "
+                    "recipe without 'architecture'."
+                )
+            found[name] = models.of_recipe(name, recipe, images)
+        elif "mean" in recipe or "std" in recipe:
+            raise UserError(
+                f"training.{name} has a 'mean' or 'std', which belong to an 'architecture' of its "
+                "own, and none was given."
+            )
+    return found
+
+
 def _models(
     config: Mapping[str, Any],
     names: list[str],
     sections: Mapping[str, Mapping[str, Any]],
     known: Mapping[str, Any],
+    described: Mapping[str, models.Model],
 ) -> dict[str, models.Model]:
     """Return the models that experiments and defences need, and the user's own."""
     places = {name: f"models.{name}" for name in config["models"]}
@@ -157,17 +188,22 @@ def _models(
     for study, section in sections.items():
         others = _settings(study).models_in_use(section, config)
         # A defence that names an unknown model is told by its own name.
-        for other in others & {*known, *config["models"]}:
+        for other in others & {*known, *config["models"], *described}:
             places.setdefault(other, "defenses")
+    rows = {**known, **described}
     found = {
-        name: models.resolve(name, config["models"], known, places[name]) for name in sorted(places)
+        name: described.get(name) or models.resolve(name, config["models"], rows, places[name])
+        for name in sorted(places)
     }
     for name, model in list(found.items()):
-        for checkpoint in config["training"].get(name, {}).get("checkpoints", {}):
-            made = models.checkpoint(model, checkpoint)
-            if made.name in {*known, *config["models"]}:
+        recipe = config["training"].get(name, {})
+        kept = [("checkpoints", key) for key in recipe.get("checkpoints", {})]
+        kept += [("seeds", key) for key in models.further(recipe.get("seeds", 1))]
+        for place, key in kept:
+            made = models.checkpoint(model, key)
+            if made.name in {*rows, *config["models"], *found}:
                 raise UserError(
-                    f"training.{name}.checkpoints names {checkpoint!r}, whose model would be "
+                    f"training.{name}.{place} names {key!r}, whose model would be "
                     f"{made.name!r}, and there is a model of that name; another name is allowed."
                 )
             found[made.name] = made
@@ -193,9 +229,7 @@ def _check_experiments(
         models.check_match(run.datasets[experiment.dataset], run.models[experiment.model])
 
 
-def _check_models(
-    run: Run, config: Mapping[str, Any], known: Mapping[str, Any], files: bool
-) -> None:
+def _check_models(run: Run, known: Mapping[str, Any], files: bool) -> None:
     for name, model in run.models.items():
         if files and model.path is not None and not os.path.isfile(model.path):
             raise UserError(
@@ -203,11 +237,19 @@ def _check_models(
                 "which does not exist."
             )
     for name, recipe in run.training.items():
-        member(name, {**known, **config["models"]}, "models", f"training.{name}")
+        member(name, known, "models", f"training.{name}")
         member(recipe["dataset"], run.datasets, "datasets", f"training.{name}.dataset")
-        if "trajectory" in recipe:
-            place = f"training.{name}.trajectory.dataset"
-            member(recipe["trajectory"]["dataset"], run.datasets, "datasets", place)
+        for key in _measured(recipe):
+            place = f"training.{name}.{key}.dataset"
+            member(recipe[key]["dataset"], run.datasets, "datasets", place)
+        if "curves" in recipe:
+            _check_curves(run, name, recipe)
+        for key in ("mixup", "component"):
+            if "adversarial" in recipe and key in recipe:
+                raise UserError(
+                    f"training.{name} must have either 'adversarial' or {key!r}, since the attack "
+                    "is on images with pixels in [0, 1] and one label each, got both."
+                )
         if recipe.get("mixed_precision") and run.device == "cpu":
             raise UserError(
                 f"training.{name}.mixed_precision must be false where 'device' is 'cpu', got true; "
@@ -227,12 +269,27 @@ def _check_models(
             )
 
 
+def _measured(recipe: Mapping[str, Any]) -> list[str]:
+    return [key for key in MEASURED if key in recipe]
+
+
+def _check_curves(run: Run, name: str, recipe: Mapping[str, Any]) -> None:
+    """Check that the datasets have as many images as curves are measured on."""
+    curves = recipe["curves"]
+    for key, dataset in (("images", curves["dataset"]), ("train_images", recipe["dataset"])):
+        size = run.datasets[dataset].size
+        if size is not None and curves[key] > size:
+            raise UserError(
+                f"training.{name}.curves.{key} must be from 1 to {size}, the images of "
+                f"{dataset!r}, got {curves[key]}."
+            )
+
+
 def _check_unseen(run: Run, name: str) -> None:
     """Refuse to train a model on images that it is tested on."""
     used = run.training[name]["dataset"]
     tests = [*run.gates(name), *(e.dataset for e in run.experiments.values() if e.model == name)]
-    if "trajectory" in run.training[name]:
-        tests.append(run.training[name]["trajectory"]["dataset"])
+    tests += [run.training[name][key]["dataset"] for key in _measured(run.training[name])]
     # As a defence, in the place of another model.
     tests += [
         experiment.dataset

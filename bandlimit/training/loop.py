@@ -15,9 +15,11 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import torch
 import torch.nn.functional as F
@@ -30,9 +32,10 @@ from bandlimit.errors import UserError, suggest
 from bandlimit.files import store
 from bandlimit.models import architectures, weights
 from bandlimit.models.device import choose_device
-from bandlimit.training import states, trajectories
+from bandlimit.spectral.components import component
+from bandlimit.training import curves, observing, states, trajectories
 from bandlimit.training.perturbations import KeyedStart, Pixels, frozen
-from bandlimit.training.recipes import Adversarial, Recipe, check
+from bandlimit.training.recipes import Adversarial, Component, Mixup, Recipe, check
 
 logger = logging.getLogger(__name__)
 
@@ -50,15 +53,18 @@ class Trained(NamedTuple):
     """What a training tells of itself.
 
     Attributes:
-        history: a row per epoch: epoch (int64, from 1), learning_rate (float64, of the epoch's last
+        history: a row per network and epoch: seed (int64, the number of the network, from 1), epoch
+            (int64, from 1), learning_rate (float64, of the epoch's last
             step), loss and accuracy (float64, means over the training batches, as seen while
             training; of the perturbed images where training is adversarial).
         trajectory: what was measured along the way, with the columns of `trajectories.SCHEMA`, or
             None.
+        curves: the same, with the columns of `curves.SCHEMA`, or None.
     """
 
     history: pa.Table
     trajectory: pa.Table | None
+    curves: pa.Table | None
 
 
 def train(
@@ -76,10 +82,16 @@ def train(
     device: str = "cpu",
     certificate: Mapping[str, Any] | None = None,
     out_checkpoints: Mapping[str, str | os.PathLike[str]] | None = None,
+    out_seeds: Sequence[str | os.PathLike[str]] = (),
     resume: str | os.PathLike[str] | None = None,
     measurements: trajectories.Measurements | None = None,
+    followed: curves.Curves | None = None,
 ) -> Trained:
-    """Train a network on all rows of a dataset file, and save it and its checkpoints.
+    """Train networks on all rows of a dataset file, and save them and the first one's checkpoints.
+
+    One network, unless the recipe asks for several: the first has the name of the model, the
+    further ones are called MODEL_seed_2, MODEL_seed_3 and so on, and each is what a training of one
+    network under its name would have given.
 
     An epoch takes the images in a fresh order; those that don't fill the last batch are left out of
     that epoch. Sums are in float32, unless the recipe asks for mixed precision.
@@ -109,10 +121,12 @@ def train(
         device: cpu, cuda, or auto for the card if there is one.
         certificate: proof of origin, kept in the metadata of each file.
         out_checkpoints: a model file to write for each checkpoint of the recipe, by its name.
+        out_seeds: a model file to write for each network after the first, in order.
         resume: a file that keeps the state after each epoch, until the end. If it holds the state
             of this very training, by the code that the certificate names, that goes on from there,
             to the bytes that it would have had without a stop; any other is replaced.
-        measurements: what to measure along the way.
+        measurements: of a trajectory, along the way of the first network.
+        followed: what curves of accuracy are of, along the way of each network.
 
     Raises:
         UserError: the arguments do not fit each other or the dataset, there is no such device, or
@@ -133,6 +147,11 @@ def train(
             )
         if name not in out_checkpoints:
             raise UserError(f"The checkpoint {name!r} of the recipe has no file to be kept in.")
+    if len(out_seeds) != recipe.seeds - 1:
+        raise UserError(
+            f"The recipe has {recipe.seeds} networks ('seeds'), so that {recipe.seeds - 1} files "
+            f"are needed besides that of the model; {len(out_seeds)} were given."
+        )
     images, labels = _read(dataset_parquet, classes, mean, std)
     if recipe.batch_size > len(images):
         raise UserError(
@@ -145,11 +164,12 @@ def train(
             f"The augmentation 'shift' must be less than the image's side, {min(shape[1:])} "
             f"pixels in {str(dataset_parquet)!r}; {recipe.shift} was given."
         )
-    if measurements is not None and tuple(measurements.images.shape[1:]) != shape:
-        raise UserError(
-            f"The images of a trajectory must be like those in {str(dataset_parquet)!r}, {shape}; "
-            f"they are {tuple(measurements.images.shape[1:])}."
-        )
+    for what, given in (("a trajectory", measurements), ("curves", followed)):
+        if given is not None and tuple(given.images.shape[1:]) != shape:
+            raise UserError(
+                f"The images of {what} must be like those in {str(dataset_parquet)!r}, {shape}; "
+                f"they are {tuple(given.images.shape[1:])}."
+            )
     identity = ""
     if resume is not None:
         identity = states.identity(
@@ -167,6 +187,7 @@ def train(
                 # A state that other code came to would be finished under the name of this one.
                 "made by": {key: (certificate or {}).get(key) for key in ("code", "lock")},
                 "measurements": None if measurements is None else measurements.as_mapping(),
+                "curves": None if followed is None else followed.as_mapping(),
             }
         )
 
@@ -176,42 +197,67 @@ def train(
         _deterministic(place),
         ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool,
     ):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(keys.derive(seed, "initial_weights", model_name))
-            network = architectures.build(
-                architecture, classes=classes, channels=shape[0], sides=shape[1:]
-            )
-        network = network.to(memory_format=torch.channels_last).to(place).train()
-        training = _Training(
-            network,
-            images.to(place),
-            labels.to(place),
-            recipe=recipe,
-            mean=mean,
-            std=std,
-            seed=seed,
-            model_name=model_name,
-            run=pool.map,
-            measurements=measurements,
-        )
         found = None if resume is None else states.load(resume, identity)
-        if found is not None:
-            training.restore(*found)
-            logger.info(
-                "model %s goes on after epoch %d of %d",
-                model_name,
-                training.progress.epochs,
-                recipe.epochs,
+        done, tensors = (states.Progress(), {}) if found is None else found
+        kept = states.networks(tensors)
+        if isinstance(recipe.component, Component):
+            images = component(images.float() / 255, **vars(recipe.component))
+        images, labels = images.to(place), labels.to(place)
+        sets = None if followed is None else curves.Sets(followed, mean, std, place)
+
+        for number in range(done.seed, recipe.seeds + 1):
+            name = model_name if number == 1 else f"{model_name}_seed_{number}"
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(keys.derive(seed, "initial_weights", name))
+                network = architectures.build(
+                    architecture, classes=classes, channels=shape[0], sides=shape[1:]
+                )
+            network = network.to(memory_format=torch.channels_last).to(place).train()
+            observers: dict[str, observing.Observer] = {}
+            if measurements is not None and number == 1:
+                observers["trajectory"] = trajectories.Observer(
+                    network,
+                    measurements,
+                    mean=mean,
+                    std=std,
+                    seed=seed,
+                    model_name=name,
+                    run=pool.map,
+                )
+            if sets is not None:
+                observers["curves"] = curves.Observer(network, sets, seed=number, run=pool.map)
+            training = _Training(
+                network,
+                images,
+                labels,
+                recipe=recipe if number == 1 else replace(recipe, checkpoints={}),
+                mean=mean,
+                std=std,
+                seed=seed,
+                model_name=name,
+                run=pool.map,
+                observers=observers,
+                progress=done,
+                kept=kept,
             )
+            if found is not None and number == done.seed:
+                training.restore(tensors)
+                logger.info(
+                    "model %s goes on after epoch %d of %d", name, done.epochs, recipe.epochs
+                )
 
-        def keep() -> None:
-            if resume is not None:
-                states.save(resume, identity, training.progress, training.tensors())
+            def keep(training: _Training = training) -> None:
+                if resume is not None:
+                    states.save(resume, identity, done, training.tensors())
 
-        training.fit(keep)
+            training.fit(keep)
+            kept[f"seed_{number}"] = training.weights()
+            done.begin(number + 1)
 
-    files = {name: (path, training.checkpoints[name]) for name, path in out_checkpoints.items()}
-    for path, state in [*files.values(), (out_safetensors, training.weights())]:
+    files = {name: (path, kept[name]) for name, path in out_checkpoints.items()}
+    further = {f"seed_{k}": path for k, path in enumerate(out_seeds, start=2)}
+    files |= {name: (path, kept[name]) for name, path in further.items()}
+    for path, state in [*files.values(), (out_safetensors, kept["seed_1"])]:
         weights.save(
             path,
             state,
@@ -225,8 +271,9 @@ def train(
     if resume is not None:
         Path(resume).unlink(missing_ok=True)
     return Trained(
-        pa.Table.from_pylist(training.progress.history),
-        None if measurements is None else trajectories.table(training.progress.trajectory),
+        pa.Table.from_pylist(done.history),
+        None if measurements is None else trajectories.table(done.measured["trajectory"]),
+        None if followed is None else curves.table(done.measured["curves"]),
     )
 
 
@@ -265,8 +312,35 @@ def augment(
     return torch.where(mirrored[:, None, None, None], images.flip(3), images)
 
 
+class _Draws(NamedTuple):
+    """What is drawn for an epoch.
+
+    For all images at once, so that an image's draw does not depend on how a batch is cut.
+
+    Attributes:
+        epoch: from 0.
+        order: N, rows of the images.
+        mirrored: N, bool.
+        offsets: N x 2; see `augment`.
+        kept: N x features that are not dropped, bool, or None.
+        partners: N, rows of the images that are mixed in, or None.
+        shares: N, of each image in its mixture, or None.
+    """
+
+    epoch: int
+    order: torch.Tensor
+    mirrored: torch.Tensor
+    offsets: torch.Tensor
+    kept: torch.Tensor | None
+    partners: torch.Tensor | None
+    shares: torch.Tensor | None
+
+
 class _Training:
-    """A network in training: its replicas, its optimizer, and what it has come to."""
+    """A network in training: its replicas and its optimizer.
+
+    What it comes to goes into `progress`, and networks that are kept on its way into `kept`.
+    """
 
     def __init__(
         self,
@@ -279,11 +353,12 @@ class _Training:
         std: Sequence[float],
         seed: int,
         model_name: str,
-        run: trajectories.Run,
-        measurements: trajectories.Measurements | None,
+        run: observing.Run,
+        observers: Mapping[str, observing.Observer],
+        progress: states.Progress,
+        kept: dict[str, dict[str, torch.Tensor]],
     ) -> None:
-        self.progress = states.Progress()
-        self.checkpoints: dict[str, dict[str, torch.Tensor]] = {}
+        self._progress, self._kept = progress, kept
         self._images, self._labels = images, labels
         self._recipe, self._seed, self._name, self._run = recipe, seed, model_name, run
         self._per_epoch = len(images) // recipe.batch_size
@@ -299,23 +374,14 @@ class _Training:
         ]
         self._trained = [own for own in network.parameters() if own.requires_grad]
         self._optimizer = _optimizer(recipe, self._trained)
-        self._observer = None
-        self._measured_at: frozenset[int] = frozenset()
-        if measurements is not None:
-            self._measured_at = measurements.at(self._steps)
-            self._observer = trajectories.Observer(
-                network,
-                measurements,
-                mean=mean,
-                std=std,
-                seed=seed,
-                model_name=model_name,
-                run=run,
-            )
+        self._observers = {
+            name: (observer, observer.at(self._steps, self._per_epoch))
+            for name, observer in observers.items()
+        }
 
     def fit(self, keep: Callable[[], None]) -> None:
         """Train up to the last epoch; `keep` is called after each."""
-        recipe, done = self._recipe, self.progress.epochs
+        recipe, done = self._recipe, self._progress.epochs
         title = f"training {self._name}"
         for epoch in progress.bar(
             range(done, recipe.epochs), recipe.epochs - done, "epochs", title=title
@@ -335,7 +401,7 @@ class _Training:
         }
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Return all that `restore` needs besides the progress, by name."""
+        """Return all that going on needs besides the progress, by name."""
         found: dict[str, torch.Tensor] = {}
         for name, parameter in self._replicas[0].named_parameters():
             found[f"weights/{name}"] = parameter
@@ -346,24 +412,22 @@ class _Training:
             for name, value in self._optimizer.state[trained].items():
                 if torch.is_tensor(value):
                     found[f"optimizer/{number}/{name}"] = value
-        for checkpoint, state in self.checkpoints.items():
+        for network, state in self._kept.items():
             for name, tensor in state.items():
-                found[f"checkpoints/{checkpoint}/{name}"] = tensor
+                found[f"{states.KEPT}/{network}/{name}"] = tensor
         return found
 
-    def restore(self, progress: states.Progress, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Take up the state that `tensors` returned."""
-        self.progress = progress
+    def restore(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Take up the state of this network that `tensors` returned."""
         own = self.tensors()
         for key, tensor in tensors.items():
             kind, _, name = key.partition("/")
             if kind in ("weights", "buffers"):
                 own[key].data.copy_(tensor)
                 continue
-            owner, _, name = name.partition("/")
-            if kind == "checkpoints":
-                self.checkpoints.setdefault(owner, {})[name] = tensor
+            if kind == states.KEPT:
                 continue
+            owner, _, name = name.partition("/")
             parameter = self._trained[int(owner)]
             # In the memory layout of the parameter, as the optimizer lays it out itself: kernels
             # round a value by its place in the memory.
@@ -372,12 +436,8 @@ class _Training:
 
     def _epoch(self, epoch: int) -> None:
         recipe = self._recipe
-        count, size = len(self._images), recipe.batch_size
-        # Drawn for all images at once, so that an image's draw does not depend on the batches.
-        draws = keys.generator(self._seed, "training", self._name, epoch)
-        order = torch.randperm(count, generator=draws)
-        mirrored = (torch.rand(count, generator=draws) < 0.5) & recipe.flip
-        offsets = torch.randint(0, 2 * recipe.shift + 1, (count, 2), generator=draws)
+        size = recipe.batch_size
+        draws = self._drawn(epoch)
         loss_sum, right = 0.0, 0
         for batch in range(self._per_epoch):
             step = epoch * self._per_epoch + batch
@@ -385,15 +445,13 @@ class _Training:
             rate = recipe.learning_rate
             if recipe.schedule == "triangle":
                 rate = learning_rate_at(step, self._steps, rate)
-            rows = order[batch * size : (batch + 1) * size]
+            rows = draws.order[batch * size : (batch + 1) * size]
             parts = list(
                 self._run(
                     self._forward_and_backward,
                     self._models,
                     rows.tensor_split(SHARDS),
-                    mirrored[rows].tensor_split(SHARDS),
-                    offsets[rows].tensor_split(SHARDS),
-                    [epoch] * SHARDS,
+                    [draws] * SHARDS,
                 )
             )
             loss = sum(part[0].item() for part in parts) / size
@@ -410,16 +468,17 @@ class _Training:
             loss_sum += loss
             correct = sum(int(part[1]) for part in parts)
             right += correct
-            self.progress.seen += size
-            self.progress.correct += correct
+            for name in self._observers:
+                self._progress.saw(name, size, correct)
         row = {
+            "seed": self._progress.seed,
             "epoch": epoch + 1,
             "learning_rate": rate,
             "loss": loss_sum / self._per_epoch,
             "accuracy": right / (self._per_epoch * size),
         }
-        self.progress.history.append(row)
-        self.progress.epochs = epoch + 1
+        self._progress.history.append(row)
+        self._progress.epochs = epoch + 1
         logger.info(
             "model %s, epoch %d of %d: loss %.4f, training accuracy %.4f",
             self._name,
@@ -433,43 +492,94 @@ class _Training:
         """Keep the checkpoints, and measure, that are due after so many steps."""
         for name, at in self._kept_at.items():
             if at == step:
-                self.checkpoints[name] = self.weights()
-        if self._observer is not None and step in self._measured_at:
-            done = self.progress
-            done.trajectory += self._observer.measure(
-                self.weights(),
-                step=step,
-                epoch=step / self._per_epoch,
-                train=done.correct / done.seen if done.seen else None,
-            )
-            done.seen = done.correct = 0
+                self._kept[name] = self.weights()
+        for name, (observer, at_steps) in self._observers.items():
+            if step in at_steps:
+                rows = observer.measure(
+                    self.weights(),
+                    step=step,
+                    epoch=step / self._per_epoch,
+                    train=self._progress.accuracy(name),
+                )
+                self._progress.measured.setdefault(name, []).extend(rows)
+
+    def _drawn(self, epoch: int) -> _Draws:
+        """Return what is drawn for an epoch."""
+        recipe, count = self._recipe, len(self._images)
+        draws = keys.generator(self._seed, "training", self._name, epoch)
+        order = torch.randperm(count, generator=draws)
+        mirrored = (torch.rand(count, generator=draws) < 0.5) & recipe.flip
+        offsets = torch.randint(0, 2 * recipe.shift + 1, (count, 2), generator=draws)
+        kept = None
+        if recipe.dropout:
+            draws = keys.generator(self._seed, "dropout", self._name, epoch)
+            features = _last_linear(self._replicas[0]).in_features
+            kept = torch.rand(count, features, generator=draws) >= recipe.dropout
+        partners = shares = None
+        if isinstance(recipe.mixup, Mixup):
+            partners, shares = self._mixed(epoch, order, recipe.mixup)
+        return _Draws(epoch, order, mirrored, offsets, kept, partners, shares)
+
+    def _mixed(
+        self, epoch: int, order: torch.Tensor, mixup: Mixup
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return each image's partner and its own share, N each, of an epoch in this order."""
+        size, count = self._recipe.batch_size, len(order)
+        draws = keys.generator(self._seed, "mixup_partners", self._name, epoch)
+        # Those that are left out of this epoch stay alone.
+        partners, shares = torch.arange(count), torch.ones(count)
+        # Torch has no distribution that draws from a generator of one's own.
+        rng = np.random.default_rng(keys.derive(self._seed, "mixup_shares", self._name, epoch))
+        if mixup.per == "image":
+            shares = torch.from_numpy(rng.beta(mixup.alpha, mixup.alpha, count)).float()
+        for rows in order[: self._per_epoch * size].split(size):
+            partners[rows] = rows[torch.randperm(size, generator=draws)]
+            if mixup.per == "batch":
+                shares[rows] = rng.beta(mixup.alpha, mixup.alpha)
+        return partners, shares
 
     def _forward_and_backward(
-        self,
-        model: Pixels,
-        rows: torch.Tensor,
-        mirrored: torch.Tensor,
-        offsets: torch.Tensor,
-        epoch: int,
+        self, model: Pixels, rows: torch.Tensor, draws: _Draws
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Give a replica the gradient of the summed loss; return that loss and the number right."""
         recipe, device = self._recipe, self._images.device
-        own = rows.to(device)
-        labels = self._labels[own]
-        mirrored, offsets = mirrored.to(device), offsets.to(device)
-        pixels = augment(self._images[own], mirrored, offsets, recipe.shift).float() / 255
+        pixels, labels = self._augmented(rows, draws), self._labels[rows.to(device)]
         if isinstance(recipe.adversarial, Adversarial):
-            unit = torch.stack([self._start(epoch, row) for row in rows.tolist()]).to(device)
-            pixels = _perturbed(model, pixels, labels, unit, recipe.adversarial)
+            starts = [self._start(draws.epoch, row) for row in rows.tolist()]
+            pixels = _perturbed(
+                model, pixels, labels, torch.stack(starts).to(device), recipe.adversarial
+            )
+        others = shares = None
+        if draws.partners is not None and draws.shares is not None:
+            partners, shares = draws.partners[rows], draws.shares[rows].to(device)
+            others = self._labels[partners.to(device)]
+            own = shares[:, None, None, None]
+            pixels = own * pixels + (1 - own) * self._augmented(partners, draws)
+        factors = None
+        if draws.kept is not None:
+            factors = draws.kept[rows].to(device) / (1 - recipe.dropout)
         model.zero_grad()
-        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.mixed_precision):
+        with (
+            torch.autocast(device.type, torch.bfloat16, enabled=recipe.mixed_precision),
+            _dropped(model, factors),
+        ):
             logits = model(pixels).float()
-        if recipe.loss == "mse":
-            loss = F.mse_loss(logits, F.one_hot(labels, logits.shape[1]).float(), reduction="sum")
+        if others is None or shares is None:
+            loss = _loss(recipe.loss, logits, labels)
         else:
-            loss = F.cross_entropy(logits, labels, reduction="sum")
+            # With the gradient of a sum in which each image counts by its share.
+            loss = _loss(recipe.loss, logits, labels, shares)
+            loss = loss + _loss(recipe.loss, logits, others, 1 - shares)
+            labels = torch.where(shares >= 0.5, labels, others)
         loss.backward()
         return loss.detach(), (logits.argmax(1) == labels).sum()
+
+    def _augmented(self, rows: torch.Tensor, draws: _Draws) -> torch.Tensor:
+        """Return the pixels of training images, float32, each moved and mirrored by its draw."""
+        device = self._images.device
+        mirrored, offsets = draws.mirrored[rows].to(device), draws.offsets[rows].to(device)
+        images = augment(self._images[rows.to(device)], mirrored, offsets, self._recipe.shift)
+        return images if images.is_floating_point() else images.float() / 255
 
     def _start(self, epoch: int, row: int) -> torch.Tensor:
         """Return where the attack on an image starts, C x H x W, uniform in [-1, 1)."""
@@ -479,21 +589,54 @@ class _Training:
 
 def _optimizer(recipe: Recipe, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
     """Return the optimizer of a recipe."""
-    if recipe.optimizer == "adam":
-        return torch.optim.Adam(
-            parameters,
-            lr=recipe.learning_rate,
-            betas=(recipe.momentum, 0.999),
-            weight_decay=recipe.weight_decay,
-            fused=True,
-        )
+    rate, stays, decay = recipe.learning_rate, recipe.momentum, recipe.weight_decay
+    match recipe.optimizer:
+        case "adam":
+            return torch.optim.Adam(
+                parameters, lr=rate, betas=(stays, 0.999), weight_decay=decay, fused=True
+            )
+        case "adagrad":
+            return torch.optim.Adagrad(parameters, lr=rate, weight_decay=decay)
+        case "adadelta":
+            return torch.optim.Adadelta(parameters, lr=rate, rho=stays, weight_decay=decay)
+        case "rmsprop":
+            return torch.optim.RMSprop(parameters, lr=rate, alpha=stays, weight_decay=decay)
     return torch.optim.SGD(
-        parameters,
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        nesterov=recipe.momentum > 0,
+        parameters, lr=rate, momentum=stays, weight_decay=decay, nesterov=stays > 0
     )
+
+
+def _loss(
+    name: str, logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Return the sum over images of their losses, each times its weight if there are any."""
+    reduction = "sum" if weights is None else "none"
+    if name == "mse":
+        wanted = F.one_hot(labels, logits.shape[1]).float()
+        loss = F.mse_loss(logits, wanted, reduction=reduction)
+        return loss if weights is None else (loss.sum(1) * weights).sum()
+    loss = F.cross_entropy(logits, labels, reduction=reduction)
+    return loss if weights is None else (loss * weights).sum()
+
+
+def _last_linear(network: nn.Module) -> nn.Linear:
+    """Return the linear layer that comes last; all architectures end in one."""
+    return [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
+
+
+@contextmanager
+def _dropped(network: nn.Module, factors: torch.Tensor | None) -> Iterator[None]:
+    """Multiply the features before the last linear layer by factors, N x features, if any."""
+    if factors is None:
+        yield
+        return
+    handle = _last_linear(network).register_forward_pre_hook(
+        lambda _, inputs: (inputs[0] * factors,)
+    )
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _perturbed(

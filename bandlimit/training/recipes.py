@@ -5,18 +5,22 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from bandlimit.errors import UserError, suggest
+from bandlimit.spectral.components import PARTS, SCALES
 
 AUGMENTATIONS: tuple[str, ...] = ("flip", "shift")
 """The keys of `augmentation`: mirror half of the images; the largest shift in pixels."""
 
-OPTIMIZERS: tuple[str, ...] = ("sgd", "adam")
+OPTIMIZERS: tuple[str, ...] = ("sgd", "adam", "adagrad", "adadelta", "rmsprop")
 SCHEDULES: tuple[str, ...] = ("triangle", "constant")
 LOSSES: tuple[str, ...] = ("cross_entropy", "mse")
+SHARED: tuple[str, ...] = ("batch", "image")
+"""What has one share of mixup: all images of a batch, or each image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +48,55 @@ class Adversarial:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Mixup:
+    """Training on mixtures of two images and of their losses (Zhang et al. 2018, "mixup").
+
+    An image x and its partner x' of the same batch become share * x + (1 - share) * x', and the
+    loss is the same mixture of those of both labels. Partners are a permutation of the batch.
+
+    Attributes:
+        alpha: the share is drawn from Beta(alpha, alpha); above 0.
+        per: batch, one share for all images of a batch, or image, one for each.
+
+    Raises:
+        UserError: a value is out of range or has no meaning.
+    """
+
+    alpha: float = 0.5
+    per: str = "batch"
+
+    def __post_init__(self) -> None:
+        check("mixup.alpha", self.alpha, "a number above 0", above=0)
+        _check_choice("mixup.per", self.per, SHARED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Component:
+    """Training on a component of each image in its place; see `bandlimit.spectral.components`.
+
+    Attributes:
+        part: low or high.
+        radius: of the disk of low frequencies, at least 0.
+        strict: whether the border of the disk is high.
+        scale: maximum, each image divided by its own, or none.
+
+    Raises:
+        UserError: a value is out of range or has no meaning.
+    """
+
+    part: str
+    radius: float
+    strict: bool = False
+    scale: str = "maximum"
+
+    def __post_init__(self) -> None:
+        _check_choice("component.part", self.part, PARTS)
+        check("component.radius", self.radius, "a number of at least 0", low=0)
+        check_switch("component.strict", self.strict)
+        _check_choice("component.scale", self.scale, SCALES)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """The hyper-parameters of a training; together with data, seed and name they decide the result.
 
@@ -52,13 +105,16 @@ class Recipe:
         batch_size: images per step, at least 4.
         learning_rate: the highest, above 0.
         momentum: in [0, 1): of Nesterov's method, 0 being plain gradient descent; with Adam, how
-            much of the mean gradient stays (its beta_1; beta_2 is 0.999 and its epsilon 1e-8).
-        weight_decay: at least 0, on all trained parameters; with Adam too it is added to the
+            much of the mean gradient stays (its beta_1; beta_2 is 0.999 and its epsilon 1e-8); with
+            AdaDelta and RMSprop, how much of the mean squared gradient stays (rho of the one, alpha
+            of the other), and steps themselves have no momentum. AdaGrad adds up all squared
+            gradients: it has none, and the number is not used.
+        weight_decay: at least 0, on all trained parameters; with each optimizer it is added to the
             gradient.
         augmentation: flip (bool): mirror each image left to right with probability one half;
             shift (int): move each image by up to so many pixels along each axis, uniformly, black
             pixels moving in. What is not named is not done.
-        optimizer: sgd or adam.
+        optimizer: sgd, adam, adagrad, adadelta or rmsprop, as of `torch.optim`.
         schedule: triangle, a learning rate that rises for a quarter of the steps and falls to 0, or
             constant.
         loss: cross_entropy of the logits, or mse, the squared differences between logits and
@@ -68,9 +124,16 @@ class Recipe:
         checkpoints: names, with the epochs after which the network is kept; 0 is before the first
             step, and fractions are rounded to a step.
         mixed_precision: whether a card computes features in bfloat16; weights stay in float32.
+        dropout: share of the features before the last linear layer that are 0 in a step, in [0, 1);
+            the others are divided by one minus it. In training only (Srivastava et al. 2014).
+        mixup: if given, each step takes mixtures of images; a mapping becomes a `Mixup`.
+        component: if given, it takes the place of each image before the training; a mapping becomes
+            a `Component`. Pixels that a shift moves in are 0.
+        seeds: networks that are trained alike, each with draws of its own; at least 1.
 
     Raises:
-        UserError: a value is out of range or has no meaning.
+        UserError: a value is out of range or has no meaning, or PGD, which keeps pixels in [0, 1]
+            and follows one label, is asked for on components or mixtures.
     """
 
     epochs: int
@@ -85,6 +148,10 @@ class Recipe:
     adversarial: Adversarial | Mapping[str, Any] | None = None
     checkpoints: Mapping[str, float] = field(default_factory=dict)
     mixed_precision: bool = False
+    dropout: float = 0.0
+    mixup: Mixup | Mapping[str, Any] | None = None
+    component: Component | Mapping[str, Any] | None = None
+    seeds: int = 1
 
     @classmethod
     def of(cls, mapping: Mapping[str, Any]) -> Recipe:
@@ -109,20 +176,28 @@ class Recipe:
             ("schedule", SCHEDULES),
             ("loss", LOSSES),
         ):
-            value = getattr(self, name)
-            if value not in allowed:
-                raise UserError(f"There is no {name} {value!r}; {suggest(str(value), allowed)}.")
+            _check_choice(name, getattr(self, name), allowed)
         for name, epochs in self.checkpoints.items():
             allowed_epochs = f"a number of epochs from 0 to {self.epochs}"
+            if re.fullmatch(r"seed_\d+", name):
+                raise UserError(
+                    f"The checkpoint {name!r} of the recipe has a name for networks of other "
+                    "draws; another one is allowed."
+                )
             check(f"checkpoints.{name}", epochs, allowed_epochs, low=0, high=self.epochs)
-        if not isinstance(self.mixed_precision, bool):
-            raise UserError(
-                f"The hyper-parameter 'mixed_precision' must be true or false; "
-                f"{self.mixed_precision!r} was given."
-            )
-        if isinstance(self.adversarial, Mapping):
-            attack = _made(Adversarial, self.adversarial, "parameter of 'adversarial'")
-            object.__setattr__(self, "adversarial", attack)
+        check_switch("mixed_precision", self.mixed_precision)
+        check("seeds", self.seeds, "a whole number of at least 1", whole=True, low=1)
+        check("dropout", self.dropout, "a number of at least 0 and below 1", low=0, below=1)
+        for name, kind in PARTS_OF_A_RECIPE.items():
+            given = getattr(self, name)
+            if isinstance(given, Mapping):
+                object.__setattr__(self, name, _made(kind, given, f"parameter of {name!r}"))
+        for name in ("mixup", "component"):
+            if self.adversarial is not None and getattr(self, name) is not None:
+                raise UserError(
+                    f"A recipe has either 'adversarial' or {name!r}, since the attack is on images "
+                    "with pixels in [0, 1] and one label each; both were given."
+                )
 
     @property
     def flip(self) -> bool:
@@ -141,6 +216,14 @@ class Recipe:
     def as_mapping(self) -> dict[str, Any]:
         """Return the recipe as a mapping that JSON can hold and `of` takes."""
         return dataclasses.asdict(self)
+
+
+PARTS_OF_A_RECIPE: Mapping[str, type[Any]] = {
+    "adversarial": Adversarial,
+    "mixup": Mixup,
+    "component": Component,
+}
+"""What mappings in a recipe become."""
 
 
 def check(
@@ -175,6 +258,21 @@ def check(
     fits = number and low <= value <= high and above < value < below  # type: ignore[operator]
     if not fits:
         raise UserError(f"The hyper-parameter {name!r} must be {allowed}; {value!r} was given.")
+
+
+def check_switch(name: str, value: object) -> None:
+    """Check a hyper-parameter that is on or off.
+
+    Raises:
+        UserError: it is no bool.
+    """
+    if not isinstance(value, bool):
+        raise UserError(f"The hyper-parameter {name!r} must be true or false; {value!r} was given.")
+
+
+def _check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UserError(f"There is no {name} {value!r}; {suggest(str(value), allowed)}.")
 
 
 def _made(kind: type[Any], mapping: Mapping[str, Any], what: str) -> Any:

@@ -26,23 +26,53 @@ from bandlimit.models import weights
 logger = logging.getLogger(__name__)
 
 
+KEPT = "kept"
+"""Begins the names of the tensors of networks that are done, or were kept on the way."""
+
+
 @dataclass
 class Progress:
     """What a training has come to, besides its tensors.
 
     Attributes:
-        epochs: how many are done.
-        history: a row for each of them.
-        trajectory: rows of what was measured.
-        seen: training images since the last measurement.
-        correct: how many of them were classified correctly.
+        seed: number of the network that is trained now, from 1.
+        epochs: how many of its epochs are done.
+        history: a row for each epoch of each network.
+        measured: rows of what was measured, by the name of the observer.
+        seen: training images of this network since the last measurement of an observer, and how
+            many of them were classified correctly.
     """
 
+    seed: int = 1
     epochs: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
-    trajectory: list[dict[str, Any]] = field(default_factory=list)
-    seen: int = 0
-    correct: int = 0
+    measured: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    seen: dict[str, list[int]] = field(default_factory=dict)
+
+    def begin(self, seed: int) -> None:
+        """Go on to a network that is not trained yet."""
+        self.seed, self.epochs, self.seen = seed, 0, {}
+
+    def saw(self, observer: str, images: int, correct: int) -> None:
+        """Count the images of a step."""
+        before = self.seen.get(observer, [0, 0])
+        self.seen[observer] = [before[0] + images, before[1] + correct]
+
+    def accuracy(self, observer: str) -> float | None:
+        """Return the share that was correct since this was last asked; None of no images."""
+        images, correct = self.seen.pop(observer, [0, 0])
+        return correct / images if images else None
+
+
+def networks(tensors: Mapping[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
+    """Return the weights of the networks that a state has kept, by their names."""
+    found: dict[str, dict[str, torch.Tensor]] = {}
+    for key, tensor in tensors.items():
+        kind, _, rest = key.partition("/")
+        if kind == KEPT:
+            network, _, name = rest.partition("/")
+            found.setdefault(network, {})[name] = tensor
+    return found
 
 
 def identity(facts: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -21,9 +21,9 @@ from torch import nn
 
 from bandlimit import keys
 from bandlimit.errors import UserError
-from bandlimit.models.batches import fold
 from bandlimit.spectral import fourier
 from bandlimit.spectral.shells import lfc_ratio, shells, uniform_share
+from bandlimit.training.observing import Run, as_used
 from bandlimit.training.perturbations import EACH, Perturbation, Pixels
 from bandlimit.training.recipes import check
 
@@ -58,9 +58,6 @@ PIECE = 64
 """Images perturbed at once on the CPU, at most, so that their features stay near a core."""
 
 PIECE_ON_A_CARD = 1024
-
-Run = Callable[..., Iterable[Any]]
-"""Like `map`: it may work on several items at once, and keeps their order."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -161,8 +158,7 @@ def first_steps(below: int) -> list[int]:
 class Observer:
     """Takes measurements of a network in training, on a copy of it.
 
-    The copy is folded as a saved model is once it is loaded, so that the last measurement is of the
-    classifier that others will see. How images are cut into pieces depends on their number alone.
+    How images are cut into pieces depends on their number alone.
 
     Args:
         network: of the architecture that is trained, on its device.
@@ -207,6 +203,10 @@ class Observer:
             zip(*(column.to(device).tensor_split(pieces) for column in columns), strict=True)
         )
 
+    def at(self, total: int, per_epoch: int) -> frozenset[int]:
+        """Return the steps before which to measure."""
+        return self._measurements.at(total)
+
     def measure(
         self, state: Mapping[str, torch.Tensor], *, step: int, epoch: float, train: float | None
     ) -> list[dict[str, Any]]:
@@ -218,9 +218,9 @@ class Observer:
             epoch: the same in epochs.
             train: accuracy on the training images since the previous measurement.
         """
-        network = copy.deepcopy(self._empty)
-        network.load_state_dict(state)
-        model = Pixels(fold(network), self._mean, self._std).to(self._pieces[0][0].device)
+        model = Pixels(as_used(self._empty, state), self._mean, self._std).to(
+            self._pieces[0][0].device
+        )
         parts = list(self._run(lambda piece: self._of(model, *piece), self._pieces))
         loss, right, energies, zero, finite = map(torch.cat, zip(*parts, strict=True))
         of = shells(self._measurements.images.shape[2:])

@@ -227,7 +227,7 @@ def test_the_two_layers_are_500_sigmoids_of_a_rectified_input_and_fixed_signs() 
 
 
 def test_the_two_layers_need_the_size_of_the_image() -> None:
-    with pytest.raises(UserError, match="'two_layer' has a weight for each pixel and needs the"):
+    with pytest.raises(UserError, match="'two_layer' has weights for images of one size"):
         architectures.build("two_layer", classes=10, channels=1)
 
 

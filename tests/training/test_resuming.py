@@ -70,7 +70,21 @@ class Run:
                 self.go(**change)
 
 
-@pytest.mark.parametrize("change", [{}, ADAM, {"momentum": 0.0}], ids=["sgd", "adam", "plain"])
+RARE = {"learning_rate": 0.01, "architecture": "small_cnn", "mixup": {}, "dropout": 0.5}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        ADAM,
+        {"momentum": 0.0},
+        {**RARE, "optimizer": "adagrad"},
+        {**RARE, "optimizer": "adadelta"},
+        {**RARE, "optimizer": "rmsprop", "component": {"part": "low", "radius": 2}},
+    ],
+    ids=["sgd", "adam", "plain", "adagrad", "adadelta", "rmsprop"],
+)
 def test_a_stopped_run_ends_in_the_same_bytes(dataset, tmp_path, monkeypatch, caplog, change):
     whole = Run(tmp_path / "whole", dataset, **change).go()
     assert whole[0].keys() == {"toy.safetensors", "start.safetensors", "middle.safetensors"}

@@ -59,6 +59,12 @@ def test_equal_bytes_whatever_the_caller_has_set(
         {"weight_decay": 0.1},
         {"momentum": 0.0},
         {"optimizer": "adam"},
+        {"optimizer": "adagrad"},
+        {"optimizer": "adadelta"},
+        {"optimizer": "rmsprop"},
+        {"dropout": 0.5},
+        {"mixup": {}},
+        {"component": {"part": "low", "radius": 2}},
         {"schedule": "constant"},
         {"loss": "mse"},
         {"adversarial": {"epsilon": 0.1, "steps": 1}},
@@ -84,7 +90,8 @@ def test_learns_and_saves_what_it_learned(dataset, tmp_path, caplog):
     recipe = RECIPE | {"epochs": 8, "augmentation": {"flip": True}}
     with caplog.at_level(logging.INFO, logger="bandlimit.training.loop"):
         history = train(dataset, out, **recipe, certificate={"rule": "train"}).history.to_pandas()
-    assert list(history.columns) == ["epoch", "learning_rate", "loss", "accuracy"]
+    assert list(history.columns) == ["seed", "epoch", "learning_rate", "loss", "accuracy"]
+    assert (history["seed"] == 1).all()
     assert history["epoch"].tolist() == list(range(1, 9))
     assert history["loss"].iloc[-1] < history["loss"].iloc[0] / 2
     assert history["accuracy"].iloc[-1] > 0.9
@@ -174,7 +181,7 @@ def test_divergence_is_named_and_leaves_no_file(dataset, tmp_path):
         ({"std": [0.0]}, "std of each channel must be above 0"),
         (
             {"optimizer": "adamw"},
-            "no optimizer 'adamw'; allowed: 'adam', 'sgd' .did you mean 'adam",
+            "no optimizer 'adamw'; allowed: 'adadelta', 'adagrad', 'adam', 'rmsprop', 'sgd' .did",
         ),
         ({"schedule": "cosine"}, "no schedule 'cosine'; allowed: 'constant', 'triangle'"),
         ({"loss": "hinge"}, "no loss 'hinge'; allowed: 'cross_entropy', 'mse'"),
@@ -189,6 +196,23 @@ def test_divergence_is_named_and_leaves_no_file(dataset, tmp_path):
         ({"mixed_precision": 1}, "'mixed_precision' must be true or false; 1 was given"),
         ({"mixed_precision": True}, "'mixed_precision' needs a card, and the model 'toy'"),
         ({"device": "gpu"}, "no device 'gpu'"),
+        ({"dropout": 1}, "'dropout' must be a number of at least 0 and below 1; 1 was given"),
+        ({"mixup": {"alpha": 0}}, "'mixup.alpha' must be a number above 0; 0 was given"),
+        ({"mixup": {"per": "epoch"}}, "no mixup.per 'epoch'; allowed: 'batch', 'image'"),
+        ({"component": {"part": "low"}}, "parameter of 'component' 'radius' is missing"),
+        ({"component": {"part": "lo", "radius": 2}}, "no component.part 'lo'; .*mean 'low'"),
+        ({"component": {"part": "low", "radius": -1}}, "'component.radius' must be .*; -1 was"),
+        ({"component": {"part": "low", "radius": 2, "scale": "no"}}, "no component.scale 'no'"),
+        ({"component": {"part": "low", "radius": 2, "strict": 1}}, "'component.strict' must be tr"),
+        ({"mixup": {}, "adversarial": {"epsilon": 0.1}}, "either 'adversarial' or 'mixup', since"),
+        (
+            {"component": {"part": "low", "radius": 2}, "adversarial": {"epsilon": 0.1}},
+            "either 'adversarial' or 'component', since the attack is on images with pixels in",
+        ),
+        ({"seeds": 0}, "'seeds' must be a whole number of at least 1; 0 was given"),
+        ({"seeds": 3}, r"has 3 networks \('seeds'\), so that 2 files are needed .*; 0 were given"),
+        ({"out_seeds": ["f"]}, "has 1 networks .*, so that 0 files .*; 1 were given"),
+        ({"checkpoints": {"seed_2": 1}}, "checkpoint 'seed_2' of the recipe has a name for"),
     ],
     ids=lambda value: str(value)[:40] if isinstance(value, dict) else "",
 )
@@ -248,6 +272,8 @@ def by_hand(dataset: Path, **arguments) -> tuple[torch.nn.Module, torch.nn.Modul
     rate, size = arguments["learning_rate"], arguments["batch_size"]
     if arguments["optimizer"] == "adam":
         optimizer = torch.optim.Adam(trained, betas=(0.8, 0.999), weight_decay=5e-4)
+    elif arguments["optimizer"] in ADAPTIVE:
+        optimizer = Adaptive(trained, arguments["optimizer"], stays=0.8, decay=5e-4)
     else:
         optimizer = torch.optim.SGD(trained, momentum=0.8, nesterov=True, weight_decay=5e-4)
     steps = arguments["epochs"] * 64 // size
@@ -274,6 +300,35 @@ def by_hand(dataset: Path, **arguments) -> tuple[torch.nn.Module, torch.nn.Modul
         for other, weight in zip(halves[1].parameters(), network.parameters(), strict=True):
             other.data.copy_(weight.data)
     return halves[0], halves[1]
+
+
+ADAPTIVE = ("adagrad", "adadelta", "rmsprop")
+
+
+class Adaptive:
+    """AdaGrad, AdaDelta and RMSprop as their authors write them."""
+
+    def __init__(self, trained, kind, *, stays, decay):
+        self.trained, self.kind, self.stays, self.decay = trained, kind, stays, decay
+        self.param_groups = [{}]
+        self.squares = [torch.zeros_like(weight) for weight in trained]
+        self.moves = [torch.zeros_like(weight) for weight in trained]
+
+    @torch.no_grad()
+    def step(self):
+        rate, stays = self.param_groups[0]["lr"], self.stays
+        for weight, square, move in zip(self.trained, self.squares, self.moves, strict=True):
+            gradient = weight.grad + self.decay * weight
+            if self.kind == "adagrad":
+                square += gradient**2
+                step = gradient / (square.sqrt() + 1e-10)
+            else:
+                square.copy_(stays * square + (1 - stays) * gradient**2)
+                step = gradient / (square.sqrt() + 1e-8)
+            if self.kind == "adadelta":
+                step = gradient * ((move + 1e-6) / (square + 1e-6)).sqrt()
+                move.copy_(stays * move + (1 - stays) * step**2)
+            weight -= rate * step
 
 
 def pgd_by_hand(network, clean, labels, epoch, rows, *, epsilon, steps, rel_stepsize):
@@ -312,6 +367,9 @@ PGD = {"epsilon": 0.2, "steps": 3, "rel_stepsize": 0.5}
     [
         {},
         {"optimizer": "adam", "learning_rate": 1e-3},
+        {"optimizer": "adagrad"},
+        {"optimizer": "adadelta", "learning_rate": 1.0},
+        {"optimizer": "rmsprop", "learning_rate": 1e-3},
         {"schedule": "constant"},
         {"loss": "mse"},
         {"adversarial": PGD},
@@ -442,6 +500,8 @@ def test_a_recipe_is_a_mapping_and_back():
         "learning_rate": 0.1,
         "adversarial": {"epsilon": 0.1},
         "checkpoints": {"one": 1, "late": 2.6},
+        "dropout": 0.5,
+        "seeds": 2,
     }
     recipe = Recipe.of(mapping)
     assert recipe.adversarial == Adversarial(epsilon=0.1, steps=10, rel_stepsize=0.25)
