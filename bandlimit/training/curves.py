@@ -35,6 +35,8 @@ SCHEMA = pa.schema(
         ("count", pa.int64()),
         ("accuracy", pa.float64()),
         ("loss", pa.float64()),
+        ("chosen", pa.string()),
+        ("correct", pa.list_(pa.bool_())),
     ]
 )
 """Columns of curves, a row for each network, step and set of images.
@@ -42,7 +44,9 @@ SCHEMA = pa.schema(
 seed: number of the network, from 1. step: updates made before. epoch: step over the steps of an
 epoch. images: train or test. part: full, low or high. radius: of the disk of low frequencies; null
 for full. count: images in the set. accuracy: share of them classified correctly. loss: mean
-cross-entropy, in nats.
+cross-entropy, in nats. chosen: digest of the whole images and their labels, in order: sets of one
+digest are of the same images. correct: whether each is classified correctly, in that order, so that
+networks can be compared image by image.
 """
 
 
@@ -108,9 +112,10 @@ class Curves:
 
 
 class _Set(NamedTuple):
-    """A set of images: train or test, its part and radius, labels, and standardised pixels."""
+    """A set of images: train or test, digest, its part and radius, labels, standardised pixels."""
 
     images: str
+    chosen: str
     part: str
     radius: float | None
     labels: torch.Tensor
@@ -145,6 +150,8 @@ class Sets:
             ("test", curves.images, curves.labels, curves.radii),
         ):
             pixels = images.float() / 255
+            chosen = hashlib.sha256(images.contiguous().numpy().data)
+            chosen.update(labels.contiguous().numpy().data)
             made: list[tuple[str, float | None, torch.Tensor]] = [("full", None, pixels)]
             for part in PARTS:
                 for radius in radii:
@@ -153,7 +160,14 @@ class Sets:
                     )
                     made.append((part, float(radius), found))
             self._sets += [
-                _Set(name, part, radius, labels, ((own - centre) / scale).to(device))
+                _Set(
+                    name,
+                    chosen.hexdigest(),
+                    part,
+                    radius,
+                    labels,
+                    ((own - centre) / scale).to(device),
+                )
                 for part, radius, own in made
             ]
 
@@ -165,14 +179,17 @@ class Sets:
         for one, own in zip(
             self._sets, logits.split([len(one.labels) for one in self._sets]), strict=True
         ):
+            correct = own.argmax(1) == one.labels
             rows.append(
                 {
                     "images": one.images,
                     "part": one.part,
                     "radius": one.radius,
                     "count": len(one.labels),
-                    "accuracy": (own.argmax(1) == one.labels).double().mean().item(),
+                    "accuracy": correct.double().mean().item(),
                     "loss": F.cross_entropy(own, one.labels).item(),
+                    "chosen": one.chosen,
+                    "correct": correct.tolist(),
                 }
             )
         return rows
