@@ -1,0 +1,1 @@
+"""The study of "High-frequency Component Helps Explain the Generalization of CNNs"."""
