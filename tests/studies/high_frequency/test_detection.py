@@ -272,7 +272,7 @@ def test_unknown_components_are_refused(name, radius, scale):
 
 def eased(detector):
     """Let a detector look at small images, and keep boxes of any score: random weights are shy."""
-    detector.transform.min_size = (96,)
+    detector.transform.min_size = (64,)
     detector.score_thresh = 0.0
     detector.topk_candidates = 100
     return detector
@@ -300,9 +300,9 @@ def test_random_weights_are_seeded_and_leave_the_generator_alone(detector):
 
 
 def test_rows_are_valid_and_equal_each_time(detector, data):
-    few = data.only([2, 25, 30])
+    few = data.only([2, 30])
     found = looked(detector, few)
-    assert [table.schema for table in found] == [detection.SCHEMA] * 3
+    assert [table.schema for table in found] == [detection.SCHEMA] * 2
     for picture, table in zip(few.pictures, found, strict=True):
         rows = table.to_pandas()
         assert len(rows) > 50
@@ -314,8 +314,8 @@ def test_rows_are_valid_and_equal_each_time(detector, data):
         assert (rows["width"] > 5).any() and rows["score"].nunique() > 5
     assert looked(detector, few) == found
     # No image depends on those before it.
-    assert looked(detector, data.only([30])) == found[2:]
-    assert looked(detector, few, "high") != found
+    assert looked(detector, data.only([30])) == found[1:]
+    assert looked(detector, data.only([30]), "high") != found[1:]
 
 
 def test_an_image_without_detections_gives_no_rows(data):
@@ -575,7 +575,7 @@ class Inputs(SimpleNamespace):
         return getattr(self, name)
 
 
-PARAMS = {"images": None, "seed": 0, "radius": 12.0, "strict": True, "scale": "none"}
+PARAMS = {"images": None, "seed": 0, "radius": 4.0, "strict": True, "scale": "none"}
 
 
 @pytest.fixture(scope="module")
@@ -711,7 +711,7 @@ def test_examples_are_the_greatest_changes_in_images_of_their_own(data):
 def test_the_script_draws_what_it_reads(made):
     (figure,) = made.figures
     assert len(figure.axes) >= 3 and "no data" not in str(words(figure))
-    assert figure.get_suptitle() == "RetinaNet on COCO, r = 12"
+    assert figure.get_suptitle() == "RetinaNet on COCO, r = 4"
 
 
 def test_without_examples_the_figure_says_so(data):
