@@ -21,10 +21,9 @@ def main(job):
             title=f"objects, {component}",
         ),
         component,
-        radius=p.radius,
-        strict=p.strict,
-        scale=p.scale,
         device=device,
+        # Nothing for whole images, which depend on no radius.
+        **p.part,
     )
     with store.TableWriter(
         job.output.detections, detection.SCHEMA, job.certificate(device)

@@ -11,8 +11,8 @@ def main(job):
     i, p = job.input, job.params
     data = coco.read(i.annotations, i.pictures).chosen(p.images, p.seed)
     rows = {name: store.read(i[name]).to_pandas() for name in ("full", "low", "high")}
-    found = examples(data, rows, radius=p.radius, strict=p.strict, scale=p.scale)
-    figure = draw_examples(found, f"RetinaNet on COCO, r = {p.radius:g}")
+    found = examples(data, rows, **p.part)
+    figure = draw_examples(found, f"RetinaNet on COCO, r = {p.part['radius']:g}")
     files.save(figure, **job.pictures(), certificate=job.certificate())
 
 

@@ -36,6 +36,9 @@ LINES: Mapping[str, tuple[str, float, Any]] = {
 }
 """Colour, width and dashes of boxes."""
 
+UPRIGHT = 0.85
+"""Height of a row, in widths of a panel, at most."""
+
 SHOWN = 2
 """Images with an object that is better, and as many with one that is worse."""
 
@@ -149,13 +152,8 @@ def draw_examples(found: Sequence[Example], heading: str) -> Figure:
     with style():
         columns = len(found[0].seen) if found else 1
         width = PAGE / columns
-        # A row is as high as its image, with a line for its title.
-        heights = [
-            max(seen.pixels.shape[1] / seen.pixels.shape[2] for seen in example.seen.values())
-            * (width - 0.15)
-            + 0.25
-            for example in found
-        ] or [1.5]
+        # A row is as high as its image, up to a limit, with a line for its title.
+        heights = [_ratio(example) * (width - 0.15) + 0.25 for example in found] or [1.5]
         figure = Figure(figsize=(PAGE, sum(heights) + 0.35), dpi=DPI, layout="constrained")
         grid = figure.subplots(len(heights), columns, squeeze=False, height_ratios=heights)
         if not found:
@@ -172,7 +170,12 @@ def draw_examples(found: Sequence[Example], heading: str) -> Figure:
                 figure,
                 {
                     name: Line2D(
-                        [], [], color=color, linewidth=wide, linestyle=dashes, path_effects=_edge()
+                        [],
+                        [],
+                        color=color,
+                        linewidth=wide,
+                        linestyle=dashes,
+                        path_effects=_edge(name),
                     )
                     for name, (color, wide, dashes) in LINES.items()
                 },
@@ -180,13 +183,19 @@ def draw_examples(found: Sequence[Example], heading: str) -> Figure:
         return finish(figure)
 
 
+def _ratio(example: Example) -> float:
+    """Return the height of a row of panels in widths of one; upright images are drawn smaller."""
+    _, height, width = next(iter(example.seen.values())).pixels.shape
+    return min(height / width, UPRIGHT)
+
+
 def _told(seen: Seen) -> str:
     return f"{seen.score:.2f}" if seen.box is not None else "missed"
 
 
-def _edge() -> list[patheffects.AbstractPathEffect]:
-    """Return a dark edge, by which a line is seen on any ground."""
-    return [patheffects.withStroke(linewidth=2.6, foreground="black")]
+def _edge(name: str) -> list[patheffects.AbstractPathEffect]:
+    """Return the dark edge of a line, by which it is seen on any ground; other boxes have none."""
+    return [] if name == OTHER else [patheffects.withStroke(linewidth=2.6, foreground="black")]
 
 
 def _show(axes: Axes, example: Example, seen: Seen) -> None:
@@ -209,6 +218,6 @@ def _show(axes: Axes, example: Example, seen: Seen) -> None:
                 edgecolor=color,
                 linewidth=wide,
                 linestyle=dashes,
-                path_effects=_edge() if name != OTHER else None,
+                path_effects=_edge(name),
             )
         )

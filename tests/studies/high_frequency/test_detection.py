@@ -435,6 +435,29 @@ def test_average_precision_by_hand(rows, ap, ap50):
     assert found == pytest.approx({"ap": ap, "ap50": ap50}, abs=1e-9)
 
 
+def test_the_precision_of_an_image_is_that_of_its_objects_alone():
+    rng = np.random.default_rng(2)
+    corners = rng.uniform(0, 60, (12, 2)).round()
+    things = [
+        (1 + n % 3, (RED, BLUE)[n % 2], (x, y, 30.0, 30.0), n == 5)
+        for n, (x, y) in enumerate(corners)
+    ]
+    rows = frame(
+        [
+            (i, c, score, (box[0] + dx, box[1] + dy, 30, 30))
+            for i, c, box, _ in things * 3
+            for score, dx, dy in [rng.uniform([0, -9, -9], [1, 9, 9])]
+        ]
+    )
+    cells, _ = detection_rates.compare(scene(things, images=(1, 2, 3)), {"full": rows})
+    assert len(cells) == 6 and cells["full"].nunique() > 3
+    for cell in cells.itertuples():
+        alone = scene([t for t in things if t[:2] == (cell.image_id, cell.category_id)], (1, 2, 3))
+        own = rows[rows["image_id"] == cell.image_id]
+        expected = detection_rates.average_precision(alone, own)["ap"]
+        assert cell.full == pytest.approx(expected, abs=1e-12)
+
+
 def test_crowds_count_neither_as_found_nor_as_missed():
     there = scene([(1, RED, BOX, False), (2, RED, BOX, True)])
     own = [(1, RED, 0.8, BOX)]
@@ -575,7 +598,8 @@ class Inputs(SimpleNamespace):
         return getattr(self, name)
 
 
-PARAMS = {"images": None, "seed": 0, "radius": 4.0, "strict": True, "scale": "none"}
+PARAMS = {"images": None, "seed": 0}
+PART = {"radius": 4.0, "strict": True, "scale": "none"}
 
 
 @pytest.fixture(scope="module")
@@ -610,7 +634,7 @@ def made(folder, claims, tmp_path_factory):
 
     for name in detection.COMPONENTS:
         of_component = job(
-            {"device": "cpu", "sha256": "ab" * 32},
+            {"device": "cpu", "sha256": "ab" * 32, "part": {} if name == "full" else PART},
             {"weights": "weights.pth"},
             wildcards={"component": name},
             output=SimpleNamespace(detections=str(home / f"{name}.parquet")),
@@ -623,7 +647,7 @@ def made(folder, claims, tmp_path_factory):
         "high_frequency/table_detection",
         job({"tables": names}, reads, forms=lambda number: {"number": number}),
     )
-    run("high_frequency/figure_detection", job({}, read, pictures=dict))
+    run("high_frequency/figure_detection", job({"part": PART}, read, pictures=dict))
     return kept
 
 
