@@ -149,7 +149,7 @@ def _picture_listing(
     def read(rows: Sequence[int]) -> Iterator[np.ndarray]:
         count = _channels(paths[0]) if channels is None else channels
         for row in rows:
-            yield _picture(paths[row], count, source.resize, source.crop)
+            yield picture(paths[row], count, source.resize, source.crop)
 
     return Listing(image_ids, labels, [split] * len(image_ids), read)
 
@@ -168,8 +168,20 @@ def _opened(path: Path) -> Image.Image:
         raise UserError(f"The image {str(path)!r} can't be read ({error}).") from error
 
 
-def _picture(path: Path, channels: int, resize: int | None, crop: int | None) -> np.ndarray:
-    """Return a picture as C x H x W, uint8, resized and cropped as torchvision does with PIL."""
+def picture(
+    path: Path, channels: int, resize: int | None = None, crop: int | None = None
+) -> np.ndarray:
+    """Return a picture as C x H x W, uint8, resized and cropped as torchvision does with PIL.
+
+    Args:
+        path: of the file.
+        channels: 1 for gray, 3 for colour.
+        resize: pixels of the shorter side; None leaves the size.
+        crop: pixels of both sides of the square that is cut from the centre; None for all.
+
+    Raises:
+        UserError: it can't be read, has other pixels than of 8 bits, or is smaller than the crop.
+    """
     image = _opened(path)
     if image.mode not in _MODES_OF_8_BITS:
         raise UserError(
