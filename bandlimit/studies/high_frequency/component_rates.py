@@ -122,8 +122,8 @@ def _counts(parts: Parts) -> Iterator[dict[str, Any]]:
             "greatest": int(hidden.sum(axis=1).max()),
             **_share("share", hidden),
             **_share("right", parts.right(IMAGE, None, None, "text")),
-            **_share("right_low", parts.right(FOURIER, "low", radius, "text")),
-            **_share("right_high", parts.right(FOURIER, "high", radius, "text")),
+            **_share("right_lfc", parts.right(FOURIER, "low", radius, "text")),
+            **_share("right_hfc", parts.right(FOURIER, "high", radius, "text")),
         }
 
 
@@ -182,8 +182,8 @@ def _conventions(parts: Parts) -> Iterator[dict[str, Any]]:
                 **_own(parts),
                 "radius": radius,
                 "convention": convention,
-                **_share("right_low", parts.right(FOURIER, "low", radius, convention)),
-                **_share("right_high", parts.right(FOURIER, "high", radius, convention)),
+                **_share("right_lfc", parts.right(FOURIER, "low", radius, convention)),
+                **_share("right_hfc", parts.right(FOURIER, "high", radius, convention)),
                 **_share("hidden", parts.hidden(FOURIER, radius, convention)),
             }
 
