@@ -8,8 +8,7 @@ in periods per side, as those of `bandlimit.spectral.masks.disk`.
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,7 @@ from bandlimit.plots.style import (
     ORANGE,
     PAGE,
     PINK,
+    POINTS,
     SKY,
     VERMILLION,
     Look,
@@ -85,44 +85,43 @@ def architecture_label(name: str) -> str:
     """Return what an architecture is called: 'strided ResNet-8' for strided_resnet8."""
     words = []
     for word in name.removeprefix("cifar_").split("_"):
-        family, number = re.fullmatch(r"([a-z]*)(.*)", word, re.DOTALL).groups()  # type: ignore[union-attr]
+        family = word.rstrip("0123456789")
+        number = word[len(family) :]
         known = FAMILIES.get(family)
         words.append("-".join(filter(None, (known, number))) if known else word)
     return " ".join(words)
 
 
+FACTS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "architecture": lambda own: architecture_label(own["architecture"]),
+    "batchnorm": lambda own: "BatchNorm" if own["batchnorm"] else "no BatchNorm",
+    "optimizer": lambda own: OPTIMIZERS.get(own["optimizer"], own["optimizer"]),
+    "dropout": lambda own: f"dropout {own['dropout']:g}" if own["dropout"] else "no dropout",
+    "mixup": lambda own: f"mix-up α = {own['mixup']:g}" if own["mixup"] else "no mix-up",
+    "adversarial": lambda own: f"{'adversarial' if own['adversarial'] else 'natural'} training",
+    "shuffled": lambda own: f"{'shuffled' if own['shuffled'] else 'true'} labels",
+    "part": lambda own: part_label(own["part"] or FULL, own["radius"]),
+    "batch_size": lambda own: f"batch size {own['batch_size']}",
+    "epochs": lambda own: f"{own['epochs']} epochs",
+}
+"""Facts that may set networks apart, and how each is said."""
+
+
 def network_label(
     network: Mapping[str, Any], of: Mapping[str, Any], always: Sequence[str] = ()
 ) -> str:
-    """Return what sets a network apart from another: 'dropout 0.5', 'ResNet-20, no BatchNorm'.
+    """Return what sets a network apart from another: 'dropout 0.5', 'ResNet-20, BatchNorm'.
 
     Args:
-        network: facts of it, as the catalogue tells them: name, architecture, batchnorm, shuffled,
-            part, radius, epochs, batch_size, optimizer, dropout, mixup, adversarial.
-        of: those of the network that it is compared with.
+        network: what the catalogue tells of it: name, radius, and the `FACTS`.
+        of: the same of the network that it is compared with.
         always: facts that are named even where both have them.
 
     Returns:
         'vanilla' for the other network itself, and the name of one that differs in no fact told.
     """
-    spoken = {
-        "architecture": lambda: architecture_label(network["architecture"]),
-        "batchnorm": lambda: "BatchNorm" if network["batchnorm"] else "no BatchNorm",
-        "optimizer": lambda: OPTIMIZERS.get(network["optimizer"], network["optimizer"]),
-        "dropout": lambda: (
-            f"dropout {network['dropout']:g}" if network["dropout"] else "no dropout"
-        ),
-        "mixup": lambda: f"mix-up α = {network['mixup']:g}" if network["mixup"] else "no mix-up",
-        "adversarial": lambda: f"{'adversarial' if network['adversarial'] else 'natural'} training",
-        "shuffled": lambda: f"{'shuffled' if network['shuffled'] else 'true'} labels",
-        "part": lambda: part_label(network["part"] or FULL, network["radius"]),
-        "batch_size": lambda: f"batch size {network['batch_size']}",
-        "epochs": lambda: f"{network['epochs']} epochs",
-    }
-    told = {fact: (network[fact], of[fact]) for fact in spoken}
-    told["part"] = tuple((own["part"], own["radius"]) for own in (network, of))  # type: ignore[assignment]
     found = [
-        spoken[fact]() for fact, (own, other) in told.items() if own != other or fact in always
+        say(network) for fact, say in FACTS.items() if fact in always or say(network) != say(of)
     ]
     if found:
         return ", ".join(found)
@@ -161,6 +160,17 @@ def _accuracy_axis(grid: Iterable[Axes], top: float = 1.0) -> None:
         axes.set_yticks(np.linspace(0, top, 6))
 
 
+def _name_once(
+    figure: Figure, grid: Sequence[Axes], headings: Sequence[tuple[str, str, str]]
+) -> None:
+    """Name a dataset above all panels, if it is that of all of them."""
+    datasets = {dataset for dataset, _, _ in headings}
+    if len(headings) > 1 and len(datasets) == 1:
+        figure.suptitle(datasets.pop(), fontsize=POINTS)
+        for axes, (_, name, facts) in zip(grid, headings, strict=True):
+            axes.set_title(f"{name}\n{facts}")
+
+
 def _chosen(rows: pd.DataFrame, name: Name) -> pd.DataFrame:
     """Return the curve of one set of images."""
     images, part, radius = name
@@ -176,7 +186,15 @@ def _draw_curve(axes: Axes, rows: pd.DataFrame, look: Look) -> dict[str, Any]:
         return {}
     axes.fill_between(epoch, low, high, color=look.color, alpha=0.15, linewidth=0)
     every = max(1, math.ceil(len(epoch) / MARKED))
-    return {look.label: axes.plot(epoch, accuracy, **look.line(), markevery=every)[0]}
+    line = axes.plot(epoch, accuracy, **look.line(), markevery=every)[0]
+    if len(epoch) == 1 and not look.marker:
+        line.set_marker("o")
+    return {look.label: line}
+
+
+def _ordered(entries: Mapping[str, Any], labels: Iterable[str]) -> dict[str, Any]:
+    """Return the entries of a legend in an order."""
+    return {label: entries[label] for label in labels if label in entries}
 
 
 def _by_radius(radii: Sequence[float], say: str = "r = {:g}") -> dict[float, Look]:
@@ -249,10 +267,11 @@ def draw_labels(frame: pd.DataFrame, experiments: Sequence[Mapping[str, Any]]) -
                 entries |= _draw_curve(axes, _chosen(own, (TRAIN, LOW, radius)), look)
             entries["chance"] = axes.axhline(chance, **LEVEL)
             axes.set_xlabel("epoch")
-        entries |= {"chance": entries.pop("chance")} if entries else {}
+        labels = [label for label in entries if label != "chance"]
         _accuracy_axis(grid)
         label_left(grid, "accuracy on training images")
-        add_legend(figure, entries)
+        _name_once(figure, grid, headings)
+        add_legend(figure, _ordered(entries, [*labels, "chance"]))
         return finish(figure)
 
 
@@ -305,8 +324,8 @@ def draw_networks(
             axes.set_xlabel("epoch")
         _accuracy_axis(grid)
         label_left(grid, "accuracy")
-        order = [look.label for look in looks.values()]
-        add_legend(figure, {label: entries[label] for label in order if label in entries})
+        _name_once(figure, grid, headings)
+        add_legend(figure, _ordered(entries, (look.label for look in looks.values())))
         return finish(figure)
 
 
@@ -380,11 +399,12 @@ def draw_batchnorm(frame: pd.DataFrame, pairs: pd.DataFrame) -> Figure:
                         entries[label] = Line2D([], [], color=color, marker=marker)
             axes.set_xlabel("epoch")
         if entries:
-            entries = {name: entries[name] for name, _, _ in MEASURES if name in entries}
+            entries = _ordered(entries, (label for label, _, _ in MEASURES))
             entries["BatchNorm"] = Line2D([], [], color="black")
             entries["no BatchNorm"] = Line2D([], [], color="black", linestyle=(0, (4, 1.5)))
         _accuracy_axis(grid)
         label_left(grid, "accuracy")
+        _name_once(figure, grid, headings)
         add_legend(figure, entries)
         return finish(figure)
 
@@ -396,8 +416,8 @@ def _on(radius: float | None) -> str:
 # What parts of the spectrum teach ----------------------------------------------------------------
 
 PART_STYLE: Mapping[str, Look] = {
-    LOW: Look("trained on low frequencies", BLUE, "o", "-"),
-    HIGH: Look("trained on high frequencies", VERMILLION, "s", (0, (5, 1.5))),
+    LOW: Look("trained on low", BLUE, "o", "-"),
+    HIGH: Look("trained on high", VERMILLION, "s", (0, (5, 1.5))),
 }
 
 
@@ -434,7 +454,7 @@ def draw_components(frame: pd.DataFrame, experiments: Sequence[Mapping[str, Any]
             whole = frame[(frame["dataset"] == key[0]) & (frame["model"] == key[1])]
             levels = values_of(whole.loc[whole["part"] == FULL, "test"])
             for level in np.unique(levels[np.isfinite(levels)]):
-                entries["trained on whole images"] = axes.axhline(
+                entries["trained on all"] = axes.axhline(
                     level, color=GREEN, linestyle=(0, (6, 1.5, 1, 1.5)), linewidth=1.0
                 )
             entries["chance"] = axes.axhline(1 / classes[key], **LEVEL)
@@ -446,25 +466,15 @@ def draw_components(frame: pd.DataFrame, experiments: Sequence[Mapping[str, Any]
                 if drawn is not None:
                     entries[look.label] = drawn
                 if len(_open(axes, own, "radius", "reported_test", look)):
-                    entries[f"document, {part} frequencies"] = _ring(look)
+                    entries[f"document, {part}"] = _ring(look)
             axes.xaxis.set_major_locator(FixedLocator(sorted(rows["radius"].unique())))
-            axes.set_xlabel("radius r, periods per side")
+            axes.set_xlabel("radius r between low and high,\nperiods per side")
         _accuracy_axis(grid)
-        label_left(grid, "test accuracy, whole images")
-        add_legend(figure, dict(sorted(entries.items(), key=lambda entry: _rank(entry[0]))))
+        label_left(grid, "test accuracy on whole images")
+        order = [look.label for look in PART_STYLE.values()]
+        order += ["trained on all", "chance", *(f"document, {part}" for part in PART_STYLE)]
+        add_legend(figure, _ordered(entries, order))
         return finish(figure)
-
-
-def _rank(label: str) -> int:
-    """Return the place of an entry of a legend: lines, levels, what the document reports."""
-    return next(
-        (
-            i
-            for i, start in enumerate(("trained on l", "trained on h", "trained", "chance"))
-            if label.startswith(start)
-        ),
-        9,
-    )
 
 
 def _open(axes: Axes, rows: pd.DataFrame, x: str, y: str, look: Look) -> Any:
@@ -505,7 +515,7 @@ def draw_batch_sizes(frame: pd.DataFrame) -> Figure:
     Args:
         frame: the table `batch_sizes`: dataset, scheme, batch_size, seeds, images, radius (periods
             per side), gap (training less test accuracy), and each with its interval `_low` and
-            `_high` train, test, test_high.
+            `_high` train, test, hfc (on high frequencies).
 
     Raises:
         ValueError: a column is missing, or a line has two rows of one batch size.
@@ -513,7 +523,7 @@ def draw_batch_sizes(frame: pd.DataFrame) -> Figure:
     check_columns(
         frame,
         ["dataset", "model", "scheme", "batch_size", "seeds", "images", "radius", "gap"]
-        + [name + end for name in ("train", "test", "test_high") for end in ("", "_low", "_high")],
+        + [name + end for name in ("train", "test", "hfc") for end in ("", "_low", "_high")],
     )
     groups = [
         (key, scheme, rows[rows["scheme"] == scheme])
@@ -565,11 +575,10 @@ def _batch_panels(
         part = _interval(whole, name, "batch_size")
         entries[look.label] = draw_rates(grid[0], part, "batch_size", look, y="rate")
     size, gap = points_of(whole, "batch_size", ("gap",))
-    gap_look = Look("training less test", BROWN, "D", "-")
-    entries[gap_look.label] = grid[1].plot(size, gap, **gap_look.line())[0]
+    grid[1].plot(size, gap, **Look("gap", BROWN, "D", "-").line())
     looks = _by_radius(radii, "high frequencies, r = {:g}")
     for number, (radius, look) in enumerate(looks.items()):
-        part = _interval(rows[rows["radius"] == radius], "test_high", "batch_size")
+        part = _interval(rows[rows["radius"] == radius], "hfc", "batch_size")
         shift = 1.0 * (number - (len(looks) - 1) / 2)
         entries[look.label] = draw_rates(grid[2], part, "batch_size", look, shift, "rate")
     return {label: line for label, line in entries.items() if line is not None}
@@ -636,11 +645,14 @@ def draw_smoothing(frame: pd.DataFrame) -> Figure:
                 same = own["loss"].isna() if loss is None else own["loss"] == loss
                 part = own[(own["attack"] == attack) & same]
                 entries |= _smoothing_panel(axes, part, looks)
-                axes.set_title(name)
+                if axes in grid[0]:
+                    axes.set_title(name)
             training = own["training"].iloc[0]
-            panels[0].set_ylabel(f"{dataset}, {training}\n{_measured(own, 'images')}\naccuracy")
+            panels[0].set_ylabel(
+                f"{dataset}, {training} training,\n{_measured(own, 'images')}\naccuracy"
+            )
         for axes in grid[-1]:
-            axes.set_xlabel("ρ")
+            axes.set_xlabel("weight ρ of neighbours")
             axes.set_xlim(left=-0.04)
         _accuracy_axis(grid.ravel())
         add_legend(figure, _smoothing_legend(entries, looks))
@@ -774,16 +786,19 @@ def draw_distances(frame: pd.DataFrame) -> Figure:
                     entries.setdefault(look.label, line)
                 axes.set_xlim(left=0)
                 axes.set_xlabel(f"{name} from the image, in [0, 1] pixels")
-            panels[0].set_title(wrapped(f"{dataset}, {model}\n{_numbers(own)}", PAGE / 2 - 0.3))
+            panels[0].set_title(wrapped(f"{dataset}, {model}", PAGE / 2 - 0.3))
+            panels[1].set_title(wrapped(f"N = {_numbers(own)}", PAGE / 2 - 0.3))
         for axes in grid[:, 0]:
             axes.set_ylabel("share of images within")
         _accuracy_axis(grid.ravel())
-        order = [look.label for look in _by_radius(radii).values()]
-        add_legend(figure, {label: entries[label] for label in order if label in entries})
+        add_legend(figure, _ordered(entries, (look.label for look in _by_radius(radii).values())))
         return finish(figure)
 
 
 def _numbers(own: pd.DataFrame) -> str:
-    """Return how many images there are at each radius."""
-    counts = own.groupby("radius").size()
-    return "; ".join(f"r = {radius:g}: {count}" for radius, count in counts.items())
+    """Return how many images there are at each radius: '160 (r = 4), 320 (8)'."""
+    counts = own.groupby("radius").size().items()
+    return ", ".join(
+        f"{count} ({radius:g})" if i else f"{count} (r = {radius:g})"
+        for i, (radius, count) in enumerate(counts)
+    )

@@ -130,13 +130,13 @@ def draw_hidden(found: Hidden, heading: str) -> Figure:
     """
     facts = (
         f"{found.found} of {found.asked} images are such, r = {found.radius:g} periods per side\n"
-        "above each: class that the network sees, and its confidence"
+        "above each: class that the network sees, and its confidence; that of the image is right"
     )
     with style():
         count = len(found.images)
         if not count:
             return _no_data(f"{heading}\n{facts.splitlines()[0]}")
-        columns = max(count, 4)
+        columns = max(count, 6)
         side = (PAGE - 0.5) / columns
         figure = Figure(figsize=(PAGE, 0.7 + 3 * (side + 0.25)), dpi=DPI, layout="constrained")
         grid = figure.subplots(3, columns, squeeze=False)
@@ -255,6 +255,8 @@ def draw_kernels(found: Sequence[Kernels]) -> Figure:
                 f"{one.dataset}, {one.training} training,\n{state}: roughness {one.roughness:.2f}"
             )
             _bare(axes)
+            # Gaps are grey, since white is a weight of 0.
+            axes.set_facecolor("0.8")
             if axes.get_subplotspec().is_last_col():  # type: ignore[union-attr]
                 row = list(grid[axes.get_subplotspec().rowspan.start])  # type: ignore[union-attr]
                 bar = figure.colorbar(shown, ax=row, label="weight", aspect=12, pad=0.01)
