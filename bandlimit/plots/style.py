@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -33,6 +34,9 @@ PAGE = 7.0
 
 DPI = 300
 POINTS = 8
+
+CHARACTERS = 14
+"""Characters of a title per inch."""
 
 PALETTE = tuple(seaborn.color_palette("colorblind").as_hex())
 BLUE, ORANGE, GREEN, VERMILLION, PINK, BROWN, _, GREY, YELLOW, SKY = PALETTE
@@ -174,7 +178,7 @@ def make_panels(
     for axes in grid[count:]:
         axes.remove()
     # All panels break the line if one has to, so that their titles are alike.
-    room = 14 * width / columns
+    room = CHARACTERS * width / columns
     names = ", " if all(len(f"{d}, {m}") <= room for d, m, _ in headings) else ",\n"
     for axes, (dataset, model, facts) in zip(grid, headings, strict=False):
         axes.set_title(f"{dataset}{names}{model}\n{facts}")
@@ -319,3 +323,41 @@ def epsilon_axis(axes: Axes, epsilons: Floats) -> None:
     axes.xaxis.set_major_formatter(FixedFormatter([f"{255 * value:.3g}" for value in labelled]))
     axes.xaxis.set_minor_locator(FixedLocator(epsilons.tolist()))
     axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def wrapped(text: str, width: float) -> str:
+    """Return a title with its lines broken so that each fits into so many inches.
+
+    A line does not break within 'N = 100' or 'FGM, L2'.
+    """
+    kept = "\N{NO-BREAK SPACE}"
+    most = int(CHARACTERS * width)
+    lines: list[str] = []
+    for line in text.splitlines():
+        whole = line.replace(" = ", f"{kept}={kept}").replace(", L", f",{kept}L")
+        lines += textwrap.wrap(whole, most, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines).replace(kept, " ")
+
+
+def show_image(axes: Axes, image: Floats, *, reach: float | None = None) -> None:
+    """Show an image, C x H x W, without axes.
+
+    Args:
+        axes: the panel.
+        image: in [0, 1], other values are clipped; of three channels in colours, else their mean.
+        reach: of values that lie around 0, drawn from -reach to reach with 0 as grey.
+    """
+    if reach is not None:
+        image = 0.5 + 0.5 * image / max(reach, 1e-12)
+    shown = np.clip(np.moveaxis(image, 0, -1), 0, 1)
+    if shown.shape[2] == 3:
+        axes.imshow(shown, interpolation="nearest")
+    else:
+        # Channels that are no colours are shown as their mean.
+        shown = shown.mean(axis=2)
+        axes.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.grid(visible=False)
+    for spine in axes.spines.values():
+        spine.set_visible(True)

@@ -164,6 +164,10 @@ def _table(name: str) -> Callable[[Run], dict[str, Any]]:
     return lambda run: {"table": f"{TABLES}/{name}.parquet"}
 
 
+def _pairs(run: Run) -> dict[str, Any]:
+    return {name: f"{TABLES}/{name}.parquet" for name in ("curves", "batchnorm")}
+
+
 def _pictures(run: Run) -> dict[str, Any]:
     e = of(run).experiments[0]
     return {
@@ -237,7 +241,7 @@ ARTIFACTS = (
         where="Figure 3",
         shows="true and shuffled labels",
         reads=_table("curves"),
-        identity=_group("labels"),
+        identity=_group("labels", "classes"),
         when=_any("labels"),
         in_ledger=True,
     ),
@@ -246,6 +250,7 @@ ARTIFACTS = (
         where="Table 1, figure",
         shows="what each part of the spectrum teaches",
         reads=_table("table_1"),
+        identity=_group("classes"),
         when=_any("components"),
         in_ledger=True,
         face=True,
@@ -286,8 +291,7 @@ ARTIFACTS = (
         "figure_6",
         where="Figure 6",
         shows="BatchNorm on low frequencies",
-        reads=_table("curves"),
-        identity=_group("batchnorm", "components"),
+        reads=_pairs,
         when=_any("batchnorm"),
     ),
     Figure(

@@ -127,8 +127,8 @@ def _counts(parts: Parts) -> Iterator[dict[str, Any]]:
             "greatest": int(hidden.sum(axis=1).max()),
             **_share("share", hidden),
             **_share("right", parts.right(IMAGE, None, None, "text")),
-            **_share("right_low", parts.right(FOURIER, "low", radius, "text")),
-            **_share("right_high", parts.right(FOURIER, "high", radius, "text")),
+            **_share("right_lfc", parts.right(FOURIER, "low", radius, "text")),
+            **_share("right_hfc", parts.right(FOURIER, "high", radius, "text")),
         }
 
 
@@ -184,7 +184,35 @@ def _conventions(parts: Parts) -> Iterator[dict[str, Any]]:
                 **_own(parts),
                 "radius": radius,
                 "convention": convention,
-                **_share("right_low", parts.right(FOURIER, "low", radius, convention)),
-                **_share("right_high", parts.right(FOURIER, "high", radius, convention)),
+                **_share("right_lfc", parts.right(FOURIER, "low", radius, convention)),
+                **_share("right_hfc", parts.right(FOURIER, "high", radius, convention)),
                 **_share("hidden", parts.hidden(FOURIER, radius, convention)),
             }
+
+
+def fooled(files: Sequence[str], experiments: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return how far images lie from the low-frequency images that turn them wrong.
+
+    A row for each seed and image that is right as it is, and wrong by its low frequencies clipped
+    to [0, 1]: dataset, model, radius (periods per side), and the distances l2 and linf, in [0, 1]
+    pixels.
+
+    Args:
+        files: records of `components.SCHEMA`, of each experiment's network: all seeds, of each all
+            shards.
+        experiments: what they stand for.
+    """
+    found = []
+    for parts in each(files, experiments):
+        image = parts.right(IMAGE, None, None, "clipped")
+        for radius in parts.radii:
+            wrong = image * (1 - parts.right(FOURIER, "low", radius, "clipped")) > 0
+            own = {
+                norm: parts.of(norm, FOURIER, "low", radius, "clipped")[wrong]
+                for norm in ("l2", "linf")
+            }
+            facts = {key: parts.e[key] for key in ("dataset", "model")}
+            found.append(pd.DataFrame(own).assign(**facts, radius=radius))
+    # Columns without a row have no type of their own.
+    known = [rows for rows in found if len(rows)] or found[:1]
+    return pd.concat(known, ignore_index=True)

@@ -225,7 +225,7 @@ def _labels(here: Curves, trained: float) -> Iterator[dict[str, Any]]:
             **_named("first_train", accuracy(here.right(name, TRAIN, FULL, None, first))),
             **_named("first_low", accuracy(here.right(name, TRAIN, LOW, radius, first))),
             **_named("train", accuracy(here.right(name, TRAIN, FULL, None))),
-            **_named("train_low", accuracy(here.right(name, TRAIN, LOW, radius))),
+            **_named("last_low", accuracy(here.right(name, TRAIN, LOW, radius))),
             "epochs_until": float(np.mean(until)),
             "reached": float(np.mean(reached)),
         }
@@ -246,7 +246,10 @@ def epochs_until(here: Curves, name: str, trained: float) -> tuple[Floats, NDArr
 
 
 def _batch_sizes(here: Curves) -> Iterator[dict[str, Any]]:
-    """Yield accuracies by batch size, at equal epochs and at equal updates."""
+    """Yield accuracies by batch size, at equal epochs and at equal updates.
+
+    `lfc` and `hfc` are those on low and on high frequencies; test_low and test_high are bounds.
+    """
     for scheme in ("equal_epochs", "equal_updates"):
         for name in here.e[scheme]:
             network = here.networks[name]
@@ -265,8 +268,8 @@ def _batch_sizes(here: Curves) -> Iterator[dict[str, Any]]:
                     **_named("train", accuracy(train)),
                     **_named("test", accuracy(test)),
                     "gap": float(train.mean() - test.mean()),
-                    **_named("test_low", accuracy(here.right(name, TEST, LOW, radius))),
-                    **_named("test_high", accuracy(here.right(name, TEST, HIGH, radius))),
+                    **_named("lfc", accuracy(here.right(name, TEST, LOW, radius))),
+                    **_named("hfc", accuracy(here.right(name, TEST, HIGH, radius))),
                 }
 
 
@@ -301,7 +304,7 @@ def _batchnorm(here: Curves) -> Iterator[dict[str, Any]]:
                 **_named("along", accuracy(here.along(network, TRAIN, part, radius))),
                 **_named("train", accuracy(here.right(network, TRAIN, part, radius))),
                 **_named("test", accuracy(here.right(network, TEST, FULL, None))),
-                **_named("test_low", accuracy(here.right(network, TEST, part, radius))),
+                **_named("test_part", accuracy(here.right(network, TEST, part, radius))),
             }
 
 

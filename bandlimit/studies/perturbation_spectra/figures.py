@@ -7,7 +7,6 @@ nothing.
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,6 +22,7 @@ from matplotlib.transforms import blended_transform_factory
 from bandlimit.files import store
 from bandlimit.plots.style import (
     BLUE,
+    CHARACTERS,
     COLUMN,
     DARK_GREY,
     DPI,
@@ -47,6 +47,7 @@ from bandlimit.plots.style import (
     span,
     style,
     values_of,
+    wrapped,
 )
 from bandlimit.spectral.shells import lfc_ratio, per_shell, shells, uniform_share
 from bandlimit.studies.perturbation_spectra.rates import HIGH, LOW
@@ -77,11 +78,6 @@ FLAT_LINE: Mapping[str, Any] = {
     "linewidth": 0.9,
 }
 """Look of what a flat spectrum has."""
-
-CHARACTERS = 14
-"""Characters of a title per inch."""
-
-KEPT = "\N{NO-BREAK SPACE}"
 
 
 # Names -------------------------------------------------------------------------------------------
@@ -121,19 +117,6 @@ def title(
     """
     facts = f"{network_name(network, training=training)}; {perturbation_name(perturbation)}"
     return f"{dataset}, {network['name']}\n{facts}"
-
-
-def wrapped(text: str, width: float) -> str:
-    """Return a title with its lines broken so that each fits into so many inches.
-
-    A line does not break within 'N = 100' or 'FGM, L2'.
-    """
-    most = int(CHARACTERS * width)
-    lines: list[str] = []
-    for line in text.splitlines():
-        whole = line.replace(" = ", f"{KEPT}={KEPT}").replace(", L", f",{KEPT}L")
-        lines += textwrap.wrap(whole, most, break_long_words=False, break_on_hyphens=False)
-    return "\n".join(lines).replace(KEPT, " ")
 
 
 def _in_order(names: Sequence[str]) -> dict[str, Look]:

@@ -31,11 +31,13 @@ from bandlimit.plots.style import (
     VERMILLION,
     Floats,
     finish,
+    show_image,
     style,
+    wrapped,
 )
 from bandlimit.spectral import fourier
 from bandlimit.spectral.shells import ring_means, shells
-from bandlimit.studies.perturbation_spectra.figures import FLAT, FLAT_LINE, wrapped
+from bandlimit.studies.perturbation_spectra.figures import FLAT, FLAT_LINE
 
 Path = str | os.PathLike[str]
 
@@ -225,24 +227,6 @@ def _head(figure: Figure, text: str) -> None:
     figure.suptitle(wrapped(text, figure.get_figwidth() - 0.1), fontsize=POINTS)
 
 
-def _picture(axes: Axes, image: Floats, *, reach: float | None = None) -> None:
-    """Show an image, C x H x W; with a reach, a perturbation: 0 is grey, and ± reach the ends."""
-    if reach is not None:
-        image = 0.5 + 0.5 * image / max(reach, 1e-12)
-    shown = np.clip(np.moveaxis(image, 0, -1), 0, 1)
-    if shown.shape[2] == 3:
-        axes.imshow(shown, interpolation="nearest")
-    else:
-        # Channels that are no colours are shown as their mean.
-        shown = shown.mean(axis=2)
-        axes.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.grid(visible=False)
-    for spine in axes.spines.values():
-        spine.set_visible(True)
-
-
 def _limits(values: Floats, *, floor: float | None = None, low: float = 0.0) -> dict[str, Any]:
     """Return the ends of a colour scale, without the few values that would take most of it.
 
@@ -383,7 +367,7 @@ def draw_gallery(found: Perturbed, heading: str) -> Figure:
         limits = _limits(spectra, floor=0)
         shown = None
         for column in range(count):
-            _picture(grid[0, column], found.images[column])
+            show_image(grid[0, column], found.images[column])
             grid[0, column].set_title(_classes(found, column))
             below = grid[1, column]
             labels = "" if column else "xy"
@@ -425,9 +409,9 @@ def draw_image(found: Perturbed, heading: str) -> Figure:
             axes.remove()
         pictures, spectra = grid[0, [0, 1, 3]], grid[1, [0, 1, 3]]
         reach = float(np.abs(d).max())
-        _picture(pictures[0], x)
-        _picture(pictures[1], x + d)
-        _picture(pictures[2], d, reach=reach)
+        show_image(pictures[0], x)
+        show_image(pictures[1], x + d)
+        show_image(pictures[2], d, reach=reach)
         pictures[0].set_title(f"image x,\nseen as class {found.before[0]}")
         pictures[1].set_title(f"example x + δ,\nseen as class {found.after[0]}")
         pictures[2].set_title(f"perturbation δ,\n±{255 * reach:.3g}/255, 0 is grey")
@@ -479,7 +463,7 @@ def draw_log_spectra(found: Perturbed, heading: str) -> Figure:
             ("log-spectrum\ndifference", change, _limits(change, floor=0), DIFFERENCE_MAP, "xy"),
         )
         for column in range(count):
-            _picture(grid[0, column], found.images[column])
+            show_image(grid[0, column], found.images[column])
             grid[0, column].set_title(_classes(found, column))
         grid[0, 0].set_ylabel("image x")
         for panels, (name, values, limits, cmap, labels) in zip(grid[1:], rows, strict=True):

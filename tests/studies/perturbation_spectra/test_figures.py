@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from bandlimit.files import store
-from bandlimit.plots import files
+from bandlimit.plots import files, style
 from bandlimit.provenance import job as jobs
 from bandlimit.spectral.shells import shells, uniform_share
 from bandlimit.studies.perturbation_spectra import figures, spectrum_figures
@@ -464,7 +464,7 @@ def test_a_title_says_which_network_and_perturbation_it_is():
 
 
 def test_long_titles_break_between_facts():
-    text = figures.wrapped("BatchNorm, natural training; PGD, L∞, N = 100", 2)
+    text = style.wrapped("BatchNorm, natural training; PGD, L∞, N = 100", 2)
     assert text == "BatchNorm, natural training;\nPGD, L∞, N = 100"
 
 

@@ -1,0 +1,15 @@
+"""Figure 3: true and shuffled labels."""
+
+from bandlimit.files import store
+from bandlimit.plots import files
+from bandlimit.provenance.job import run
+from bandlimit.studies.high_frequency import figures
+
+
+def main(job):
+    table = store.read(job.input.table).to_pandas()
+    figure = figures.draw_labels(table, job.params.experiments)
+    files.save(figure, **job.pictures(), certificate=job.certificate())
+
+
+run(main, snakemake)

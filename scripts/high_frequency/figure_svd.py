@@ -1,0 +1,15 @@
+"""Section 8 as a figure: frequencies and singular values at equal energy."""
+
+from bandlimit.files import store
+from bandlimit.plots import files
+from bandlimit.provenance.job import run
+from bandlimit.studies.high_frequency import figures
+
+
+def main(job):
+    table = store.read(job.input.table).to_pandas()
+    figure = figures.draw_svd(table)
+    files.save(figure, **job.pictures(), certificate=job.certificate())
+
+
+run(main, snakemake)
