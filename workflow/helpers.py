@@ -182,7 +182,8 @@ def own_inputs(reads, home):
     """Return the inputs of a job, with files of the project as `own_file` returns them."""
 
     def place(name):
-        return name if name.startswith("results/") else own_file(name, home)
+        # Results, and files of the user, are named as they are.
+        return own_file(name, home) if name.startswith("workflow/") else name
 
     return {
         keyword: place(names) if isinstance(names, str) else [place(name) for name in names]

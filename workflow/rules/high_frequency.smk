@@ -1,6 +1,9 @@
 # Records of the study of "High-frequency Component Helps Explain the Generalization of CNNs".
 
 
+learnt = catalogue.module("high_frequency")
+
+
 # Frequencies and singular values of each image, shown to one network.
 rule evaluate_components:
     input:
@@ -46,3 +49,44 @@ rule evaluate_smoothing:
         "Smoothing kernels of {wildcards.model}, {wildcards.shard} of {wildcards.dataset}"
     script:
         "../../scripts/evaluate_smoothing.py"
+
+
+rule download_detector:
+    output:
+        weights="results/models/downloads/retinanet_resnet50_fpn.weights",
+    log:
+        "logs/download_detector.log",
+    conda:
+        "../../envs/bandlimit.yaml"
+    params:
+        identity=lambda wildcards: jobs.identity(run, "download_detector", wildcards),
+    message:
+        "Fetching the weights of the detector"
+    script:
+        "../../scripts/download_detector.py"
+
+
+# A component each, so that another radius leaves whole images as they are.
+rule detect_objects:
+    input:
+        unpack(lambda wildcards: learnt.detection_files(run)),
+        weights=lambda wildcards: learnt.detector_weights(run),
+    output:
+        detections="results/detections/{component}.parquet",
+    log:
+        "logs/detect_objects/{component}.log",
+    benchmark:
+        "results/benchmarks/detect_objects/{component}.tsv"
+    wildcard_constraints:
+        component="full|low|high",
+    conda:
+        "../../envs/bandlimit.yaml"
+    resources:
+        gpu=helpers.gpus(run),
+    params:
+        **code("detect_objects"),
+        identity=lambda wildcards: jobs.identity(run, "detect_objects", wildcards),
+    message:
+        "Detecting objects in images of COCO, {wildcards.component}"
+    script:
+        "../../scripts/detect_objects.py"

@@ -11,7 +11,12 @@ from typing import Any
 from bandlimit.config import paths
 from bandlimit.config.run import Run
 from bandlimit.studies.artifact import SAMPLED, Figure, Made, Records, Table
-from bandlimit.studies.high_frequency.settings import HighFrequency, Learning, Network
+from bandlimit.studies.high_frequency.settings import (
+    DETECTOR_SHA256,
+    HighFrequency,
+    Learning,
+    Network,
+)
 
 TITLE = "High frequencies"
 CLAIMS = "workflow/claims/high_frequency.yaml"
@@ -65,6 +70,20 @@ def component_files(run: Run) -> list[str]:
 def smoothed_files(run: Run) -> list[str]:
     """Return what networks with smoothed kernels say of attacked images."""
     return [name for e in of(run).experiments for name in _records(e, SMOOTHED, e.smoothed())]
+
+
+def detector_weights(run: Run) -> str:
+    """Return the file of the detector's weights."""
+    detection = of(run).detection
+    assert detection is not None
+    return detection.weights or "results/models/downloads/retinanet_resnet50_fpn.weights"
+
+
+def detection_files(run: Run) -> dict[str, str]:
+    """Return what jobs read that know what is in the images, by keyword."""
+    detection = of(run).detection
+    assert detection is not None
+    return {"annotations": detection.annotations, "pictures": detection.pictures}
 
 
 # What tables and figures read, and what identifies them
@@ -211,6 +230,36 @@ OF_COMPONENTS = (
     Made("conventions", "Text and code", "where the document and its code differ"),
 )
 
+
+def _detects(run: Run) -> bool:
+    return of(run).detection is not None
+
+
+def _part(run: Run) -> dict[str, Any]:
+    """Return how components of images are taken for detection."""
+    detection = of(run).detection
+    assert detection is not None
+    return {"radius": detection.radius, "strict": detection.strict, "scale": detection.scale}
+
+
+def _detected(run: Run) -> dict[str, Any]:
+    return {
+        **detection_files(run),
+        **{name: f"results/detections/{name}.parquet" for name in ("full", "low", "high")},
+    }
+
+
+def _chosen(run: Run) -> dict[str, Any]:
+    detection = of(run).detection
+    assert detection is not None
+    return {"images": detection.images, "seed": run.seed}
+
+
+OF_DETECTIONS = (
+    Made("table_detection", "Section 8, detection", "objects found by part of the spectrum"),
+    Made("table_detection_gains", "Section 8, images", "objects found better in low frequencies"),
+)
+
 ARTIFACTS = (
     Table("tables", makes=OF_CURVES, reads=_curves, identity=_tables),
     Table("component_tables", makes=OF_COMPONENTS, reads=_components, identity=_component_tables),
@@ -322,6 +371,26 @@ ARTIFACTS = (
         reads=_components,
         identity=_experiments,
     ),
+    Table(
+        "table_detection",
+        makes=OF_DETECTIONS,
+        reads=lambda run: {**_detected(run), "claims": CLAIMS},
+        identity=lambda run: {
+            **_chosen(run),
+            "tables": [made.name for made in OF_DETECTIONS],
+        },
+        when=_detects,
+        group="detection",
+    ),
+    Figure(
+        "figure_detection",
+        where="Figures 8 and 9",
+        shows="objects found better or worse in low frequencies",
+        reads=_detected,
+        identity=lambda run: {**_chosen(run), "part": _part(run)},
+        when=_detects,
+        group="detection",
+    ),
 )
 
 
@@ -351,7 +420,21 @@ def _attacked(run: Run, wildcards: Any) -> dict[str, Any]:
     }
 
 
+def _detect(run: Run, wildcards: Any) -> dict[str, Any]:
+    detection = of(run).detection
+    assert detection is not None
+    return {
+        **_chosen(run),
+        "device": run.device,
+        "sha256": detection.sha256,
+        # Whole images depend on no radius.
+        "part": {} if wildcards.component == "full" else _part(run),
+    }
+
+
 RECORDS = {
+    "download_detector": Records(lambda run, wildcards: {"sha256": DETECTOR_SHA256}),
+    "detect_objects": Records(_detect),
     "evaluate_components": Records(_shown, again=SAMPLED),
     "evaluate_smoothing": Records(_attacked, again=SAMPLED),
 }

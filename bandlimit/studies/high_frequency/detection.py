@@ -24,17 +24,14 @@ from bandlimit import keys
 from bandlimit.data import downloads
 from bandlimit.errors import UserError
 from bandlimit.models import weights
-from bandlimit.spectral import fourier, masks
+from bandlimit.spectral import components
+from bandlimit.studies.high_frequency.settings import DETECTOR_SHA256
 
 COMPONENTS = ("full", "low", "high")
 """The image itself, and its parts within and beyond a radius."""
 
 SCALES = ("none", "maximum")
 """How a part becomes an image: clipped to [0, 1], or divided by its own maximum."""
-
-URL = "https://download.pytorch.org/models/retinanet_resnet50_fpn_coco-eeacb38b.pth"
-SHA256 = "eeacb38b"
-"""torchvision's weights `RetinaNet_ResNet50_FPN_Weights.COCO_V1`: address, begin of the sha256."""
 
 CLASSES = 91
 """Outputs of those weights: ids of COCO's categories, with gaps, and 0."""
@@ -81,19 +78,16 @@ def component(
         return x.float()
     if radius is None:
         raise ValueError(f"the component {name!r} needs a radius")
-    sides = x.shape[-2:]
-    low, high = fourier.split(x.double(), masks.disk(sides, radius, strict=strict))
-    part = low if name == "low" else high
-    if scale == "none":
-        return part.clamp(0, 1).float()
-    largest = float(part.max())
-    return (part / largest if largest > 0 else part).float()
+    (part,) = components.component(
+        x.double()[None], part=name, radius=radius, strict=strict, scale=scale
+    )
+    return (part.clamp(0, 1) if scale == "none" else part).float()
 
 
 def build(
     weights_path: str | os.PathLike[str] | None = None,
     *,
-    sha256: str = SHA256,
+    sha256: str = DETECTOR_SHA256,
     classes: int = CLASSES,
     seed: int | None = None,
 ) -> RetinaNet:

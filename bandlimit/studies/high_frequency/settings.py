@@ -5,6 +5,7 @@ Imports nothing heavy, since every start of the workflow pays for it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -119,17 +120,49 @@ class Smoothing:
 
 
 @dataclass(frozen=True)
+class Detection:
+    """Objects that a detector finds in a COCO folder.
+
+    Attributes:
+        annotations: file of the objects that are there.
+        pictures: folder of the images.
+        weights: the detector's own file, or None to fetch what torchvision publishes.
+        sha256: of the weights, or the beginning of it.
+        radius: of the components, in periods per side of each image.
+        strict: whether the border of the disk is left out.
+        scale: none, clipped to [0, 1], or maximum, divided by it.
+        images: a seeded choice of so many, or None for all.
+    """
+
+    annotations: str
+    pictures: str
+    weights: str | None
+    sha256: str
+    radius: float
+    strict: bool
+    scale: str
+    images: int | None
+
+
+DETECTOR_URL = "https://download.pytorch.org/models/retinanet_resnet50_fpn_coco-eeacb38b.pth"
+DETECTOR_SHA256 = "eeacb38b"
+"""torchvision's weights `RetinaNet_ResNet50_FPN_Weights.COCO_V1`: address, begin of the sha256."""
+
+
+@dataclass(frozen=True)
 class HighFrequency:
     """The study, checked and resolved.
 
     Attributes:
         experiments: in the order of the configuration.
         smoothing: of the first layer's kernels.
+        detection: of objects, or None.
         trained: accuracy on training images at which a network counts as trained.
     """
 
     experiments: tuple[Learning, ...]
     smoothing: Smoothing
+    detection: Detection | None
     trained: float
 
     def experiment(self, dataset: str, model: str) -> Learning:
@@ -190,7 +223,35 @@ def load(section: Mapping[str, Any], run: Run) -> HighFrequency:
             steps=int(smoothing["steps"]),
             rel_stepsize=float(smoothing["rel_stepsize"]),
         ),
+        detection=_detection(section.get("detection")),
         trained=float(section["trained"]),
+    )
+
+
+def _detection(entry: Mapping[str, Any] | None) -> Detection | None:
+    if not entry or not entry.get("folder"):
+        return None
+    folder = str(entry["folder"])
+    weights = entry.get("weights")
+    if weights is None and "sha256" in entry:
+        raise UserError(
+            "high_frequency.detection.sha256 is that of 'weights', a file of one's own, and none is "
+            f"given; got {entry['sha256']!r}."
+        )
+    if weights is not None and "sha256" not in entry:
+        raise UserError(
+            "high_frequency.detection.weights needs 'sha256' beside it, without which no file is "
+            f"opened; got {weights!r} alone."
+        )
+    return Detection(
+        annotations=os.path.join(folder, "annotations", f"instances_{entry['split']}.json"),
+        pictures=os.path.join(folder, entry["split"]),
+        weights=weights,
+        sha256=entry.get("sha256", DETECTOR_SHA256),
+        radius=float(entry["radius"]),
+        strict=entry["strict"],
+        scale=entry["scale"],
+        images=entry.get("images"),
     )
 
 

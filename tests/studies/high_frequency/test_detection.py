@@ -21,7 +21,13 @@ from bandlimit.errors import UserError
 from bandlimit.files import store, tables
 from bandlimit.plots import files
 from bandlimit.provenance import job as jobs
-from bandlimit.studies.high_frequency import coco, detection, detection_figures, detection_rates
+from bandlimit.studies.high_frequency import (
+    coco,
+    detection,
+    detection_figures,
+    detection_rates,
+    settings,
+)
 
 SCRIPTS = Path(__file__).parents[3] / "scripts"
 RED, BLUE = 3, 17
@@ -337,7 +343,7 @@ def test_the_detector_is_the_one_that_torchvision_builds_for_its_weights(
     detector, weights, data, monkeypatch
 ):
     published = RetinaNet_ResNet50_FPN_Weights.COCO_V1
-    assert published.url == detection.URL and detection.SHA256 in detection.URL
+    assert published.url == settings.DETECTOR_URL and settings.DETECTOR_SHA256 in published.url
     assert len(published.meta["categories"]) == detection.CLASSES
     state = torch.load(weights, weights_only=True)
     monkeypatch.setattr(type(published), "get_state_dict", lambda *args, **more: state)
