@@ -384,6 +384,8 @@ KINDS = {
     "results/controls": "Records of cheap transforms beside the defence, a row per image",
     "results/scalings": "Records of stretched perturbations, a row per image",
     "results/crossings": "Records of hyperplanes crossed, a row per image and layer",
+    "results/trajectories": "Perturbations measured along the training of a network",
+    "results/curves": "Accuracy and loss along the training of networks",
     "results/theory": "Numbers of a computation",
     "results/tables": "A table",
     "results/figures": "A figure",

@@ -199,13 +199,13 @@ def train(
     ):
         found = None if resume is None else states.load(resume, identity)
         done, tensors = (states.Progress(), {}) if found is None else found
-        kept = states.networks(tensors)
+        kept, resumed = states.networks(tensors), done.seed
         if isinstance(recipe.component, Component):
             images = component(images.float() / 255, **vars(recipe.component))
         images, labels = images.to(place), labels.to(place)
         sets = None if followed is None else curves.Sets(followed, mean, std, place)
 
-        for number in range(done.seed, recipe.seeds + 1):
+        for number in range(resumed, recipe.seeds + 1):
             name = model_name if number == 1 else f"{model_name}_seed_{number}"
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(keys.derive(seed, "initial_weights", name))
@@ -240,7 +240,7 @@ def train(
                 progress=done,
                 kept=kept,
             )
-            if found is not None and number == done.seed:
+            if found is not None and number == resumed:
                 training.restore(tensors)
                 logger.info(
                     "model %s goes on after epoch %d of %d", name, done.epochs, recipe.epochs

@@ -251,6 +251,28 @@ def test_downloaded_files_are_verified_before_they_are_read(tmp_path: Path) -> N
         make_dataset(wrong, tmp_path / "out.parquet", cache=cache)
 
 
+@pytest.mark.parametrize("images", [None, 40])
+def test_labels_are_shuffled_once_among_the_images(tmp_path: Path, images: int | None) -> None:
+    pixels = random_images(60, 1, 4, 4)
+    source = Source("own", "parquet", path=write_parquet(tmp_path / "own.parquet", pixels))
+    plain, out, again, other = (tmp_path / f"{n}.parquet" for n in range(4))
+    make_dataset(source, plain, images=images, seed=3)
+    for path, name in ((out, "a"), (again, "a"), (other, "b")):
+        make_dataset(source, path, images=images, seed=3, shuffled=name)
+    before, after = store.read(plain), store.read(out)
+    assert after.column_names == ["image_id", "label", "original_label", "split", "image"]
+    # Nothing else has changed, and no label is lost.
+    kept = after.drop_columns("label").rename_columns(["image_id", "label", "split", "image"])
+    assert kept.equals(before.select(kept.column_names))
+    was, now = before["label"].to_pylist(), after["label"].to_pylist()
+    assert sorted(was) == sorted(now)
+    assert sum(a == b for a, b in zip(was, now, strict=True)) < len(was) / 3
+    assert out.read_bytes() == again.read_bytes()
+    assert store.read(other)["label"].to_pylist() not in (was, now)
+    # It can be read as any dataset.
+    assert stream.load(out)[1].tolist() == now
+
+
 def test_cifar10(tmp_path: Path) -> None:
     images = random_images(12, 3, 32, 32)
     names = [f"data_batch_{number}" for number in range(1, 6)] + ["test_batch"]

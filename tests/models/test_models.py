@@ -169,7 +169,8 @@ def test_the_shortcut_is_a_strided_identity_padded_by_zeros() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in architectures.ARCHITECTURES if n.endswith("_no_batchnorm")]
+    "name",
+    [n for n in architectures.ARCHITECTURES if "resnet" in n and n.endswith("_no_batchnorm")],
 )
 def test_a_resnet_without_batchnorm_is_the_other_one_with_biases(name: str) -> None:
     plain = architectures.build(name.removesuffix("_no_batchnorm"), classes=7, channels=1)
@@ -187,10 +188,68 @@ def test_a_resnet_without_batchnorm_is_the_other_one_with_biases(name: str) -> N
     assert first.square().mean() / 4 < last.square().mean() < 4 * first.square().mean()
 
 
-@pytest.mark.parametrize("name", ["strided_resnet8_no_batchnorm", "two_layer"])
-def test_networks_without_batchnorm_are_saved_loaded_folded_and_batched(
-    name: str, tmp_path: Path
+SMALL = ("small_cnn", "small_cnn_no_batchnorm", "lenet", "cifar_alexnet", "cifar_vgg11")
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)])
+def test_small_networks_take_images_of_both_sizes(name: str, shape: tuple[int, int, int]) -> None:
+    network = architectures.build(name, classes=7, channels=shape[0], sides=shape[1:]).eval()
+    x = images(4, shape)
+    logits = network(x)
+    assert logits.shape == (4, 7)
+    # Logits start near 1, and differ from image to image.
+    assert logits.std(0).mean() > 0.05 and logits.abs().max() < 30
+    batchnorm = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert bool(batchnorm) == (name == "small_cnn")
+    linear = [m for m in network.modules() if isinstance(m, nn.Linear)][-1]
+    assert linear is network.linear and linear.out_features == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "kernels", "linear"),
+    [
+        ("small_cnn", [(16, 3), (32, 3)], [10]),
+        ("lenet", [(6, 5), (16, 5)], [120, 84, 10]),
+        ("cifar_alexnet", [(24, 5), (64, 5), (96, 3), (96, 3), (64, 3)], [256, 256, 10]),
+        (
+            "cifar_vgg11",
+            [(16, 3), (32, 3), (64, 3), (64, 3), (128, 3), (128, 3), (128, 3), (128, 3)],
+            [10],
+        ),
+    ],
+)
+def test_small_networks_have_the_layers_that_they_are_known_by(
+    name: str, kernels: list[tuple[int, int]], linear: list[int]
 ) -> None:
+    network = architectures.build(name, classes=10, channels=1, sides=(28, 28))
+    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
+    assert [(m.out_channels, m.kernel_size[0]) for m in convolutions] == kernels
+    assert [m.out_features for m in network.modules() if isinstance(m, nn.Linear)] == linear
+    # LeNet-5 sees 16 maps of 5 x 5 after its convolutions, of images of both sizes.
+    if name == "lenet":
+        for side in (28, 32):
+            lenet = architectures.build(name, classes=10, channels=1, sides=(side, side))
+            assert lenet.hidden[0].in_features == 400
+
+
+def test_the_small_network_without_batchnorm_is_the_other_one_with_biases() -> None:
+    plain, other = (
+        dict(architectures.build(n, classes=7, channels=1, sides=(28, 28)).named_parameters())
+        for n in SMALL[:2]
+    )
+    assert {k: v.shape for k, v in plain.items() if "bn" not in k} == {
+        k: v.shape for k, v in other.items() if not (k.startswith("conv") and k.endswith("bias"))
+    }
+
+
+def test_lenet_needs_a_picture_that_its_kernels_fit_in() -> None:
+    with pytest.raises(UserError, match="at least 12 x 12 pixels, and 8 x 8 were given"):
+        architectures.build("lenet", classes=10, channels=1, sides=(8, 8))
+
+
+@pytest.mark.parametrize("name", ["strided_resnet8_no_batchnorm", "two_layer", *SMALL])
+def test_small_networks_are_saved_loaded_folded_and_batched(name: str, tmp_path: Path) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(1)
         network = architectures.build(name, classes=7, channels=1, sides=(28, 20)).eval()

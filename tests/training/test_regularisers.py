@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 import torch.nn.functional as F
 from toy import RECIPE, train
@@ -56,8 +57,6 @@ def check_step(saved, loss, network):
 def trained(dataset, tmp_path, **change):
     out = tmp_path / "toy.safetensors"
     history = train(dataset, out, **STEP | change).history.to_pylist()
-    import safetensors.torch
-
     return safetensors.torch.load_file(out), history
 
 
@@ -114,7 +113,7 @@ def test_a_component_takes_the_place_of_each_image(dataset, tmp_path):
 
 
 def test_draws_of_an_image_do_not_depend_on_batches():
-    """A dropped feature, a share of one's own, and the order are the same in batches of any size."""
+    """Dropped features, an image's own share, and the order are the same in all batches."""
     found = []
     for size in (8, 16):
         recipe = loop.Recipe(

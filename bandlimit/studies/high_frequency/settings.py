@@ -235,8 +235,8 @@ def _detection(entry: Mapping[str, Any] | None) -> Detection | None:
     weights = entry.get("weights")
     if weights is None and "sha256" in entry:
         raise UserError(
-            "high_frequency.detection.sha256 is that of 'weights', a file of one's own, and none is "
-            f"given; got {entry['sha256']!r}."
+            "high_frequency.detection.sha256 is that of 'weights', a file of one's own, and none "
+            f"is given; got {entry['sha256']!r}."
         )
     if weights is not None and "sha256" not in entry:
         raise UserError(

@@ -15,7 +15,7 @@ from bandlimit.config.run import Run
 from bandlimit.config.schema import epsilon, member
 from bandlimit.errors import UserError
 
-WITHOUT_BATCHNORM = ("two_layer", "vgg16")
+WITHOUT_BATCHNORM = ("two_layer", "vgg16", "lenet", "cifar_alexnet", "cifar_vgg11")
 """Architectures without BatchNorm whose names don't end in NONE."""
 
 NONE = "_no_batchnorm"
@@ -243,7 +243,8 @@ def _network(run: Run, name: str) -> Network:
                 f"perturbation_spectra, which shows it by that name, got {kept[key]}."
             )
     made = {key: f"{name}_{key}" for key in CHECKPOINTS if key in kept}
-    apart = ("loss", "adversarial", "checkpoints", "trajectory")
+    # What tells networks apart, or leaves the training of the first one as it is.
+    apart = ("architecture", "loss", "adversarial", "checkpoints", "trajectory", "curves", "seeds")
     return Network(
         name=name,
         batchnorm=not model.architecture.endswith(NONE)
