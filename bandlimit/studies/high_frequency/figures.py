@@ -7,8 +7,10 @@ in periods per side, as those of `bandlimit.spectral.masks.disk`.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -200,14 +202,9 @@ def _ordered(entries: Mapping[str, Any], labels: Iterable[str]) -> dict[str, Any
 def _by_radius(radii: Sequence[float], say: str = "r = {:g}") -> dict[float, Look]:
     """Return the look of each radius."""
     return {
-        radius: Look(say.format(radius), look.color, look.marker, look.dashes)
-        for radius, look in zip(sorted(radii), _cycled(RADIUS_STYLE), strict=False)
+        radius: replace(look, label=say.format(radius))
+        for radius, look in zip(sorted(radii), itertools.cycle(RADIUS_STYLE), strict=False)
     }
-
-
-def _cycled(looks: Sequence[Look]) -> Iterator[Look]:
-    while True:
-        yield from looks
 
 
 def _interval(rows: pd.DataFrame, name: str, *more: str) -> pd.DataFrame:
@@ -252,9 +249,9 @@ def draw_labels(frame: pd.DataFrame, experiments: Sequence[Mapping[str, Any]]) -
         for name in e["labels"]:
             own = _of_dataset(frame, e, name)
             if len(own):
-                labels = "shuffled labels" if _networks(e)[name]["shuffled"] else "true labels"
+                said = "shuffled labels" if _networks(e)[name]["shuffled"] else "true labels"
                 panels.append((own, 1 / e["classes"]))
-                headings.append((e["dataset"], labels, _measured(own)))
+                headings.append((e["dataset"], said, _measured(own)))
     radii = frame.loc[frame["part"] == LOW, "radius"].dropna().unique().tolist()
     with style():
         figure, grid = make_panels(headings, 2.5, sharey=True)
@@ -335,14 +332,13 @@ HIGH_STYLE = (Look("", VERMILLION, "X", (0, (1, 1))), Look("", PINK, "P", (0, (1
 
 def _of_parts(radii: Sequence[float]) -> dict[Name, Look]:
     """Return the looks of whole images, and of the low and high frequencies of test images."""
-    looks = {
+    looks: dict[Name, Look] = {
         (TRAIN, FULL, None): Look("training images", DARK_GREY, "", "-"),
         (TEST, FULL, None): Look("test images", "black", "o", (0, (5, 1.5))),
     }
     for part, own in ((LOW, LOW_STYLE), (HIGH, HIGH_STYLE)):
-        for radius, look in zip(radii, _cycled(own), strict=False):
-            label = f"test, {part_label(part, radius)}"
-            looks[TEST, part, radius] = Look(label, look.color, look.marker, look.dashes)
+        for radius, look in zip(radii, itertools.cycle(own), strict=False):
+            looks[TEST, part, radius] = replace(look, label=f"test, {part_label(part, radius)}")
     return looks
 
 
@@ -378,7 +374,7 @@ def draw_batchnorm(frame: pd.DataFrame, pairs: pd.DataFrame) -> Figure:
     for (dataset, radius), own in groups:
         curves = frame[(frame["dataset"] == dataset) & frame["network"].isin(own["network"])]
         if len(curves):
-            known = None if math.isnan(radius) else float(radius)
+            known = None if pd.isna(radius) else float(radius)
             part = FULL if known is None else LOW
             panels.append((curves, own, part, known))
             tested = curves[curves["images"] == TEST]
@@ -388,10 +384,9 @@ def draw_batchnorm(frame: pd.DataFrame, pairs: pd.DataFrame) -> Figure:
         entries: dict[str, Any] = {}
         for axes, (curves, own, part, radius) in zip(grid, panels, strict=False):
             names = ((TRAIN, part, radius), (TEST, FULL, None), (TEST, part, radius))
-            for (label, color, marker), name in zip(MEASURES, names, strict=True):
-                # Of whole images the last two are one.
-                if name in names[: names.index(name)] or (part == FULL and label == MEASURES[2][0]):
-                    continue
+            # Of whole images the last two are one.
+            shown = MEASURES[:2] if part == FULL else MEASURES
+            for (label, color, marker), name in zip(shown, names, strict=False):
                 for row in own.itertuples():
                     dashes = "-" if row.batchnorm else (0, (4, 1.5))
                     rows = _chosen(curves[curves["network"] == row.network], name)
@@ -541,7 +536,7 @@ def draw_batch_sizes(frame: pd.DataFrame) -> Figure:
         for column, (key, scheme, rows) in enumerate(groups):
             facts = f"{key[0]}, {SCHEMES[scheme]}\n{_measured(rows, 'images')}"
             grid[0, column].set_title(wrapped(facts, width / columns - 0.2))
-            entries |= _batch_panels(grid[:, column], rows, radii)
+            entries |= _batch_panels(list(grid[:, column]), rows, radii)
             _size_axis(grid[2, column], sorted(rows["batch_size"].unique()))
         if groups:
             _accuracy_axis(grid[0])
@@ -632,8 +627,8 @@ def draw_smoothing(frame: pd.DataFrame) -> Figure:
     groups = list(frame.groupby(["dataset", "network"], sort=False))
     epsilons = sorted(frame["epsilon"].dropna().unique())
     looks = {
-        float(bound): Look(f"ε = {bound:.2g}", look.color, look.marker, "-")
-        for bound, look in zip(epsilons, _cycled(RADIUS_STYLE), strict=False)
+        float(bound): replace(look, label=f"ε = {bound:.2g}")
+        for bound, look in zip(epsilons, itertools.cycle(RADIUS_STYLE), strict=False)
     }
     with style():
         rows = max(1, len(groups))
@@ -666,7 +661,7 @@ def _smoothing_panel(axes: Axes, part: pd.DataFrame, looks: Mapping[float, Look]
     """Draw one attack on one network; return what it needs of the legend."""
     entries: dict[str, Any] = {}
     normalized = part["normalized"].astype(bool)
-    for bound, look in {None: CLEAN_LOOK, **looks}.items():
+    for bound, look in [(None, CLEAN_LOOK), *looks.items()]:
         own = part["epsilon"].isna() if bound is None else part["epsilon"] == bound
         raw = part[own & ~normalized]
         # Without smoothing there is nothing to divide.
@@ -674,8 +669,8 @@ def _smoothing_panel(axes: Axes, part: pd.DataFrame, looks: Mapping[float, Look]
         for rows, dashes, shift in ((raw, "-", -0.7), (divided, DIVIDED, 0.7)):
             if dashes == DIVIDED and not normalized[own].any():
                 continue
-            line = Look(look.label, look.color, look.marker, dashes)
-            if draw_rates(axes, _interval(rows, "accuracy", "rho"), "rho", line, shift, "rate"):
+            line, points = replace(look, dashes=dashes), _interval(rows, "accuracy", "rho")
+            if draw_rates(axes, points, "rho", line, shift, "rate") is not None:
                 entries[look.label] = entries["divided" if dashes == DIVIDED else "raw"] = True
         if len(_open(axes, raw, "rho", "reported", look)):
             entries["reported"] = True
@@ -689,11 +684,10 @@ def _smoothing_legend(entries: Mapping[str, Any], looks: Mapping[float, Look]) -
         for look in (CLEAN_LOOK, *looks.values())
         if look.label in entries
     }
-    grey = {"color": DARK_GREY}
     if "raw" in entries:
-        known["smoothed"] = Line2D([], [], **grey)
+        known["smoothed"] = Line2D([], [], color=DARK_GREY)
     if "divided" in entries:
-        known["smoothed, over 1 + 8ρ"] = Line2D([], [], linestyle=DIVIDED, **grey)
+        known["smoothed, over 1 + 8ρ"] = Line2D([], [], color=DARK_GREY, linestyle=DIVIDED)
     if "reported" in entries:
         known["document, smoothed"] = _ring(Look("", DARK_GREY, "o", "-"))
     return known

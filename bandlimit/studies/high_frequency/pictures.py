@@ -51,19 +51,16 @@ class Hidden:
     """Images that a network gets right, their high frequencies too, and their low ones not.
 
     Attributes:
-        images: N x C x H x W, float64, in [0, 1].
-        low: their low frequencies, of that shape; values may leave [0, 1].
-        high: their high frequencies, of that shape; values lie around 0.
-        predictions: classes that the network sees, by the names of `ROWS`, N each.
+        pixels: by the names of `ROWS`, N x C x H x W each, float64: images in [0, 1], their low
+            frequencies, which may leave [0, 1], and their high ones, which lie around 0.
+        predictions: classes that the network sees, by the same names, N each.
         confidences: probabilities of those classes, in [0, 1], by the same names.
         radius: of the low frequencies, in periods per side.
         found: how many such images there are at that radius.
         asked: how many images there are.
     """
 
-    images: Floats
-    low: Floats
-    high: Floats
+    pixels: Mapping[str, Floats]
     predictions: Mapping[str, Sequence[int]]
     confidences: Mapping[str, Sequence[float]]
     radius: float
@@ -96,24 +93,27 @@ def read_hidden(dataset: Path, files: Sequence[str], radii: Sequence[float], ima
 
     those = np.flatnonzero(right[radius])
     surest = those[np.argsort(-read("confidence", "image")[those], kind="stable")][:images]
-    ids = [parts.ids[i] for i in surest]
-    pixels = {
-        image_id: image
-        for names, _, batch in stream.batches(dataset, BATCH, keep=frozenset(ids))
-        for image_id, image in zip(names, batch.double(), strict=True)
-    }
-    shown = {"image": torch.stack([pixels[image_id] for image_id in ids])} if ids else {}
-    for part in ROWS[1:] if ids else ():
-        shown[part] = component(shown["image"], part=part, radius=radius, scale="none")
-    none = np.empty((0, 1, 1, 1))
     return Hidden(
-        *(shown[row].numpy() if row in shown else none for row in ROWS),
+        pixels=_pixels(dataset, [parts.ids[i] for i in surest], radius),
         predictions={row: read("prediction", row)[surest].astype(int).tolist() for row in ROWS},
         confidences={row: read("confidence", row)[surest].tolist() for row in ROWS},
         radius=radius,
         found=len(those),
         asked=len(parts.ids),
     )
+
+
+def _pixels(dataset: Path, ids: Sequence[str], radius: float) -> dict[str, Floats]:
+    """Return images and their parts, by the names of `ROWS`."""
+    found = {
+        image_id: image
+        for names, _, batch in stream.batches(dataset, BATCH, keep=frozenset(ids))
+        # In float64, as the network was shown them.
+        for image_id, image in zip(names, batch.double(), strict=True)
+    }
+    x = torch.stack([found[image_id] for image_id in ids]) if ids else torch.empty(0, 1, 1, 1)
+    low, high = (component(x, part=part, radius=radius, scale="none") for part in ROWS[1:])
+    return dict(zip(ROWS, (x.numpy(), low.numpy(), high.numpy()), strict=True))
 
 
 def draw_hidden(found: Hidden, heading: str) -> Figure:
@@ -133,7 +133,7 @@ def draw_hidden(found: Hidden, heading: str) -> Figure:
         "above each: class that the network sees, and its confidence; that of the image is right"
     )
     with style():
-        count = len(found.images)
+        count = len(found.predictions["image"])
         if not count:
             return _no_data(f"{heading}\n{facts.splitlines()[0]}")
         columns = max(count, 6)
@@ -144,7 +144,7 @@ def draw_hidden(found: Hidden, heading: str) -> Figure:
             axes.remove()
         names = ("image", "low\nfrequencies", "high\nfrequencies")
         for row, name, panels in zip(ROWS, names, grid, strict=True):
-            shown = {"image": found.images, "low": found.low, "high": found.high}[row]
+            shown = found.pixels[row]
             panels[0].set_ylabel(name)
             for i, axes in enumerate(panels[:count]):
                 reach = float(np.abs(shown[i]).max()) if row == "high" else None
@@ -244,10 +244,12 @@ def draw_kernels(found: Sequence[Kernels]) -> Figure:
         size = (PAGE, 0.2 + rows * (height + 0.45))
         figure = Figure(figsize=size, dpi=DPI, layout="constrained")
         grid = figure.subplots(rows, 2, squeeze=False)
-        for axes, one, pixels in zip(grid.ravel(), found, mosaics, strict=True):
+        bars = {}
+        for number, (one, pixels) in enumerate(zip(found, mosaics, strict=True)):
+            axes = grid[number // 2, number % 2]
             alike = [other.weights for other in found if other.dataset == one.dataset]
             reach = max(float(np.abs(weights).max()) for weights in alike) or 1.0
-            shown = axes.imshow(
+            bars[number // 2] = axes.imshow(
                 pixels, cmap=KERNEL_MAP, vmin=-reach, vmax=reach, interpolation="nearest"
             )
             state = f"smoothed, ρ = {RHO:g}" if one.smoothed else "as trained"
@@ -257,11 +259,10 @@ def draw_kernels(found: Sequence[Kernels]) -> Figure:
             _bare(axes)
             # Gaps are grey, since white is a weight of 0.
             axes.set_facecolor("0.8")
-            if axes.get_subplotspec().is_last_col():  # type: ignore[union-attr]
-                row = list(grid[axes.get_subplotspec().rowspan.start])  # type: ignore[union-attr]
-                bar = figure.colorbar(shown, ax=row, label="weight", aspect=12, pad=0.01)
-                bar.locator = MaxNLocator(4, steps=[1, 2, 5, 10])
-                bar.update_ticks()
+        for row, shown in bars.items():
+            bar = figure.colorbar(shown, ax=list(grid[row]), label="weight", aspect=12, pad=0.01)
+            bar.locator = MaxNLocator(4, steps=[1, 2, 5, 10])
+            bar.update_ticks()
         return finish(figure)
 
 
