@@ -266,7 +266,7 @@ def _experiment(run: Run, name: str, entry: Mapping[str, Any]) -> Learning:
     def group(where: str, names: Sequence[str]) -> tuple[Network, ...]:
         return tuple(network(model, where) for model in names)
 
-    labels = entry.get("labels")
+    labels, sizes = entry.get("labels"), entry["batch_sizes"]
     found = Learning(
         **vars(experiment),
         vanilla=_network(run, experiment, radii, experiment.model, f"experiments.{name}.model"),
@@ -278,11 +278,13 @@ def _experiment(run: Run, name: str, entry: Mapping[str, Any]) -> Learning:
         )
         if labels
         else None,
-        **{where: group(where, entry[where]) for where in GROUPS},
-        **{
-            scheme: group(f"batch_sizes.{scheme}", entry["batch_sizes"][scheme])
-            for scheme in ("equal_epochs", "equal_updates")
-        },
+        components=group("components", entry["components"]),
+        batchnorm=group("batchnorm", entry["batchnorm"]),
+        heuristics=group("heuristics", entry["heuristics"]),
+        architectures=group("architectures", entry["architectures"]),
+        optimizers=group("optimizers", entry["optimizers"]),
+        equal_epochs=group("batch_sizes.equal_epochs", sizes["equal_epochs"]),
+        equal_updates=group("batch_sizes.equal_updates", sizes["equal_updates"]),
         robust=network(entry["robust"], "robust") if entry.get("robust") else None,
     )
     _check_places(found, place)

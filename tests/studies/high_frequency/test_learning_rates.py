@@ -146,7 +146,7 @@ def test_labels_are_learnt_in_so_many_epochs(tmp_path):
     rows = found["labels"].set_index("labels")
     assert rows["epochs_until"].to_dict() == {"true": 1, "shuffled": 2}
     assert rows["reached"].to_dict() == {"true": 1, "shuffled": 0}
-    assert rows.loc["true", ["first_low", "train_low", "chance"]].tolist() == [0.4, 0.8, 0.1]
+    assert rows.loc["true", ["first_low", "last_low", "chance"]].tolist() == [0.4, 0.8, 0.1]
     compared = found["comparisons"].set_index("comparison")
     assert compared.loc["shuffled less true", "difference"] == 1
     assert compared.loc["true less shuffled", "difference"] == pytest.approx(0.5)
