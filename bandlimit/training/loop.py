@@ -707,13 +707,13 @@ def _deterministic(device: torch.device) -> Iterator[None]:
     One thread also where no sum depends on it: helpers would wait busily beside the workers.
     """
     before = torch.get_num_threads()
-    strict = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    mode = torch.get_deterministic_debug_mode()
     # Deterministic mode fills fresh memory with NaN, which takes a tenth of the time. That guards
     # against kernels that read it before they write; a NaN would stop the training.
     fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
+    # `use_deterministic_algorithms` does the same and imports PyTorch's compiler, for seconds.
+    torch.set_deterministic_debug_mode("error")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if device.type == "cuda":
         # What cuBLAS asks for before its sums are the same each time.
@@ -722,5 +722,5 @@ def _deterministic(device: torch.device) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-        torch.use_deterministic_algorithms(strict, warn_only=warn_only)
+        torch.set_deterministic_debug_mode(mode)
         torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]

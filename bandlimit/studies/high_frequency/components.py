@@ -44,8 +44,8 @@ SCHEMA = pa.schema(
         ("energy", pa.float64()),
     ]
 )
-"""A row per image and part of it. `confidence` is the probability of the prediction; l2 and linf are
-the distance from the image, in [0, 1] pixels; `energy` is the part's over the image's."""
+"""A row per image and part of it. `confidence` is that of the prediction, from 0 to 1; l2 and linf
+are the distance from the image, in [0, 1] pixels; `energy` is the part's over the image's."""
 
 
 def evaluate(
