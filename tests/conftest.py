@@ -163,11 +163,33 @@ CONFIG = {
 
 _FOLLOWED = {"dataset": "tiny", "images": 6, "every": 4, "radii": [4, 7], "steps": 2}
 _RECIPE = {"dataset": "tiny_train", "epochs": 2, "batch_size": 8}
+_CURVES = {"dataset": "tiny", "images": 12, "train_images": 10, "radii": [4], "train_radii": [4]}
+_SMALL = {
+    **_RECIPE,
+    "architecture": "small_cnn_no_batchnorm",
+    "optimizer": "adam",
+    "learning_rate": 0.002,
+    "seeds": 2,
+    "curves": _CURVES,
+}
+_LOW = {"component": {"part": "low", "radius": 4}}
 TRAINED = {
     "device": "cpu",
     "datasets": {
         "tiny": {"loader": "imagefolder", "path": "own images", "classes": 10},
-        "tiny_train": {"loader": "imagefolder", "path": "training images", "classes": 10},
+        "tiny_train": {
+            "loader": "imagefolder",
+            "path": "training images",
+            "classes": 10,
+            "shape": [1, 28, 28],
+        },
+        "tiny_shuffled": {
+            "loader": "imagefolder",
+            "path": "training images",
+            "classes": 10,
+            "shape": [1, 28, 28],
+            "shuffle_labels": True,
+        },
         # So few images are no gate.
         "fashion_mnist_test": {"images": 5},
     },
@@ -175,9 +197,24 @@ TRAINED = {
         "fashion_mnist_resnet8": {**_RECIPE, "trajectory": _FOLLOWED},
         "fashion_mnist_resnet8_adversarial": {**_RECIPE, "adversarial": {"steps": 2}},
         "fashion_mnist_resnet8_mse": _RECIPE,
+        "small": _SMALL,
+        "small_low": {**_SMALL, **_LOW},
+        "small_high": {**_SMALL, "component": {"part": "high", "radius": 4}},
+        "small_batchnorm": {**_SMALL, "architecture": "small_cnn"},
+        "small_batchnorm_low": {**_SMALL, **_LOW, "architecture": "small_cnn"},
+        "small_robust": {**_SMALL, "adversarial": {"steps": 2}, "dropout": 0.5},
+        "small_shuffled": {**_SMALL, "dataset": "tiny_shuffled", "mixup": {"alpha": 0.5}},
+        "small_batch": {**_SMALL, "batch_size": 20, "optimizer": "rmsprop"},
     },
-    "only": ["trained"],
+    "only": ["trained", "small"],
     "experiments": {
+        "small": {
+            "dataset": "tiny",
+            "model": "small",
+            "stand_in": True,
+            "epsilon": "16/255",
+            "attacks": {"fgsm_minimal": {}},
+        },
         "trained": {
             "dataset": "tiny",
             "model": "fashion_mnist_resnet8",
@@ -185,7 +222,7 @@ TRAINED = {
             "epsilon": "16/255",
             # No study here asks for them.
             "attacks": {"fgsm_minimal": {}},
-        }
+        },
     },
     "perturbation_spectra": {
         "experiments": {
@@ -203,8 +240,26 @@ TRAINED = {
         "perturbations": {"pgd_l2": {"steps": 3}, "pgd_linf": {"steps": 3}},
         "low_pass": {"aware_steps": 2},
     },
+    "high_frequency": {
+        "experiments": {
+            "small": {
+                "radii": [4],
+                "images": 8,
+                "labels": {"true": "small", "shuffled": "small_shuffled"},
+                "components": ["small_low", "small_high"],
+                "batchnorm": ["small_batchnorm", "small_batchnorm_low"],
+                "heuristics": ["small_batchnorm", "small_robust"],
+                "batch_sizes": {
+                    "equal_epochs": ["small", "small_batch"],
+                    "equal_updates": ["small", "small_batch"],
+                },
+                "robust": "small_robust",
+            }
+        },
+        "smoothing": {"rhos": [1], "epsilons": [0.06, 0.09], "images": 6, "steps": 2},
+    },
 }
-"""Networks that are trained for an epoch or two, and the study that asks most of training."""
+"""Networks that are trained for an epoch or two, and the studies that ask most of training."""
 
 
 FIRST = (

@@ -93,6 +93,12 @@ def resolve(name: str, entry: Mapping[str, Any], known: Mapping[str, Any]) -> Da
             f"{place} has both 'source' {source!r} and 'loader' {entry['loader']!r}; allowed is "
             "either 'source', a name of the registry, or 'loader', for your own data."
         )
+    own = "shape" in entry
+    if source is not None and own:
+        raise UserError(
+            f"{place} has both 'source' {source!r}, whose shape is known, and 'shape' "
+            f"{entry['shape']}; allowed is 'shape' for your own data."
+        )
     row: Mapping[str, str] = {}
     if source is not None:
         member(source, known, "registered datasets", f"{place}.source")
@@ -119,7 +125,7 @@ def resolve(name: str, entry: Mapping[str, Any], known: Mapping[str, Any]) -> Da
         urls=urls,
         sha256=tuple(row.get("sha256", "").split()),
         classes=int(entry.get("classes") or row["classes"]),
-        shape=registry.shape(row["shape"]) if row else None,
+        shape=registry.shape(row["shape"]) if row else tuple(entry["shape"]) if own else None,
         counts=counts,
         path=path or next((part for part in places if "://" not in part), None),
         split=split,

@@ -110,8 +110,9 @@ def of_recipe(name: str, recipe: Mapping[str, Any], datasets: Mapping[str, Datas
     dataset = datasets[recipe["dataset"]]
     if dataset.shape is None:
         raise UserError(
-            f"{place}.architecture needs a dataset whose images have a known shape, one with a "
-            f"'source' of the registry, got {dataset.name!r}, which is read by its 'loader'."
+            f"{place}.architecture needs a dataset whose images have a known shape: one with a "
+            f"'source' of the registry, or with a 'shape' of its own; got {dataset.name!r}, which "
+            "has neither."
         )
     channels = dataset.shape[0]
     mean, std = recipe.get("mean", [0.0] * channels), recipe.get("std", [1.0] * channels)

@@ -16,16 +16,35 @@ from bandlimit.plan import catalogue, jobs
 from bandlimit.provenance import replay, samples
 
 STUDY = "perturbation_spectra"
-P = f"{STUDY}_"
+STUDIES = (STUDY, "high_frequency")
+P, H = f"{STUDY}_", "high_frequency_"
 MAIN = "fashion_mnist_resnet8"
 NETWORKS = (MAIN, f"{MAIN}_adversarial", f"{MAIN}_mse")
 CHECKPOINTS = ("initial", "one_epoch")
-TABLES = ("lifts", "contradiction", "profiles", "comparisons", "low_pass")
+TABLES = (
+    *(f"{STUDY}/{name}" for name in ("lifts", "contradiction", "profiles", "comparisons")),
+    f"{STUDY}/low_pass",
+    *(f"high_frequency/{name}" for name in ("counts", "corollary_1", "svd", "table_2")),
+)
 LEDGER = {"evaluate_claims", "static_site", "manifest", "ro_crate"}
 ONE_IMAGE = {f"{P}figure_{number}" for number in (1, 3, 5, 7, 9)}
 MEANS = {f"{P}figure_{number}" for number in (4, 8, 10)}
 OF_TABLES = {f"{P}tables", *(f"{P}figure_{name}" for name in ("lifts", 2, 6))}
 THEORY = {f"{P}theorems", f"{P}figure_theorems", f"{P}figure_training"}
+
+
+LEARNT = (
+    *(f"{H}{name}" for name in ("tables", "figure_3", "figure_components", "figure_4")),
+    *(f"{H}{name}" for name in ("figure_5", "figure_6")),
+)
+"""What curves are drawn of."""
+
+SMOOTHED = {"evaluate_smoothing", f"{H}table_2", f"{H}figure_smoothing"}
+PARTS = {
+    "evaluate_components",
+    *(f"{H}{name}" for name in ("component_tables", "figure_2", "figure_svd")),
+    f"{H}figure_corollary_1",
+}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +68,7 @@ def test_nothing_changed_nothing_runs(run):
 
 def test_one_job_makes_a_network_with_its_checkpoints_and_its_trajectory(run, told):
     by_rule = {rule: proofs for rule, proofs in told.items() if rule.startswith("train_model")}
-    assert sum(map(len, by_rule.values())) == len(NETWORKS)
+    assert sum(map(len, by_rule.values())) == len(NETWORKS) + 8
     for name in NETWORKS[:2]:
         for checkpoint in CHECKPOINTS:
             assert (run.folder / f"results/models/{name}_{checkpoint}.safetensors").is_file()
@@ -75,13 +94,21 @@ def test_what_two_images_have_in_a_network_is_found_again(run):
 # Made again -------------------------------------------------------------------------------------
 
 
+ELSEWHERE = (
+    *(f"{P}figure_{number}" for number in (11, 12)),
+    *(f"{H}{kind}" for kind in ("table_detection", "figure_detection")),
+    *(f"{H}figure_{kind}" for kind in ("architectures", "optimizers")),
+)
+"""What the small run has no networks, or no pictures, for."""
+
+
 def rules(kind):
-    """Return the rules of the study that the audit makes again in one way."""
-    names = [*catalogue.module(STUDY).RECORDS]
+    """Return the rules of both studies that the audit makes again in one way."""
+    names = [name for study in STUDIES for name in catalogue.module(study).RECORDS]
     names += [
-        f"{STUDY}_{artifact.name}"
+        f"{study}_{artifact.name}"
         for study, artifact in catalogue.artifacts()
-        if study == STUDY and artifact.name not in ("figure_11", "figure_12")
+        if study in STUDIES and f"{study}_{artifact.name}" not in ELSEWHERE
     ]
     return sorted(name for name in names if jobs.replay_kind(name) == kind)
 
@@ -94,7 +121,7 @@ def test_tables_and_figures_are_made_again(run, told, rule):
 
 
 @pytest.mark.parametrize("rule", rules("sampled"))
-def test_images_are_perturbed_and_filtered_again(run, told, rule):
+def test_images_are_asked_again(run, told, rule):
     for proof in told[rule]:
         found = samples.sample(
             proof, results=run.folder / "results", home=run.folder, images=2, seed=1
@@ -110,12 +137,15 @@ def test_images_are_perturbed_and_filtered_again(run, told, rule):
         ("measure_spectra", 0, "image", 0.25),
         ("measure_spectra", 1, "zero", True),
         ("evaluate_low_pass", 0, "prediction", 77),
+        ("evaluate_components", 0, "confidence", 0.123),
+        ("evaluate_smoothing", 0, "prediction", 77),
     ],
 )
 def test_a_changed_value_is_named(run, told, tmp_path, rule, which, column, value):
+    assert rule in rules("sampled")
     results = tmp_path / "results"
     shutil.copytree(run.folder / "results", results)
-    proof = one(told, rule, model=MAIN)
+    proof = one(told, rule, model=MAIN if rule in catalogue.module(STUDY).RECORDS else "small")
     name = list(proof["writes"].values())[which]
     rewrite(results, name, column, 4, value)
     found = samples.sample(proof, results=results, home=run.folder, images=99, seed=0)
@@ -164,7 +194,11 @@ def test_a_recipe_trains_its_network_and_measures_it(run):
 
 def test_a_perturbation_is_measured_anew_and_trains_nothing(run):
     made, models = rerun(run, lambda c: c[STUDY]["perturbations"]["pgd_l2"].update(steps=4))
-    assert len(models) == 7 and not {name for name in made if name.startswith("train_model")}
+    assert (
+        len(models) == 7
+        and not made & set(LEARNT)
+        and not {name for name in made if name.startswith("train_model")}
+    )
     assert {"measure_spectra", "average_spectra", *OF_TABLES, *MEANS, *ONE_IMAGE} <= made
     assert not made & THEORY
 
@@ -198,6 +232,11 @@ def test_what_is_measured_on_the_way_belongs_to_the_training(run):
             {"measure_spectra", *MEANS, *ONE_IMAGE, *THEORY},
         ),
         (
+            "bandlimit/models/kernels.py",
+            {*SMOOTHED, f"{H}kernels", f"{H}figure_7"},
+            {"evaluate_components", "measure_spectra", *LEARNT},
+        ),
+        (
             f"bandlimit/studies/{STUDY}/theorems.py",
             {f"{P}theorems", f"{P}figure_theorems"},
             {"measure_spectra", *OF_TABLES, *MEANS},
@@ -213,6 +252,48 @@ def test_code_runs_again_where_it_is_reached(run, name, runs, left):
     assert bool(trains) == name.startswith("bandlimit/training")
 
 
+def test_a_network_of_curves_is_trained_for_them_alone(run):
+    made, _ = rerun(run, lambda c: c["training"]["small_batch"].update(batch_size=10))
+    assert {name for name in made if not name.startswith("train_model")} == {*LEARNT, *LEDGER}
+
+
+def test_shuffled_labels_train_one_network(run):
+    made, models = rerun(run, lambda c: c["datasets"]["tiny_shuffled"].update(images=20))
+    assert models == {"small_shuffled", "small_shuffled_seed_2"} and "make_dataset" in made
+
+
+def test_smoothing_trains_nothing(run):
+    made, models = rerun(run, lambda c: c["high_frequency"]["smoothing"].update(steps=3))
+    assert made == SMOOTHED | LEDGER and not models
+
+
+def test_components_of_fewer_images_train_nothing(run):
+    change = {"images": 6}
+    made, models = rerun(run, lambda c: c["high_frequency"]["experiments"]["small"].update(change))
+    assert made == PARTS | LEDGER and not models
+
+
+def test_seeds_are_networks_of_their_own(run):
+    weights = [
+        (run.folder / f"results/models/{name}.safetensors").read_bytes()
+        for name in ("small", "small_seed_2")
+    ]
+    assert weights[0] != weights[1]
+    curves = store.read(run.folder / "results/curves/small.parquet").to_pandas()
+    assert set(curves["seed"]) == {1, 2} and set(curves["images"]) == {"train", "test"}
+    # What the file says of each image is what the table counts.
+    assert [sum(row) / len(row) for row in curves["correct"]] == curves["accuracy"].tolist()
+
+
+def test_shuffled_labels_are_stored_beside_the_right_ones(run):
+    kept = store.read(run.folder / "results/datasets/tiny_train.parquet").to_pandas()
+    mixed = store.read(run.folder / "results/datasets/tiny_shuffled.parquet").to_pandas()
+    assert mixed["image_id"].tolist() == kept["image_id"].tolist()
+    assert mixed["original_label"].tolist() == kept["label"].tolist()
+    assert mixed["label"].tolist() != kept["label"].tolist()
+    assert sorted(mixed["label"]) == sorted(kept["label"])
+
+
 # Shards and batches -----------------------------------------------------------------------------
 
 
@@ -222,25 +303,42 @@ def sharded(run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("sharded") / "project"
     shutil.copytree(run.folder, folder, symlinks=True)
     project = Project(folder)
-    project.config = changed(lambda c: c["experiments"]["trained"].update(shards=3))
-    for name in ("scripts/measure_spectra.py", f"bandlimit/studies/{STUDY}/filtering.py"):
+    project.config = changed(
+        lambda c: [c["experiments"][name].update(shards=3) for name in ("trained", "small")]
+    )
+    for name in (
+        *(f"scripts/{name}.py" for name in ("measure_spectra", "evaluate_components")),
+        "scripts/evaluate_smoothing.py",
+        f"bandlimit/studies/{STUDY}/filtering.py",
+    ):
         path = folder / name
         text = path.read_text(encoding="utf-8")
         text, count = re.subn(r"^BATCH = .*$", "BATCH = 3", text, flags=re.MULTILINE)
         assert count == 1
         path.write_text(re.sub(r"BATCH\[[^]]*\]", "BATCH", text), encoding="utf-8")
-    project.complete(*(f"results/tables/{STUDY}/{name}.parquet" for name in TABLES))
+    project.complete(*(f"results/tables/{name}.parquet" for name in TABLES))
     return project
 
 
-@pytest.mark.parametrize("start", ["perturbations", "spectra", "low_pass"])
+KEYS = (
+    *("image_id", "perturbation", "inputs", "cutoff", "kind", "part", "radius", "convention"),
+    *("rho", "normalized", "attack", "loss", "epsilon"),
+)
+"""What tells rows apart."""
+
+
+@pytest.mark.parametrize(
+    "start", ["perturbations", "spectra", "low_pass", "components", "smoothed_kernels"]
+)
 def test_records_do_not_depend_on_shards_and_batches(run, sharded, start):
+    model = "small" if start in ("components", "smoothed_kernels") else MAIN
+
     def rows(project, shards):
         found = {}
         for shard in shards:
-            table = store.read(project.folder / f"results/{start}/tiny/{MAIN}/{shard}.parquet")
+            table = store.read(project.folder / f"results/{start}/tiny/{model}/{shard}.parquet")
             for row in table.to_pylist():
-                place = tuple(row.get(k) for k in ("image_id", "perturbation", "inputs", "cutoff"))
+                place = tuple(row.get(k) for k in KEYS)
                 assert place not in found
                 found[place] = row
         return found
@@ -252,7 +350,7 @@ def test_records_do_not_depend_on_shards_and_batches(run, sharded, start):
 @pytest.mark.parametrize("name", TABLES)
 def test_tables_do_not_depend_on_shards_and_batches(run, sharded, name):
     one, two = (
-        store.read(project.folder / f"results/tables/{STUDY}/{name}.parquet").to_pandas()
+        store.read(project.folder / f"results/tables/{name}.parquet").to_pandas()
         for project in (run, sharded)
     )
     # The sum of a mean goes by the order of images, which is that of shards.
