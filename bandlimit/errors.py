@@ -14,14 +14,25 @@ class UserError(Exception):
     """
 
 
+NAMED = 20
+"""Names that an error tells, at most."""
+
+
 def suggest(name: str, allowed: Iterable[str]) -> str:
     """Return the end of an error sentence: the allowed names, and the nearest one if any is near.
+
+    Of more than `NAMED` names the nearest are told, and how many others there are.
 
     >>> suggest("pgd_minmal", ["fgsm_minimal", "pgd_minimal"])
     "allowed: 'fgsm_minimal', 'pgd_minimal' (did you mean 'pgd_minimal'?)"
     """
     names = sorted(map(str, allowed))
-    text = "allowed: " + (", ".join(map(repr, names)) or "none")
+    told = names
+    if len(names) > NAMED:
+        told = sorted(sorted(names, key=lambda other: _likeness(str(name), other))[-NAMED:])
+    text = "allowed: " + (", ".join(map(repr, told)) or "none")
+    if len(told) < len(names):
+        text += f" and {len(names) - len(told)} others"
     nearest = max(names, key=lambda other: _likeness(str(name), other), default="")
     alike, _ = _likeness(str(name), nearest)
     # Two letters of three are soon the same: 'gpu' is no slip for 'cpu', though 'nil' is for 'nll'.

@@ -2,7 +2,7 @@
 
 from bandlimit import progress
 from bandlimit.data import stream
-from bandlimit.defenses.transforms import SmoothedKernels
+from bandlimit.defenses.smoothing import SmoothedKernels
 from bandlimit.files import store
 from bandlimit.models import classifier
 from bandlimit.models.device import choose_device

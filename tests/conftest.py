@@ -202,7 +202,7 @@ TRAINED = {
         "small_high": {**_SMALL, "component": {"part": "high", "radius": 4}},
         "small_batchnorm": {**_SMALL, "architecture": "small_cnn"},
         "small_batchnorm_low": {**_SMALL, **_LOW, "architecture": "small_cnn"},
-        "small_robust": {**_SMALL, "adversarial": {"steps": 2}, "dropout": 0.5},
+        "small_robust": {**_SMALL, "adversarial": {"epsilon": "8/255", "steps": 2}, "dropout": 0.5},
         "small_shuffled": {**_SMALL, "dataset": "tiny_shuffled", "mixup": {"alpha": 0.5}},
         "small_batch": {**_SMALL, "batch_size": 20, "optimizer": "rmsprop"},
     },

@@ -81,7 +81,7 @@ def check_paths(run: Run) -> None:
     Raises:
         UserError: one is not.
     """
-    for name in {experiment.dataset for experiment in run.experiments.values()}:
+    for name in dict.fromkeys(experiment.dataset for experiment in run.experiments.values()):
         path = run.datasets[name].path
         if path is not None and not os.path.exists(path.split("{split}")[0]):
             raise UserError(

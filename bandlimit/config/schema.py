@@ -156,8 +156,8 @@ def _sentence(error: jsonschema.ValidationError, where: str) -> str:
         return f"{place} has no choice {_told(error.instance)}; {allowed}."
     if error.validator == "required":
         missing = next(key for key in error.validator_value if key not in error.instance)
-        meaning = error.schema["properties"][missing]["description"]
-        return f"The key {missing!r} is missing in {place}: {meaning}"
+        meaning = error.schema["properties"][missing].get("description")
+        return f"The key {missing!r} is missing in {place}{f': {meaning}' if meaning else '.'}"
     rules = {
         "type": lambda v: f"must be {_either([v] if isinstance(v, str) else v)}",
         "minimum": lambda v: f"must be at least {v}",

@@ -61,7 +61,8 @@ class Curves:
         train_labels: M, int64.
         radii: of the components of the test images.
         train_radii: of those of the training images.
-        every: epochs between measurements, at least 1; step 0 and the end are always measured.
+        every: epochs between measurements, at least 1; step 0, the first epoch and the end are
+            always measured.
         strict: whether the border of a disk is high.
         scale: of components, maximum or none.
 
@@ -214,7 +215,8 @@ class Observer:
 
     def at(self, total: int, per_epoch: int) -> frozenset[int]:
         """Return the steps before which to measure."""
-        return frozenset({total, *range(0, total, self._sets.every * per_epoch)})
+        # The first epoch is what the document speaks of, however seldom later ones are measured.
+        return frozenset({total, per_epoch, *range(0, total, self._sets.every * per_epoch)})
 
     def measure(
         self, state: Mapping[str, torch.Tensor], *, step: int, epoch: float, train: float | None

@@ -14,6 +14,9 @@ from bandlimit.plan import load as plan_load
 
 HOME = Path(__file__).parents[2]
 BASE = yaml.safe_load((HOME / "config.yaml").read_text(encoding="utf-8"))
+# Most of its networks belong to this study alone, whose own mistakes are in test_learning_settings.py.
+del BASE["high_frequency"], BASE["experiments"]["fashion_mnist_small"]
+BASE["training"] = {n: r for n, r in BASE["training"].items() if "_small" not in n}
 OWN_MODEL = {
     "path": "weights.th",
     "architecture": "cifar_resnet20",
@@ -202,6 +205,10 @@ WRONG = {
     ),
     "seed of words": ({"seed": "a"}, r"'seed' .*must be a whole number, got 'a'"),
     "steps": ({"attacks.pgd_minimal.steps": 0}, r"attacks.pgd_minimal.steps' .*at least 1, got 0"),
+    "adversarial training without a bound": (
+        {"training.fashion_mnist_resnet8.adversarial": {"steps": 2}},
+        r"The key 'epsilon' is missing in 'training.fashion_mnist_resnet8.adversarial'.*: The l_inf",
+    ),
     "batch": (
         {"training.fashion_mnist_resnet8.batch_size": 1},
         r"batch_size' .*must be at least 4, got 1",
@@ -359,7 +366,7 @@ WRONG = {
     "no study": (
         {"bandlimiting": None, "perturbation_spectra": None, "robustness": None},
         r"The configuration runs nothing: a section of a study \(bandlimiting, "
-        r"perturbation_spectra, robustness\) must name",
+        r"perturbation_spectra, high_frequency, robustness\) must name",
     ),
     "studies of none of these": (
         {"only": ["imagenet_samples"], "bandlimiting": None},

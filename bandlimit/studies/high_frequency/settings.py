@@ -306,23 +306,25 @@ def _check_places(found: Learning, place: str) -> None:
         wrong += [(f"{place}.labels.true", "of true labels", true.name)] if true.shuffled else []
         if not shuffled.shuffled:
             wrong.append((f"{place}.labels.shuffled", "of shuffled labels", shuffled.name))
-        for own in found.labels:
-            measured = own.recipe["curves"].get("train_radii", [])
-            if min(found.radii) not in map(float, measured):
-                raise UserError(
-                    f"training.{own.name}.curves.train_radii must have the least radius of "
-                    f"{place}, {min(found.radii):g}, got {measured}."
-                )
     if found.robust is not None and not found.robust.recipe.get("adversarial"):
         wrong.append((f"{place}.robust", "trained on adversarial images", found.robust.name))
     for where, what, name in wrong:
         raise UserError(f"{where} must have networks {what}; {name!r} is none.")
+    for own in found.labels or ():
+        measured = own.recipe["curves"].get("train_radii", [])
+        if min(found.radii) not in map(float, measured):
+            raise UserError(
+                f"training.{own.name}.curves.train_radii must have the least radius of "
+                f"{place}, {min(found.radii):g}, got {measured}."
+            )
 
 
 def _network(
     run: Run, experiment: Experiment, radii: Sequence[float], name: str, place: str
 ) -> Network:
-    member(name, run.models, "models of the run", place)
+    ends = {n: model for n, model in run.models.items() if model.source != "checkpoint"}
+    # What has a recipe could be named as well, though nobody does.
+    member(name, {**run.training, **ends}, "models that the workflow trains", place)
     model = run.models[name]
     recipe = run.training.get(name, {}) if model.source == "trained" else {}
     curves = recipe.get("curves")

@@ -51,6 +51,7 @@ def smoothed(
         for name, seeds in found.items():
             rows += _rows(e, name, seeds, found.get(e["robust"]))
     frame = pd.DataFrame(rows)
+    frame["scale_share"] = _scale_shares(frame)
     keys = ["training", "rho", "attack", "epsilon"]
     if not len(document):
         return frame.assign(reported=np.nan)
@@ -66,6 +67,30 @@ def smoothed(
         for row in frame.to_dict("records")
     ]
     return frame
+
+
+LEAST = 0.02
+"""Effects of which a share can be named, at least."""
+
+
+def _scale_shares(frame: pd.DataFrame) -> list[float]:
+    """Return which share of what raw smoothing does is gone once kernels are divided by the gain.
+
+    So much of the effect is the scale of 1 + 8 rho, not smoothness; nan where raw smoothing does
+    next to nothing.
+    """
+    keys = ["dataset", "network", "rho", "attack", "loss", "epsilon"]
+    normalized = {
+        tuple(map(_plain, key)): value
+        for *key, value in frame[frame["normalized"]][[*keys, "gain"]].itertuples(index=False)
+    }
+    shares = []
+    for row in frame.to_dict("records"):
+        other = normalized.get(tuple(_plain(row[key]) for key in keys))
+        known = other is not None and not row["normalized"] and abs(row["gain"]) >= LEAST
+        share = (row["gain"] - other) / row["gain"] if known else math.nan
+        shares.append(share)
+    return shares
 
 
 def _plain(value: Any) -> Any:

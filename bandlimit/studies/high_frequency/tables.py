@@ -208,11 +208,13 @@ TABLES: Mapping[str, tuple[Mapping[str, Column], str, str]] = {
             "zero": Column("Zero gradients", 3),
             **_with_interval("Less without smoothing", "gain"),
             **_with_interval("Less raw smoothing", "less_raw"),
+            "scale_share": Column("Share of the scale", 2),
         },
         "Smoothed kernels of the first layer, clean and attacked",
         "Raw smoothing multiplies the response to frequency 0 by 1 + 8ρ; kernels divided by it are "
         "as smooth. Zero gradients: share of images at which the gradient of the cross-entropy is "
-        f"0 in float32, so that an attack along it stands still. {INTERVALS}",
+        "0 in float32, so that an attack along it stands still. Share of the scale: how much of "
+        f"what raw smoothing does is gone in kernels divided by the gain. {INTERVALS}",
     ),
     "kernels": (
         {

@@ -198,6 +198,8 @@ def test_a_row_stands_beside_no_smoothing_raw_smoothing_and_the_robust_network(t
     assert normalised["gain"] == pytest.approx(0.1)
     assert normalised["less_raw"] == pytest.approx(-0.1)
     assert (raw["zero"], normalised["zero"]) == (1, 0)
+    # Half of the .2 that raw kernels gain is left once they are divided by their scale.
+    assert raw["scale_share"] == pytest.approx(0.5) and math.isnan(normalised["scale_share"])
     robust = row(table, training="adversarial", rho=0.0, attack="clean")
     assert robust["accuracy"] == 0.8 and robust["gain"] == 0
 
