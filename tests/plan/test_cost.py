@@ -138,7 +138,7 @@ def test_all_samples_of_fixed_directions_are_counted_in_the_plan():
 def test_the_plan_counts_the_images_of_a_dataset_once():
     said = config()
     total = cost.report(load.load(said, HOME)).splitlines()[-1]
-    # Those that networks are trained on are read as well: all of them, and two choices, one of them twice.
+    # Those to train on are read as well: all of them, and two choices, one of them twice.
     images = said["datasets"]["fashion_mnist"]["images"] + 20 + 10_000 + 2000 + 2 * 1000
     assert total.startswith(f"| **all** | | | {images:,} | ")
 

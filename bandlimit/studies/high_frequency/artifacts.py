@@ -322,7 +322,7 @@ ARTIFACTS = (
     ),
     Figure(
         "figure_architectures",
-        where="Appendix, architectures",
+        where="Appendix",
         shows="architectures",
         reads=_table("curves"),
         identity=_group("architectures"),
@@ -330,7 +330,7 @@ ARTIFACTS = (
     ),
     Figure(
         "figure_optimizers",
-        where="Appendix, optimizers",
+        where="Appendix",
         shows="optimizers",
         reads=_table("curves"),
         identity=_group("optimizers"),
