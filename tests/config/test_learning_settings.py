@@ -59,7 +59,7 @@ def test_a_job_is_identified_by_what_it_is_asked():
     wildcards = SimpleNamespace(dataset="fashion_mnist_test", model=f"{MAIN}_seed_2", shard="1of1")
     assert jobs.identity(run, "evaluate_components", wildcards)["radii"] == [4, 7, 10, 14]
     asked = jobs.identity(run, "evaluate_smoothing", wildcards)
-    assert asked["rhos"] == [0.1, 0.25, 0.5, 1] and asked["images"] == 100
+    assert asked["rhos"] == [0.1, 0.25, 0.5, 1] and asked["images"] == 200
 
 
 def test_objects_are_detected_where_there_is_a_folder():

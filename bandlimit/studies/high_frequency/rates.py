@@ -339,7 +339,8 @@ def comparisons(here: Curves, trained: float) -> Iterator[dict[str, Any]]:
     """Yield differences between networks, on the same images and seed by seed.
 
     * 'low less high': trained on low less trained on high frequencies of one radius;
-    * 'wider': trained on low frequencies of a radius less of the next smaller one;
+    * 'wider': trained on low frequencies of a radius less of the next smaller one, and 'widest':
+      of the greatest less of the least;
     * 'true less shuffled', 'shuffled less true': labels;
     * 'heuristic', 'architecture', 'optimizer': less the network of the experiment;
     * 'batch size': the greatest less the least, of a scheme;
@@ -389,6 +390,9 @@ def comparisons(here: Curves, trained: float) -> Iterator[dict[str, Any]]:
     for smaller, wider in zip(low, low[1:], strict=False):
         found = of("wider", by_part[LOW, wider], by_part[LOW, smaller], TEST, FULL, None)
         rows.append({**found, "radius": wider})
+    if len(low) > 1:
+        ends = by_part[LOW, low[-1]], by_part[LOW, low[0]]
+        rows.append({**of("widest", *ends, TEST, FULL, None), "radius": low[-1]})
     if e["labels"]:
         true, shuffled = e["labels"]
         radius = min(e["radii"])
