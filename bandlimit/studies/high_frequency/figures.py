@@ -643,13 +643,17 @@ def draw_smoothing(frame: pd.DataFrame) -> Figure:
                 if axes in grid[0]:
                     axes.set_title(name)
             training = own["training"].iloc[0]
+            # Beside axes of two inches there is room for a short line; datasets stand above.
+            several = f"{dataset},\n" if len({name for (name, _), _ in groups}) > 1 else ""
             panels[0].set_ylabel(
-                f"{dataset}, {training} training,\n{_measured(own, 'images')}\naccuracy"
+                f"{several}{training} training\n{_measured(own, 'images')}\naccuracy"
             )
         for axes in grid[-1]:
             axes.set_xlabel("weight ρ of neighbours")
             axes.set_xlim(left=-0.04)
         _accuracy_axis(grid.ravel())
+        names = ", ".join(dict.fromkeys(str(name) for (name, _), _ in groups))
+        figure.suptitle(names, fontsize=POINTS)
         add_legend(figure, _smoothing_legend(entries, looks))
         return finish(figure)
 
