@@ -160,16 +160,48 @@ def crossed(
     Raises:
         ValueError: there are no values, or they are not S x N.
     """
-    values = np.asarray(values, dtype=float)
-    if values.ndim != 2 or not values.size:
-        raise ValueError(f"values are S x N, at least 1 x 1, got {values.shape}")
-    seeds, images = values.shape
-    mean = float(values.mean())
-    of_images = paired_error(values.mean(axis=0))
-    assert of_images is not None
-    parts = [(of_images**2, images - 1)]
+    return _crossed([np.asarray(values, dtype=float)], level)
+
+
+def crossed_difference(
+    values: NDArray[np.float64], other: NDArray[np.float64], level: float = 0.95
+) -> tuple[float, float | None, float | None, float | None]:
+    """Return `crossed` of what the same networks say of some images less what they say of others.
+
+    Images differ, so that the variances of both add up; the networks are the same, so that theirs
+    is that of their differences.
+
+    Args:
+        values: S x N.
+        other: S x M, of the same networks.
+        level: coverage, in (0, 1).
+
+    Raises:
+        ValueError: there are no values, or the numbers of networks differ.
+    """
+    a, b = np.asarray(values, dtype=float), np.asarray(other, dtype=float)
+    if len(a) != len(b):
+        raise ValueError(f"the same networks are asked, got {len(a)} and {len(b)}")
+    return _crossed([a, -b], level)
+
+
+def _crossed(
+    sets: Sequence[NDArray[np.float64]], level: float
+) -> tuple[float, float | None, float | None, float | None]:
+    """Return the sum of the means of sets of images, S x N each, with its error and interval."""
+    for values in sets:
+        if values.ndim != 2 or not values.size:
+            raise ValueError(f"values are S x N, at least 1 x 1, got {values.shape}")
+    seeds = len(sets[0])
+    each = np.sum([values.mean(axis=1) for values in sets], axis=0)
+    parts = []
+    for values in sets:
+        of_images = paired_error(values.mean(axis=0))
+        assert of_images is not None
+        parts.append((of_images**2, values.shape[1] - 1))
     if seeds > 1:
-        parts.append((float(values.mean(axis=1).var(ddof=1)) / seeds, seeds - 1))
+        parts.append((float(each.var(ddof=1)) / seeds, seeds - 1))
+    mean = float(each.mean())
     variance = sum(part for part, _ in parts)
     spent = sum(part**2 / free for part, free in parts if free)
     if not spent:

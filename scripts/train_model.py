@@ -65,7 +65,8 @@ def choice(path, images, name, seed):
 def curves_of(job, trained_on, seed, *, dataset, images, train_images, **rest):
     """Return what the curves are of: images of a test set, and of the training images."""
     _, tested, labels = choice(job.input.tested, images, dataset, seed)
-    _, trained, train_labels = choice(job.input.dataset, train_images, trained_on, seed)
+    # Of two data sets of equal images, which differ in their labels, the same are taken.
+    _, trained, train_labels = choice(job.input.dataset, train_images, "curves", seed)
     return Curves(
         images=tested, labels=labels, train_images=trained, train_labels=train_labels, **rest
     )

@@ -220,3 +220,18 @@ def test_one_network_has_an_interval_over_images():
     assert statistics.crossed(np.array([[1.0]])) == (1.0, None, None, None)
     with pytest.raises(ValueError, match="S x N"):
         statistics.crossed(np.zeros((0, 3)))
+
+
+def test_a_difference_between_sets_of_images_has_the_networks_in_common():
+    """Networks that are good at both sets differ less in the difference than in either."""
+    skill = np.array([[0.0], [0.3], [0.6]])
+    draws = np.random.default_rng(0)
+    one, other = ((draws.random((3, 200)) < skill + 0.2).astype(float) for _ in range(2))
+    mean, error, low, high = statistics.crossed_difference(one, other)
+    assert mean == pytest.approx(one.mean() - other.mean()) and low < mean < high
+    apart = np.hypot(statistics.crossed(one)[1], statistics.crossed(other)[1])
+    images = np.hypot(*(statistics.paired_error(own.mean(axis=0)) for own in (one, other)))
+    seeds = np.std(one.mean(axis=1) - other.mean(axis=1), ddof=1) / np.sqrt(3)
+    assert error == pytest.approx(np.hypot(images, seeds)) and error < apart / 2
+    with pytest.raises(ValueError, match="same networks"):
+        statistics.crossed_difference(one, other[:2])

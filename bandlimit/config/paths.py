@@ -21,6 +21,11 @@ def model_file(name: str) -> str:
     return f"results/models/{name}.safetensors"
 
 
+def history_file(name: str) -> str:
+    """Return loss and accuracy of each epoch of a model that the workflow trains."""
+    return f"results/models/{name}_history.parquet"
+
+
 def trajectory_file(name: str) -> str:
     """Return the trajectory of a model that the workflow trains."""
     return f"results/trajectories/{name}.parquet"

@@ -44,9 +44,9 @@ SCHEMA = pa.schema(
 seed: number of the network, from 1. step: updates made before. epoch: step over the steps of an
 epoch. images: train or test. part: full, low or high. radius: of the disk of low frequencies; null
 for full. count: images in the set. accuracy: share of them classified correctly. loss: mean
-cross-entropy, in nats. chosen: digest of the whole images and their labels, in order: sets of one
-digest are of the same images. correct: whether each is classified correctly, in that order, so that
-networks can be compared image by image.
+cross-entropy, in nats. chosen: digest of the whole images, in order: sets of one digest are of the
+same images, whatever their labels. correct: whether each is classified correctly, in that order, so
+that networks can be compared image by image.
 """
 
 
@@ -152,7 +152,6 @@ class Sets:
         ):
             pixels = images.float() / 255
             chosen = hashlib.sha256(images.contiguous().numpy().data)
-            chosen.update(labels.contiguous().numpy().data)
             made: list[tuple[str, float | None, torch.Tensor]] = [("full", None, pixels)]
             for part in PARTS:
                 for radius in radii:

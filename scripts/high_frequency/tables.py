@@ -9,7 +9,7 @@ from bandlimit.studies.high_frequency.tables import table
 def main(job):
     p = job.params
     told = {"experiments": p.experiments, "trained": p.trained}
-    found = frames(job.input.curves, told, job.input.claims)
+    found = frames(job.input.curves, job.input.get("histories") or [], told, job.input.claims)
     for i, name in enumerate(p.tables):
         tables.save(table(name, found[name]), **job.forms(i), certificate=job.certificate())
 

@@ -1313,6 +1313,8 @@ def test_our_claims_can_be_tested(path):
     document = grammar.load(path, SCHEMA)
     known = {*kinds.ATTACKS, "crossings", "samplers", "post_averaging", "robustness"}
     known |= {"spectra", "natural", "adversarial", "mse", "checkpoints", "filter", "pairs"}
+    known |= {"learning", "components", "wider", "labels", "robust", "batchnorm", "batch_sizes"}
+    known |= {"heuristic_batchnorm", "mixup", "dropout", "rho_1"}
     for claim in document["claims"]:
         assert claim["id"].split(".")[0] == path.stem
         assert set(claim["needs"]) <= known

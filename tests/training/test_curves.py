@@ -83,7 +83,9 @@ def test_each_network_is_measured_at_both_ends_and_between_on_each_set(measured)
         (row.seed, row.step, row.images, row.part, None if np.isnan(row.radius) else row.radius)
         for row in frame.itertuples()
     ]
-    assert found == [(seed, step, *one) for seed in (1, 2) for step in (0, 8, 12) for one in sets]
+    assert found == [
+        (seed, step, *one) for seed in (1, 2) for step in (0, 4, 8, 12) for one in sets
+    ]
     assert (frame["epoch"] == frame["step"] / 4).all()
     assert (frame["count"] == np.where(frame["images"] == "train", 30, 70)).all()
 

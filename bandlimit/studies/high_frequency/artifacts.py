@@ -135,7 +135,10 @@ def _told(network: Network) -> dict[str, Any]:
 
 
 def _curves(run: Run) -> dict[str, Any]:
-    return {"curves": curve_files(run), "claims": CLAIMS}
+    histories = [
+        paths.history_file(network.name) for e in of(run).experiments for network in e.labels or ()
+    ]
+    return {"curves": curve_files(run), "histories": histories, "claims": CLAIMS}
 
 
 def _tables(run: Run) -> dict[str, Any]:

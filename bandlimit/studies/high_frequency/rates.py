@@ -23,7 +23,7 @@ from scipy import stats
 from bandlimit.claims import reported
 from bandlimit.errors import UserError
 from bandlimit.files import store
-from bandlimit.statistics import crossed, quantile
+from bandlimit.statistics import crossed, crossed_difference
 
 Floats = NDArray[np.float64]
 Told = Mapping[str, Any]
@@ -46,13 +46,18 @@ class Curves:
     Args:
         e: the experiment: networks, radii.
         files: of each network, in their order.
+        histories: accuracy on training images in each epoch, of the networks of `e["labels"]`.
 
     Raises:
         UserError: the curves of two networks are of different images.
     """
 
-    def __init__(self, e: Told, files: Sequence[str]) -> None:
+    def __init__(self, e: Told, files: Sequence[str], histories: Sequence[str] = ()) -> None:
         self.e = e
+        self.histories = {
+            name: store.read(path).to_pandas()
+            for name, path in zip(e["labels"], histories, strict=False)
+        }
         self.networks = {network["name"]: network for network in e["networks"]}
         self._frames = {}
         chosen: dict[str, str] = {}
@@ -97,28 +102,41 @@ class Curves:
         return np.stack([np.asarray(row, dtype=float) for row in frame["correct"]])
 
     def along(self, name: str, images: str, part: str, radius: float | None) -> Floats:
-        """Return how often each image is right along the training, S x N, without the start."""
-        steps = [step for step in self.steps(name) if step]
+        """Return how often each image is right along the training, S x N.
+
+        It is the mean over epochs, between measurements as on a straight line.
+        """
+        steps = self.steps(name)
         each = [self.right(name, images, part, radius, step) for step in steps]
-        return np.mean(each, axis=0)
+        return np.asarray(np.trapezoid(each, steps, axis=0) / (steps[-1] - steps[0]))
+
+    def same(self, one: str, other: str, images: str) -> bool:
+        """Return whether the curves of two networks are of the same images."""
+        digests = [self.rows(name, images, FULL, None)["chosen"].iloc[0] for name in (one, other)]
+        return bool(digests[0] == digests[1])
 
 
 def frames(
-    files: Sequence[str], told: Told, claims: str | os.PathLike[str]
+    files: Sequence[str],
+    histories: Sequence[str],
+    told: Told,
+    claims: str | os.PathLike[str],
 ) -> dict[str, pd.DataFrame]:
     """Return the tables of the study that are read off curves, by name.
 
     Args:
-        files: of all networks of all experiments, in their order.
+        files: curves of all networks of all experiments, in their order.
+        histories: of the networks of true and of shuffled labels, in the order of experiments.
         told: `experiments`, and `trained`, the accuracy at which a network counts as trained.
         claims: the claims file that holds what the document reports.
     """
     document = reported.reported(claims, "table_1").to_dict("records")
     found: dict[str, list[dict[str, Any]]] = {}
-    place = 0
+    place, kept = 0, 0
     for e in told["experiments"]:
-        here = Curves(e, files[place : place + len(e["networks"])])
-        place += len(e["networks"])
+        count, labels = len(e["networks"]), len(e["labels"])
+        here = Curves(e, files[place : place + count], histories[kept : kept + labels])
+        place, kept = place + count, kept + labels
         for name, rows in (
             ("curves", _curves(here)),
             ("table_1", _table_1(here, document)),
@@ -136,6 +154,10 @@ def interval(values: Floats) -> dict[str, Any]:
     if not values.size:
         return dict.fromkeys(NUMBERS, math.nan)
     return dict(zip(NUMBERS, crossed(values), strict=True))
+
+
+def _interval_of(found: tuple[float, float | None, float | None, float | None]) -> dict[str, Any]:
+    return dict(zip(NUMBERS, found, strict=True))
 
 
 def accuracy(values: Floats) -> dict[str, Any]:
@@ -234,11 +256,12 @@ def _labels(here: Curves, trained: float) -> Iterator[dict[str, Any]]:
 def epochs_until(here: Curves, name: str, trained: float) -> tuple[Floats, NDArray[np.bool_]]:
     """Return after how many epochs each seed counts as trained, and whether it did.
 
-    The last epoch stands for seeds that did not, which took longer than that.
+    That is the first epoch in which it got so many of its training images right. The last epoch
+    stands for seeds that never did, which took longer than that.
     """
     until, reached = [], []
-    for _, rows in here.rows(name, TRAIN, FULL, None).groupby("seed"):
-        rows = rows.sort_values("step")
+    for _, rows in here.histories[name].groupby("seed"):
+        rows = rows.sort_values("epoch")
         there = rows[rows["accuracy"] >= trained]
         reached.append(bool(len(there)))
         until.append(float((there if len(there) else rows.tail(1))["epoch"].iloc[0]))
@@ -267,7 +290,7 @@ def _batch_sizes(here: Curves) -> Iterator[dict[str, Any]]:
                     "radius": radius,
                     **_named("train", accuracy(train)),
                     **_named("test", accuracy(test)),
-                    "gap": float(train.mean() - test.mean()),
+                    **_named("gap", _interval_of(crossed_difference(train, test))),
                     **_named("lfc", accuracy(here.right(name, TEST, LOW, radius))),
                     **_named("hfc", accuracy(here.right(name, TEST, HIGH, radius))),
                 }
@@ -311,6 +334,10 @@ def _batchnorm(here: Curves) -> Iterator[dict[str, Any]]:
 # Comparisons
 
 
+RECIPE = ("learning_rate", "momentum", "weight_decay", "schedule", "loss", "augmentation")
+"""What else networks may differ in, so that a comparison is not named after one thing alone."""
+
+
 def apart(network: Told, other: Told) -> str:
     """Return in words what sets a network apart from another, 'mix-up 0.5' or 'BatchNorm'."""
     found = []
@@ -327,6 +354,10 @@ def apart(network: Told, other: Told) -> str:
     for key in ("optimizer", "batch_size"):
         if network[key] != other[key]:
             found.append(f"{key.replace('_', ' ')} {network[key]}")
+    for key in RECIPE:
+        # An optimizer has steps of its own.
+        if network.get(key) != other.get(key) and network["optimizer"] == other["optimizer"]:
+            found.append(f"{key.replace('_', ' ')} {network.get(key)}")
     if network["shuffled"] != other["shuffled"]:
         found.append("shuffled labels" if network["shuffled"] else "true labels")
     if (network["part"], network["radius"]) != (other["part"], other["radius"]):
@@ -364,6 +395,7 @@ def comparisons(here: Curves, trained: float) -> Iterator[dict[str, Any]]:
             **{key: here.networks[one][key] for key in ("dropout", "mixup")},
             "measure": measure,
             "radius": radius,
+            **placed(radius),
             "seeds": pairs,
             "cases": a.shape[1],
             "first": float(a[:pairs].mean()),
@@ -371,7 +403,22 @@ def comparisons(here: Curves, trained: float) -> Iterator[dict[str, Any]]:
             **_named("difference", interval(a[:pairs] - b[:pairs])),
         }
 
+    radii = sorted(e["radii"])
+
+    def placed(radius: Any) -> dict[str, bool]:
+        """Return which of the radii it is, for claims that ask for the least or the next."""
+        return {
+            "least_radius": radius == radii[0],
+            "second_radius": radius == radii[min(1, len(radii) - 1)],
+        }
+
     def of(kind: str, one: str, other: str, images: str, part: str, radius: Any) -> Any:
+        if not here.same(one, other, images):
+            raise UserError(
+                f"The curves of {one!r} and {other!r} are of different {images} images, and are "
+                f"compared; they need the same dataset and the same "
+                f"{'train_images' if images == TRAIN else 'images'} under 'curves'."
+            )
         values = [here.right(name, images, part, radius) for name in (one, other)]
         named = f"{images} {part}"
         return row(kind, one, other, named, radius, values)
@@ -385,11 +432,11 @@ def comparisons(here: Curves, trained: float) -> Iterator[dict[str, Any]]:
         if {(LOW, radius), (HIGH, radius)} <= set(by_part):
             pair = by_part[LOW, radius], by_part[HIGH, radius]
             found = of("low less high", *pair, TEST, FULL, None)
-            rows.append({**found, "radius": radius})
+            rows.append({**found, "radius": radius, **placed(radius)})
     low = sorted(radius for part, radius in by_part if part == LOW)
     for smaller, wider in zip(low, low[1:], strict=False):
         found = of("wider", by_part[LOW, wider], by_part[LOW, smaller], TEST, FULL, None)
-        rows.append({**found, "radius": wider})
+        rows.append({**found, "radius": wider, **placed(wider)})
     if len(low) > 1:
         ends = by_part[LOW, low[-1]], by_part[LOW, low[0]]
         rows.append({**of("widest", *ends, TEST, FULL, None), "radius": low[-1]})
@@ -397,7 +444,7 @@ def comparisons(here: Curves, trained: float) -> Iterator[dict[str, Any]]:
         true, shuffled = e["labels"]
         radius = min(e["radii"])
         rows.append(of("true less shuffled", true, shuffled, TRAIN, LOW, radius))
-        rows.append(_slower(here, true, shuffled, trained))
+        rows.append({**_slower(here, true, shuffled, trained), **placed(None)})
     for kind, group in (
         ("heuristic", "heuristics"),
         ("architecture", "architectures"),
@@ -414,13 +461,16 @@ def comparisons(here: Curves, trained: float) -> Iterator[dict[str, Any]]:
 
 
 def _slower(here: Curves, true: str, shuffled: str, trained: float) -> dict[str, Any]:
-    """Return how many more epochs shuffled labels take, seed by seed."""
-    (a, known), (b, _) = (epochs_until(here, name, trained) for name in (shuffled, true))
+    """Return how many more epochs shuffled labels take, seed by seed.
+
+    Nothing is known where a network of true labels was never trained; one of shuffled labels that
+    was not took longer than it says. A time is known to an epoch, which is part of the error.
+    """
+    (a, _), (b, known) = (epochs_until(here, name, trained) for name in (shuffled, true))
     pairs = min(len(a), len(b))
-    change = a[:pairs] - b[:pairs]
-    mean = float(change.mean())
-    error = float(change.std(ddof=1)) / math.sqrt(pairs) if pairs > 1 else math.nan
-    reach = float(stats.t.ppf(0.975, pairs - 1)) * error if pairs > 1 else math.nan
+    change = np.where(known[:pairs], a[:pairs] - b[:pairs], np.nan)
+    # Two times, each uniform within an epoch.
+    width = math.sqrt(2 / 12)
     return {
         **_own(here.e),
         "comparison": "shuffled less true",
@@ -433,11 +483,24 @@ def _slower(here: Curves, true: str, shuffled: str, trained: float) -> dict[str,
         "cases": pairs,
         "first": float(a[:pairs].mean()),
         "second": float(b[:pairs].mean()),
-        **_named(
-            "difference", {"value": mean, "error": error, "low": mean - reach, "high": mean + reach}
-        ),
-        "reached": float(known.mean()),
+        **_named("difference", _of_seeds(change, width)),
+        **_named("relative", _of_seeds(change / b[:pairs], width / float(b[:pairs].min()))),
     }
+
+
+def _of_seeds(values: Floats, width: float) -> dict[str, Any]:
+    """Return mean, error and 95% interval over seeds by Student's t; nan where one is not known.
+
+    Args:
+        values: of each seed.
+        width: standard deviation with which each is known.
+    """
+    count, mean = len(values), float(values.mean())
+    if count < 2 or math.isnan(mean):
+        return {"value": mean, **dict.fromkeys(NUMBERS[1:], math.nan)}
+    error = math.sqrt((float(values.var(ddof=1)) + width**2) / count)
+    reach = float(stats.t.ppf(0.975, count - 1)) * error
+    return {"value": mean, "error": error, "low": mean - reach, "high": mean + reach}
 
 
 def _sizes(here: Curves, scheme: str, of: Any) -> list[Any]:
@@ -447,24 +510,21 @@ def _sizes(here: Curves, scheme: str, of: Any) -> list[Any]:
         return []
     kind = f"batch size, {scheme.replace('_', ' ')}"
     great, small = names[-1], names[0]
-    rows = [of(kind, great, small, TEST, FULL, None), of(kind, great, small, TRAIN, FULL, None)]
-    test, train = rows
-    # Images differ between both, so that errors add up.
-    error = math.hypot(test["difference_error"], train["difference_error"])
-    gap = train["difference"] - test["difference"]
-    reach = quantile(0.95) * error
-    rows.append(
-        {
-            **train,
-            "measure": "gap",
-            "first": train["first"] - test["first"],
-            "second": train["second"] - test["second"],
-            **_named(
-                "difference",
-                {"value": gap, "error": error, "low": gap - reach, "high": gap + reach},
-            ),
-        }
+    test, train = (of(kind, great, small, images, FULL, None) for images in (TEST, TRAIN))
+    pairs = test["seeds"]
+    trained, tested = (
+        here.right(great, images, FULL, None)[:pairs]
+        - here.right(small, images, FULL, None)[:pairs]
+        for images in (TRAIN, TEST)
     )
+    gap = {
+        **train,
+        "measure": "gap",
+        "first": train["first"] - test["first"],
+        "second": train["second"] - test["second"],
+        **_named("difference", _interval_of(crossed_difference(trained, tested))),
+    }
+    rows = [test, train, gap]
     return rows + [of(kind, great, small, TEST, HIGH, radius) for radius in here.e["radii"]]
 
 

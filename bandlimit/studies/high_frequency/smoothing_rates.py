@@ -129,6 +129,7 @@ def _rows(
     robust: tuple[Answers, Answers] | None,
 ) -> Iterator[dict[str, Any]]:
     right, zero = seeds
+    greatest = max((key[-1] for key in right if key[-1] is not None), default=None)
     for key, values in right.items():
         rho, normalized, attack, loss, epsilon = key
         mean, error, low, high = crossed(values)
@@ -142,6 +143,7 @@ def _rows(
             "attack": attack,
             "loss": loss,
             "epsilon": math.nan if epsilon is None else epsilon,
+            "greatest_epsilon": epsilon == greatest,
             "seeds": len(values),
             "images": values.shape[1],
             "accuracy": mean,

@@ -91,17 +91,36 @@ def tables(tmp_path, networks, **groups):
         **groups,
     }
     files = [curve(tmp_path / f"{told['name']}.parquet", shares) for told, shares in networks]
+    histories = [
+        history(tmp_path / f"{name}_history.parquet", shares["train", "full", None])
+        for name in told["labels"]
+        for own, shares in networks
+        if own["name"] == name
+    ]
     claims = tmp_path / "claims.yaml"
     claims.write_text(
         "reported: {table_1: [{part: low, radius: 4, train: 0.9, test: 0.6}]}\n", encoding="utf-8"
     )
-    return rates.frames(files, {"experiments": [told], "trained": 0.9}, claims)
+    return rates.frames(files, histories, {"experiments": [told], "trained": 0.9}, claims)
+
+
+def history(path, shares, seeds=3):
+    """Write the accuracy on training images in each epoch, after the start."""
+    rows = [
+        {"seed": seed, "epoch": epoch, "accuracy": share}
+        for seed in range(1, seeds + 1)
+        for epoch, share in enumerate(shares)
+        if epoch
+    ]
+    store.write(path, pa.Table.from_pylist(rows))
+    return str(path)
 
 
 def test_curves_have_a_row_for_each_set_and_step(tmp_path):
     found = tables(tmp_path, [(network("n"), sets(test=(0.1, 0.5, 0.75)))])["curves"]
     rows = found[(found["images"] == "test") & (found["part"] == "full")]
-    assert rows["accuracy"].tolist() == [0.1, 0.5, 0.75] and rows["epoch"].tolist() == [0, 1, 2]
+    assert rows["accuracy"].tolist() == pytest.approx([0.1, 0.5, 0.75])
+    assert rows["epoch"].tolist() == [0, 1, 2]
     assert (rows["accuracy_low"] < rows["accuracy"]).all() and (rows["count"] == N).all()
     assert len(found) == 3 * 8
 
@@ -115,7 +134,9 @@ def test_networks_that_learnt_from_parts_are_asked_for_whole_images(tmp_path):
         components=["low", "high"],
     )
     rows = found["table_1"].set_index("network")
-    assert rows.loc["low", ["train", "test", "test_part"]].tolist() == [0.9, 0.6, 0.4]
+    assert rows.loc["low", ["train", "test", "test_part"]].tolist() == pytest.approx(
+        [0.9, 0.6, 0.4]
+    )
     assert rows.loc["low", ["reported_train", "reported_test"]].tolist() == [0.9, 0.6]
     # Its training accuracy on high frequencies was not measured.
     assert math.isnan(rows.loc["high", "train"]) and math.isnan(rows.loc["high", "reported_test"])
@@ -146,10 +167,25 @@ def test_labels_are_learnt_in_so_many_epochs(tmp_path):
     rows = found["labels"].set_index("labels")
     assert rows["epochs_until"].to_dict() == {"true": 1, "shuffled": 2}
     assert rows["reached"].to_dict() == {"true": 1, "shuffled": 0}
-    assert rows.loc["true", ["first_low", "last_low", "chance"]].tolist() == [0.4, 0.8, 0.1]
+    told = rows.loc["true", ["first_low", "last_low", "chance"]].tolist()
+    assert told == pytest.approx([0.4, 0.8, 0.1])
     compared = found["comparisons"].set_index("comparison")
-    assert compared.loc["shuffled less true", "difference"] == 1
+    slower = compared.loc["shuffled less true"]
+    assert slower["difference"] == slower["relative"] == 1
+    # Equal seeds leave the error of epochs, which are whole: two, uniform, over three networks.
+    assert slower["difference_error"] == pytest.approx(np.sqrt(2 / 12 / 3))
     assert compared.loc["true less shuffled", "difference"] == pytest.approx(0.5)
+
+
+def test_what_was_never_trained_has_no_time(tmp_path):
+    never = sets(train=(0.1, 0.2, 0.3))
+    found = tables(
+        tmp_path,
+        [(network("n"), sets()), (network("t"), never), (network("s", shuffled=True), never)],
+        labels=["t", "s"],
+    )
+    row = found["comparisons"].query("comparison == 'shuffled less true'").iloc[0]
+    assert math.isnan(row["difference"]) and math.isnan(row["relative_low"])
 
 
 def test_heuristics_are_compared_with_the_network_of_the_experiment(tmp_path):
@@ -176,10 +212,15 @@ def test_the_gap_of_batch_sizes_takes_errors_of_both_sets(tmp_path):
     assert set(rows["comparison"]) == {"batch size, equal epochs"}
     assert rows.loc["gap", "difference"] == pytest.approx(-0.3)
     assert rows.loc["gap", "first"] == pytest.approx(0.1)
+    # All networks agree, so that only images vary, of both sets.
     errors = rows.loc[["test full", "train full"], "difference_error"]
     assert rows.loc["gap", "difference_error"] == pytest.approx(np.hypot(*errors))
+    high = found["comparisons"].query("measure == 'test high'").set_index("radius")
+    assert high["least_radius"].to_dict() == {4.0: True, 7.0: False}
+    assert high["second_radius"].to_dict() == {4.0: False, 7.0: True}
     sizes = found["batch_sizes"].query("radius == 4").set_index("batch_size")
     assert sizes["gap"].round(6).to_dict() == {10: 0.4, 100: 0.1}
+    assert (sizes["gap_low"] < sizes["gap"]).all()
     assert sizes["updates"].tolist() == [10, 10]
 
 
@@ -193,24 +234,25 @@ def test_batchnorm_gains_by_radius_beside_the_least(tmp_path):
         [
             (network("n"), sets(train=(0.1, 0.4, 0.6))),
             low("p4", 4.0, False, (0.1, 0.4, 0.4)),
-            low("b4", 4.0, True, (0.1, 0.5, 0.5)),
+            low("b4", 4.0, True, (0.1, 0.5, 0.6)),
             low("p7", 7.0, False, (0.1, 0.2, 0.2)),
             low("b7", 7.0, True, (0.1, 0.6, 0.6)),
-            (network("b", batchnorm=True), sets(train=(0.1, 0.9, 0.9))),
+            (network("b", batchnorm=True), sets(train=(0.1, 0.8, 0.9))),
         ],
         components=["p4", "p7"],
         batchnorm=["b", "b4", "b7"],
     )
     rows = found["comparisons"]
     gains = rows.query("comparison == 'BatchNorm' and measure == 'along'").set_index("network")
-    assert gains["difference"].round(6).to_dict() == {"b": 0.4, "b4": 0.1, "b7": 0.4}
+    # Halves of the start and of the end count, as between measurements on a straight line.
+    assert gains["difference"].round(6).to_dict() == {"b": 0.275, "b4": 0.1, "b7": 0.3}
     more = rows.query("comparison == 'BatchNorm elsewhere'").set_index("network")["difference"]
-    assert more.round(6).to_dict() == {"b": 0.3, "b7": 0.3}
+    assert more.round(6).to_dict() == {"b": 0.175, "b7": 0.2}
     assert found["batchnorm"].groupby("batchnorm").size().to_dict() == {False: 3, True: 3}
 
 
 def test_curves_of_other_images_are_not_compared(tmp_path):
-    told = {"networks": [network("a"), network("b")], "model": "a", "radii": [4.0]}
+    told = {"networks": [network("a"), network("b")], "model": "a", "radii": [4.0], "labels": []}
     files = [
         curve(tmp_path / "a.parquet", sets(), chosen="x"),
         curve(tmp_path / "b.parquet", sets(), chosen="y"),
