@@ -26,6 +26,7 @@ from bandlimit.config.defenses import DefenseEntry
 from bandlimit.config.experiments import Experiment
 from bandlimit.config.run import Run
 from bandlimit.defenses.sweep import Setting, forwards
+from bandlimit.studies.high_frequency.components import CONVENTIONS
 from bandlimit.studies.robustness.settings import AttackEntry, Examination
 
 GRADIENT = 3
@@ -41,7 +42,8 @@ class Cost:
 
     Attributes:
         inputs: 'clean', the attack, or the attack and the defence that it knows; 'training',
-            'perturbations' along the gradient, or 'low-pass filter'.
+            'perturbations' along the gradient, 'low-pass filter', 'components' of images, or
+            'smoothed kernels'.
         images: number of images; None where the dataset's size is not known before it is read.
         attack_forwards: forward passes of the attack, about (searches may end early).
         defense_forwards: forward passes of the defence, or of all that judge; at most so many.
@@ -93,6 +95,7 @@ def costs(run: Run) -> list[Cost]:
     ] + [
         *(_training_cost(run, name) for name, m in run.models.items() if m.source == "trained"),
         *_spectra_costs(run),
+        *_frequency_costs(run),
         *(_adaptive_cost(run, e, against, attack) for e, against, attack in sets),
     ]
 
@@ -162,6 +165,46 @@ def _spectra_costs(run: Run) -> list[Cost]:
                     stored=0,
                 )
             )
+    return found
+
+
+def _frequency_costs(run: Run) -> list[Cost]:
+    """Return the costs of components of images, and of smoothed kernels under attack."""
+    study = run.studies.get("high_frequency")
+    if study is None:
+        return []
+    smoothing = study.smoothing
+    # The network as it is, and each rho as released and divided by the gain.
+    networks = 1 + 2 * len(smoothing.rhos)
+    bounds = len(smoothing.epsilons)
+    found = []
+    for e in study.experiments:
+        # Low and high frequencies by each convention, and singular values.
+        parts = 1 + len(e.radii) * 2 * (len(CONVENTIONS) + 1)
+        asked = [("components", e.images, e.vanilla, 0, parts)]
+        # FGSM and two PGDs of each bound. The network judges what each gives, images twice, and a
+        # gradient tells where there is none.
+        attacks = networks * bounds * GRADIENT * (1 + 2 * smoothing.steps)
+        judged = networks * (GRADIENT + 2 + 3 * bounds)
+        asked += [
+            ("smoothed kernels", smoothing.images, network, attacks, judged)
+            for network in e.smoothed()
+        ]
+        for inputs, images, network, attacked, shown in asked:
+            known = [n for n in (run.datasets[e.dataset].size, images) if n is not None]
+            count = min(known, default=0)
+            found += [
+                Cost(
+                    dataset=e.dataset,
+                    model=model,
+                    inputs=inputs,
+                    images=count if known else None,
+                    attack_forwards=count * attacked,
+                    defense_forwards=count * shown,
+                    stored=0,
+                )
+                for model in network.models()
+            ]
     return found
 
 

@@ -139,7 +139,8 @@ def _sections(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
             for name in (section["experiments"] if only is None else only)
             if name in section["experiments"]
         }
-        if entries:
+        # What needs no experiment runs without.
+        if entries or getattr(_settings(study), "runs_alone", lambda section: False)(section):
             found[study] = {**section, "experiments": entries}
     if not found:
         raise UserError(

@@ -17,6 +17,7 @@ from bandlimit.defenses import catalogue
 from bandlimit.defenses.base import DrawName
 from bandlimit.models.classifier import Classifier
 from bandlimit.plan import cost, load
+from bandlimit.studies.high_frequency import components, smoothing
 from bandlimit.studies.robustness.settings import AttackEntry
 
 HOME = Path(__file__).parents[2]
@@ -138,8 +139,9 @@ def test_all_samples_of_fixed_directions_are_counted_in_the_plan():
 def test_the_plan_counts_the_images_of_a_dataset_once():
     said = config()
     total = cost.report(load.load(said, HOME)).splitlines()[-1]
-    # Those to train on are read as well: all of them, and two choices, one of them twice.
-    images = said["datasets"]["fashion_mnist"]["images"] + 20 + 10_000 + 1600 + 2 * 1000
+    # Those to train on are read as well: all of them, and two choices, one of them twice; and the
+    # whole test set.
+    images = said["datasets"]["fashion_mnist"]["images"] + 20 + 2 * 10_000 + 1600 + 2 * 1000
     assert total.startswith(f"| **all** | | | {images:,} | ")
 
 
@@ -179,3 +181,37 @@ def test_a_run_without_attacks_on_defences_costs_the_rest():
     rows = by_inputs(load.load(alone, HOME))
     rest = {key: row for key, row in whole.items() if " on " not in key[2]}
     assert rows == rest != whole
+
+
+INPUTS = ("components", "smoothed kernels")
+
+
+def test_smoothed_kernels_and_components_are_counted_as_they_are_shown():
+    said = config()
+    asked = said["high_frequency"]
+    own = asked["experiments"]["fashion_mnist_small"]
+    own |= {"radii": [4], "images": 50}
+    asked["smoothing"] = {"rhos": [0.5, 1], "epsilons": [0.03, 0.06], "images": 20, "steps": 3}
+    rows = by_inputs(load.load(said, HOME))
+    places = {inputs: [key for key in rows if key[2] == inputs] for inputs in INPUTS}
+    # Five networks of a kind; components are shown to the natural ones alone.
+    assert [len(places[inputs]) for inputs in INPUTS] == [5, 10]
+    shown, smoothed = (
+        {(rows[key].images, rows[key].attack_forwards, rows[key].defense_forwards) for key in own}
+        for own in places.values()
+    )
+    gradients = 20 * 5 * 2 * (1 + 2 * 3)
+    judged = 20 * 5 * (cost.GRADIENT + 2 + 3 * 2)
+    assert smoothed == {(20, cost.GRADIENT * gradients, judged)}
+    assert shown == {(50, 0, 50 * 11)}
+
+    # The same, counted; a gradient is one pass forward, and any network stands for a smoothed one.
+    model = Classifier(Counting(), mean=[0], std=[1], shape=(1, 8, 8), classes=3)
+    batch = ([f"i{i}" for i in range(2)], torch.tensor([0, 1]), torch.rand((2, 1, 8, 8)))
+    attacks = smoothing.Attacks([0.03, 0.06], 3, 0.5)
+    names = {"seed": 0, "dataset": "d", "model_name": "m"}
+    list(smoothing.evaluate(model, lambda *_: model, [batch], [0.5, 1], attacks, **names))
+    assert model.network.rows == 2 * 5 * (2 * (1 + 2 * 3) + 1 + 2 + 3 * 2)
+    model.network.rows = 0
+    list(components.evaluate(model, [batch], [2]))
+    assert model.network.rows == 2 * 11

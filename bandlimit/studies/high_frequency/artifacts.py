@@ -90,19 +90,11 @@ def detection_files(run: Run) -> dict[str, str]:
 
 
 def told(run: Run) -> list[dict[str, Any]]:
-    """Return what the files of the records stand for."""
+    """Return what the curves of all networks stand for."""
     return [
         {
-            "dataset": e.dataset,
-            "model": e.model,
-            "document": e.document,
-            "stand_in": e.stand_in,
-            "classes": run.models[e.model].classes,
-            "radii": list(e.radii),
-            "shards": len(e.shard_names()),
-            "networks": [_told(network) for network in e.networks()],
+            **_experiment(run, e, e.networks()),
             "labels": [network.name for network in e.labels or ()],
-            "robust": e.robust.name if e.robust else None,
             **{
                 group: [network.name for network in getattr(e, group)]
                 for group in (
@@ -115,8 +107,25 @@ def told(run: Run) -> list[dict[str, Any]]:
     ]
 
 
+def _experiment(run: Run, e: Learning, networks: list[Network]) -> dict[str, Any]:
+    """Return what the files of some networks of an experiment stand for."""
+    return {
+        "dataset": e.dataset,
+        "model": e.model,
+        "document": e.document,
+        "stand_in": e.stand_in,
+        "classes": run.models[e.model].classes,
+        "radii": list(e.radii),
+        "shards": len(e.shard_names()),
+        "networks": [_told(network) for network in networks],
+        # Where its files are read.
+        "robust": e.robust.name if e.robust and e.robust in networks else None,
+    }
+
+
 def _told(network: Network) -> dict[str, Any]:
     recipe = network.recipe
+    mixup, component = recipe.get("mixup"), recipe.get("component")
     return {
         "name": network.name,
         "architecture": network.architecture,
@@ -129,8 +138,17 @@ def _told(network: Network) -> dict[str, Any]:
         "batch_size": recipe["batch_size"],
         "optimizer": recipe.get("optimizer", "sgd"),
         "dropout": recipe.get("dropout", 0),
-        "mixup": recipe["mixup"]["alpha"] if recipe.get("mixup") else None,
+        "mixup": mixup["alpha"] if mixup else None,
         "adversarial": bool(recipe.get("adversarial")),
+        "learning_rate": recipe["learning_rate"],
+        "momentum": recipe["momentum"],
+        "weight_decay": recipe["weight_decay"],
+        "schedule": recipe.get("schedule", "triangle"),
+        "loss": recipe.get("loss", "cross_entropy"),
+        "augmentation": dict(sorted(recipe["augmentation"].items())),
+        "mixup_per": mixup["per"] if mixup else None,
+        "strict": component["strict"] if component else None,
+        "scale": component["scale"] if component else None,
     }
 
 
@@ -154,7 +172,7 @@ def _components(run: Run) -> dict[str, Any]:
 
 
 def _component_tables(run: Run) -> dict[str, Any]:
-    return {"experiments": told(run), "tables": [made.name for made in OF_COMPONENTS]}
+    return {**_shown_networks(run), "tables": [made.name for made in OF_COMPONENTS]}
 
 
 def _smoothed(run: Run) -> dict[str, Any]:
@@ -172,8 +190,19 @@ def _kernels(run: Run) -> dict[str, Any]:
     }
 
 
-def _experiments(run: Run) -> dict[str, Any]:
-    return {"experiments": told(run)}
+def _shown_networks(run: Run) -> dict[str, Any]:
+    """Return what the files of networks that were shown components stand for."""
+    return {"experiments": [_experiment(run, e, [e.vanilla]) for e in of(run).experiments]}
+
+
+def _smoothed_networks(run: Run) -> dict[str, Any]:
+    """Return what the files of networks with smoothed kernels stand for."""
+    return {"experiments": [_experiment(run, e, e.smoothed()) for e in of(run).experiments]}
+
+
+def _learns(run: Run) -> bool:
+    """Return whether there is an experiment; objects are detected without."""
+    return bool(of(run).experiments)
 
 
 def _any(group: str) -> Callable[[Run], bool]:
@@ -255,30 +284,38 @@ def _detected(run: Run) -> dict[str, Any]:
 def _chosen(run: Run) -> dict[str, Any]:
     detection = of(run).detection
     assert detection is not None
-    return {"images": detection.images, "seed": run.seed}
+    # Snakemake sees the time of the folder only.
+    return {"images": detection.images, "seed": run.seed, "files": detection.files}
 
 
 OF_DETECTIONS = (
-    Made("table_detection", "Section 8, detection", "objects found by part of the spectrum"),
-    Made("table_detection_gains", "Section 8, images", "objects found better in low frequencies"),
+    Made("table_detection", "Section 7, detection", "objects found by part of the spectrum"),
+    Made("table_detection_gains", "Section 7, images", "objects found better in low frequencies"),
 )
 
 ARTIFACTS = (
-    Table("tables", makes=OF_CURVES, reads=_curves, identity=_tables),
-    Table("component_tables", makes=OF_COMPONENTS, reads=_components, identity=_component_tables),
+    Table("tables", makes=OF_CURVES, reads=_curves, identity=_tables, when=_learns),
+    Table(
+        "component_tables",
+        makes=OF_COMPONENTS,
+        reads=_components,
+        identity=_component_tables,
+        when=_learns,
+    ),
     Table(
         "table_2",
         where="Table 2",
         shows="smoothed kernels under attack",
         reads=_smoothed,
-        identity=_experiments,
+        identity=_smoothed_networks,
+        when=_learns,
     ),
     Table(
         "kernels",
         where="Figure 7, table",
         shows="smoothness of the first layer's kernels",
         reads=_kernels,
-        identity=_experiments,
+        identity=_smoothed_networks,
         when=_any("robust"),
     ),
     Figure(
@@ -287,6 +324,7 @@ ARTIFACTS = (
         shows="images that are right but for their low frequencies",
         reads=_pictures,
         identity=_pictured,
+        when=_learns,
     ),
     Figure(
         "figure_3",
@@ -351,7 +389,7 @@ ARTIFACTS = (
         where="Figure 7",
         shows="kernels of the first layer",
         reads=_kernels,
-        identity=_experiments,
+        identity=_smoothed_networks,
         when=_any("robust"),
     ),
     Figure(
@@ -359,6 +397,7 @@ ARTIFACTS = (
         where="Table 2, figure",
         shows="smoothed kernels under attack",
         reads=_table("table_2"),
+        when=_learns,
         in_ledger=True,
     ),
     Figure(
@@ -366,13 +405,15 @@ ARTIFACTS = (
         where="Section 8, figure",
         shows="frequencies and singular values at equal energy",
         reads=_table("svd"),
+        when=_learns,
     ),
     Figure(
         "figure_corollary_1",
         where="Corollary 1, figure",
         shows="how far low-frequency images lie from images",
         reads=_components,
-        identity=_experiments,
+        identity=_shown_networks,
+        when=_learns,
     ),
     Table(
         "table_detection",
@@ -444,9 +485,41 @@ RECORDS = {
 
 
 def facts(run: Run, dataset: str, model: str) -> dict[str, Any]:
-    """Return what claims may ask of an experiment, as this study knows it."""
+    """Return what claims may ask of an experiment, as this study knows it.
+
+    A group is told where the tables have the rows that it stands for.
+    """
     for e in of(run).experiments:
         if (e.dataset, e.model) == (dataset, model):
-            groups = ("components", "batchnorm", "heuristics", "labels", "equal_epochs", "robust")
-            return {"has": ["learning", *(group for group in groups if getattr(e, group))]}
+            return {"has": [group for group, there in _groups(run, e).items() if there]}
     return {}
+
+
+def _groups(run: Run, e: Learning) -> dict[str, bool]:
+    """Return whether an experiment has what claims may ask for, by name."""
+    low, high = (
+        {n.part[1]: n for n in e.components if n.part and n.part[0] == part}
+        for part in ("low", "high")
+    )
+    # Networks with BatchNorm, by the radius of low frequencies or None for whole images, that have
+    # one without beside them.
+    plain = {None: e.vanilla} | dict(low)
+    radii = {
+        n.part[1] if n.part else None for n in e.batchnorm if n.part is None or n.part[0] == "low"
+    }
+    paired = {radius for radius in radii if radius in plain and not plain[radius].batchnorm}
+    sizes = [{n.recipe["batch_size"] for n in group} for group in (e.equal_epochs, e.equal_updates)]
+    return {
+        "learning": True,
+        "components": any(radius in low and radius in high for radius in e.radii),
+        "wider": len(low) >= 2,
+        # Whole images alone have no least radius.
+        "batchnorm": len(paired) >= 2,
+        "batch_sizes": all(len(of_scheme) >= 2 for of_scheme in sizes),
+        "labels": e.labels is not None,
+        "robust": e.robust is not None,
+        "heuristic_batchnorm": not e.vanilla.batchnorm and any(n.batchnorm for n in e.heuristics),
+        "mixup": any(n.recipe.get("mixup") for n in e.heuristics),
+        "dropout": any(n.recipe.get("dropout") for n in e.heuristics),
+        "rho_1": 1 in of(run).smoothing.rhos,
+    }

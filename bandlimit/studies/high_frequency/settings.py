@@ -5,6 +5,8 @@ Imports nothing heavy, since every start of the workflow pays for it.
 
 from __future__ import annotations
 
+import functools
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +15,9 @@ from typing import Any
 from bandlimit.config.experiments import Experiment
 from bandlimit.config.run import Run
 from bandlimit.config.schema import epsilon, member
+from bandlimit.defenses.kinds import WITHOUT_CONVOLUTION
 from bandlimit.errors import UserError
+from bandlimit.files import folders
 
 GROUPS = ("components", "batchnorm", "heuristics", "architectures", "optimizers")
 """Lists of networks that an experiment compares, each with its own network or with each other."""
@@ -47,6 +51,12 @@ class Network:
     def models(self) -> list[str]:
         """Return the names of the models, one for each seed."""
         return [self.name, *(f"{self.name}_seed_{k}" for k in range(2, self.seeds + 1))]
+
+    @property
+    def curves(self) -> Mapping[str, Any]:
+        """How its accuracy is measured along the training."""
+        curves: Mapping[str, Any] = self.recipe["curves"]
+        return curves
 
     @property
     def part(self) -> tuple[str, float] | None:
@@ -89,11 +99,14 @@ class Learning(Experiment):
 
     def networks(self) -> list[Network]:
         """Return all networks, each once, that of the experiment first."""
-        found = [self.vanilla, *(self.labels or ())]
-        for group in (*GROUPS, "equal_epochs", "equal_updates"):
-            found += getattr(self, group)
-        found += [self.robust] if self.robust else []
+        found = [self.vanilla, *(self.labels or ()), *self.grouped()]
         return list({network.name: network for network in found}.values())
+
+    def grouped(self) -> list[Network]:
+        """Return the networks besides its own and those of labels; some more than once."""
+        groups = (*GROUPS, "equal_epochs", "equal_updates")
+        found = [network for group in groups for network in getattr(self, group)]
+        return [*found, *([self.robust] if self.robust else [])]
 
     def smoothed(self) -> list[Network]:
         """Return the networks whose kernels are smoothed."""
@@ -143,6 +156,11 @@ class Detection:
     scale: str
     images: int | None
 
+    @functools.cached_property
+    def files(self) -> str | None:
+        """Digest of the names and sizes of the images; None where there is no folder."""
+        return folders.listing(self.pictures)
+
 
 DETECTOR_URL = "https://download.pytorch.org/models/retinanet_resnet50_fpn_coco-eeacb38b.pth"
 DETECTOR_SHA256 = "eeacb38b"
@@ -190,6 +208,11 @@ def models_in_use(section: Mapping[str, Any], config: Mapping[str, Any]) -> set[
     return {name for entry in section["experiments"].values() for name in _names(entry)}
 
 
+def runs_alone(section: Mapping[str, Any]) -> bool:
+    """Return whether there is something to do without an experiment: objects to detect."""
+    return bool(section.get("detection", {}).get("folder"))
+
+
 def _names(entry: Mapping[str, Any]) -> list[str]:
     found = [name for group in GROUPS for name in entry[group]]
     for scheme in ("equal_epochs", "equal_updates"):
@@ -208,10 +231,14 @@ def load(section: Mapping[str, Any], run: Run) -> HighFrequency:
 
     Raises:
         UserError: a network is not one that the run trains, or its curves are not measured on the
-            images and radii of its experiment, or it is not what its place says.
+            images and radii of its experiment or as those that it is compared with, or it is not
+            what its place says; or a dataset has fewer images than are asked for.
     """
     place = "high_frequency.smoothing.epsilons"
     smoothing = section["smoothing"]
+    for name in section["experiments"]:
+        dataset = run.experiments[name].dataset
+        _check_images(run, dataset, smoothing.get("images"), "high_frequency.smoothing")
     return HighFrequency(
         experiments=tuple(
             _experiment(run, name, entry) for name, entry in section["experiments"].items()
@@ -259,6 +286,7 @@ def _experiment(run: Run, name: str, entry: Mapping[str, Any]) -> Learning:
     experiment = run.experiments[name]
     place = f"high_frequency.experiments.{name}"
     radii = tuple(map(float, entry["radii"]))
+    _check_images(run, experiment.dataset, entry.get("images"), place)
 
     def network(model: str, where: str) -> Network:
         return _network(run, experiment, radii, model, f"{place}.{where}")
@@ -288,7 +316,17 @@ def _experiment(run: Run, name: str, entry: Mapping[str, Any]) -> Learning:
         robust=network(entry["robust"], "robust") if entry.get("robust") else None,
     )
     _check_places(found, place)
+    _check_alike(found, place)
+    _check_convolutions(run, found, place)
     return found
+
+
+def _check_images(run: Run, dataset: str, images: int | None, place: str) -> None:
+    size = run.datasets[dataset].size
+    if images is not None and size is not None and images > size:
+        raise UserError(
+            f"{place}.images must be from 1 to {size}, the images of {dataset!r}, got {images}."
+        )
 
 
 def _check_places(found: Learning, place: str) -> None:
@@ -311,11 +349,70 @@ def _check_places(found: Learning, place: str) -> None:
     for where, what, name in wrong:
         raise UserError(f"{where} must have networks {what}; {name!r} is none.")
     for own in found.labels or ():
-        measured = own.recipe["curves"].get("train_radii", [])
+        measured = own.curves["train_radii"]
         if min(found.radii) not in map(float, measured):
             raise UserError(
                 f"training.{own.name}.curves.train_radii must have the least radius of "
                 f"{place}, {min(found.radii):g}, got {measured}."
+            )
+
+
+def _check_alike(found: Learning, place: str) -> None:
+    """Refuse networks that are compared, but not on the same images or not in the same way."""
+    true, shuffled = found.labels or (found.vanilla, found.vanilla)
+    pairs = [(found.vanilla, own, "train_images") for own in found.grouped()]
+    # Those of labels may have training images of their own.
+    pairs += [(true, shuffled, "train_images")]
+    pairs += [
+        (found.vanilla, own, key)
+        for own in found.networks()
+        for key in ("images", "strict", "scale")
+    ]
+    for one, other, key in pairs:
+        _check_equal(one, other, f"curves.{key}", (one.curves[key], other.curves[key]), place)
+    epochs = (true.recipe["epochs"], shuffled.recipe["epochs"])
+    _check_equal(true, shuffled, "epochs", epochs, f"{place}.labels")
+
+
+def _check_equal(
+    one: Network, other: Network, key: str, values: tuple[Any, Any], place: str
+) -> None:
+    if values[0] != values[1]:
+        # As a configuration has them.
+        asked, given = map(json.dumps, values)
+        raise UserError(
+            f"training.{other.name}.{key} must be that of {one.name!r}, with which {place} "
+            f"compares it, {asked}, got {given}."
+        )
+
+
+def _check_convolutions(run: Run, found: Learning, place: str) -> None:
+    """Refuse to smooth the kernels of a network that has none."""
+    places = [f"experiments.{found.name}.model", f"{place}.robust"]
+    # There may be no robust network.
+    for where, own in zip(places, found.smoothed(), strict=False):
+        if run.models[own.name].architecture in WITHOUT_CONVOLUTION:
+            raise UserError(
+                f"{where} must have a first convolution, whose kernels are smoothed, and "
+                f"{own.name!r} has none; allowed: networks of any architecture but "
+                f"{', '.join(map(repr, WITHOUT_CONVOLUTION))}."
+            )
+
+
+def _check_component(name: str, recipe: Mapping[str, Any]) -> None:
+    """Refuse a network whose curves are not of the component that it is trained on."""
+    component, curves = recipe["component"], recipe["curves"]
+    radius = float(component["radius"])
+    if radius not in map(float, curves["train_radii"]):
+        raise UserError(
+            f"training.{name}.curves.train_radii must have the radius of the component that the "
+            f"network is trained on, {radius:g}, got {curves['train_radii']}."
+        )
+    for key in ("strict", "scale"):
+        if curves[key] != component[key]:
+            raise UserError(
+                f"training.{name}.curves.{key} must be that of the component that the network is "
+                f"trained on, {json.dumps(component[key])}, got {json.dumps(curves[key])}."
             )
 
 
@@ -340,6 +437,8 @@ def _network(
             f"training.{name}.curves.radii must have all radii of {place.rpartition('.')[0]}, "
             f"{list(radii)}, got {curves['radii']}."
         )
+    if "component" in recipe:
+        _check_component(name, recipe)
     return Network(
         name=name,
         architecture=model.architecture.removesuffix(NONE),
