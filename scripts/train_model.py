@@ -39,7 +39,7 @@ def main(job):
         out_seeds=further,
         resume=f"{job.output.model}.state",
         measurements=measured,
-        followed=curves_of(job, p.dataset, p.seed, **curves) if curves else None,
+        followed=curves_of(job, p.seed, **curves) if curves else None,
     )
     store.write(job.output.history, trained.history, certificate)
     if followed:
@@ -62,7 +62,7 @@ def choice(path, images, name, seed):
     return table["image_id"].to_pylist(), images, torch.tensor(table["label"].to_pylist())
 
 
-def curves_of(job, trained_on, seed, *, dataset, images, train_images, **rest):
+def curves_of(job, seed, *, dataset, images, train_images, **rest):
     """Return what the curves are of: images of a test set, and of the training images."""
     _, tested, labels = choice(job.input.tested, images, dataset, seed)
     # Of two data sets of equal images, which differ in their labels, the same are taken.

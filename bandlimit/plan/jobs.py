@@ -37,10 +37,7 @@ def _convert_model(run: Run, wildcards: Any) -> dict[str, Any]:
 
 
 def _train_model(run: Run, wildcards: Any) -> dict[str, Any]:
-    """Return what identifies a trained model, except the dataset, which is an input.
-
-    The dataset's name keys the choice of training images that curves are measured on.
-    """
+    """Return what identifies a trained model, except the dataset, which is an input."""
     model, given = run.models[wildcards.trained], run.training[wildcards.trained]
     apart = ("dataset", "architecture", "mean", "std")
     recipe = {key: value for key, value in given.items() if key not in apart}
@@ -59,7 +56,6 @@ def _train_model(run: Run, wildcards: Any) -> dict[str, Any]:
         "classes": model.classes,
         "device": run.device,
         "seed": run.seed,
-        **({"dataset": given["dataset"]} if "curves" in given else {}),
     }
 
 
