@@ -10,9 +10,7 @@ import torch
 from torch import Tensor
 
 
-def svd_split(
-    x: Tensor, energy: float | Tensor, *, nearest: bool = False
-) -> tuple[Tensor, Tensor]:
+def svd_split(x: Tensor, energy: float | Tensor, *, nearest: bool = False) -> tuple[Tensor, Tensor]:
     """Return what leading and what trailing singular values give, channel by channel.
 
     Leading are the fewest of the largest that hold at least the wanted share of the channel's

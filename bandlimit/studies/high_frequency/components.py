@@ -94,7 +94,9 @@ def evaluate(
 
 def _singular(x: Tensor, held: Tensor) -> tuple[Tensor, Tensor]:
     """Return what leading and trailing singular values give, image by image, as `component` is."""
-    pairs = [svd_split(image.clone(), share, nearest=True) for image, share in zip(x, held, strict=True)]
+    pairs = [
+        svd_split(image.clone(), share, nearest=True) for image, share in zip(x, held, strict=True)
+    ]
     leading, trailing = (torch.stack(part) for part in zip(*pairs, strict=True))
     return leading, trailing
 
