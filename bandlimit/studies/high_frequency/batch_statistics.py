@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -127,10 +128,19 @@ def batch_statistics_table(
     files = iter(models)
     for path, e in zip(datasets, experiments, strict=True):
         labels, images = _images(path, e, seed)
-        for network in e["networks"]:
-            if network["batchnorm"]:
-                seeds = [next(files) for _ in range(network["seeds"])]
-                rows += _rows(e, network["name"], seeds, path, labels, images, size, device)
+        own = {
+            network["name"]: [next(files) for _ in range(network["seeds"])]
+            for network in e["networks"]
+            if network["batchnorm"]
+        }
+        for file in chain(*own.values()):
+            stream.check_shape(path, classifier.load(file, device).shape)
+        found: dict[str, list[dict[str, Any]]] = {name: [] for name in own}
+        # Each part is made once, for all networks, and not kept.
+        for shown, pixels in _parts(images, e["radii"]) if own else ():
+            for name, seeds in own.items():
+                found[name].append(_row(e, name, seeds, labels, shown, pixels, size, device))
+        rows += [row for each in found.values() for row in each]
     return pd.DataFrame(rows)
 
 
@@ -151,39 +161,36 @@ def _parts(images: Tensor, radii: Sequence[float]) -> Iterator[tuple[Shown, Tens
             yield (part, radius), found.float()
 
 
-def _rows(
+def _row(
     e: Mapping[str, Any],
     name: str,
     models: Sequence[str],
-    dataset: str,
     labels: Tensor,
-    images: Tensor,
+    shown: Shown,
+    pixels: Tensor,
     size: int,
     device: str,
-) -> Iterator[dict[str, Any]]:
-    loaded = [classifier.load(path, device) for path in models]
-    for model in loaded:
-        stream.check_shape(dataset, model.shape)
-    for (part, radius), shown in _parts(images, e["radii"]):
+) -> dict[str, Any]:
+    part, radius = shown
+    by_running, by_batch = [], []
+    for path in models:
+        model = classifier.load(path, device)
         with exact_arithmetic(), torch.no_grad():
-            by_running = [_right(model(shown.to(model.mean.device)), labels) for model in loaded]
-        by_batch = [
-            _right(batch_statistics(path, shown, size=size, device=device), labels)
-            for path in models
-        ]
-        running, batch = np.stack(by_running), np.stack(by_batch)
-        yield {
-            **{key: e[key] for key in ("dataset", "model", "document", "stand_in")},
-            "network": name,
-            "seeds": len(models),
-            "images": len(images),
-            "batch_size": len(images) / ceil(len(images) / size),
-            "part": part,
-            "radius": np.nan if radius is None else radius,
-            **_share("running", running),
-            **_share("batch", batch),
-            **_named("difference", batch - running),
-        }
+            by_running.append(_right(model(pixels.to(model.mean.device)), labels))
+        by_batch.append(_right(batch_statistics(path, pixels, size=size, device=device), labels))
+    running, batch = np.stack(by_running), np.stack(by_batch)
+    return {
+        **{key: e[key] for key in ("dataset", "model", "document", "stand_in")},
+        "network": name,
+        "seeds": len(models),
+        "images": len(pixels),
+        "batch_size": len(pixels) / ceil(len(pixels) / size),
+        "part": part,
+        "radius": np.nan if radius is None else radius,
+        **_share("running", running),
+        **_share("batch", batch),
+        **_named("difference", batch - running),
+    }
 
 
 def _right(logits: Tensor, labels: Tensor) -> Floats:

@@ -188,6 +188,20 @@ def test_networks_with_batchnorm_have_a_row_for_each_part(models, dataset):
     assert frame["difference"].abs().max() > 0.05
 
 
+def test_each_network_has_its_own_files(models, dataset):
+    paths = models[0]
+    networks = [{"name": name, "batchnorm": True, "seeds": 1} for name in ("one", "two")]
+    both = told(networks=networks)
+    frame = batch_statistics_table(paths, [dataset[0]], [both], seed=0, size=10)
+    assert frame["network"].tolist() == ["one"] * 5 + ["two"] * 5
+    for path, network in zip(paths, networks, strict=True):
+        alone = told(networks=[network])
+        wanted = batch_statistics_table([path], [dataset[0]], [alone], seed=0, size=10)
+        own = frame[frame["network"] == network["name"]].reset_index(drop=True)
+        assert own.equals(wanted)
+    assert frame["batch"][:5].tolist() != frame["batch"][5:].tolist()
+
+
 def test_chosen_images_alone_are_in_the_batches(models, dataset):
     frame = batch_statistics_table(models[0], [dataset[0]], [told(images=12)], seed=0, size=5)
     assert (frame["images"] == 12).all() and (frame["batch_size"] == 4).all()
