@@ -22,8 +22,8 @@ class SmoothedKernels(Undefended):
     logits can make the gradient of the cross-entropy vanish, which passes for robustness: compare
     with `normalize`, and attack by the margin too.
 
-    Source: "High Frequency Component Helps Explain the Generalization of Convolutional Neural
-    Networks", eq. 3 and table 2.
+    Source: "High-frequency Component Helps Explain the Generalization of Convolutional Neural
+    Networks", section 6.3, eq. 3 and table 2.
 
     Args:
         classifier: the one whose kernels are smoothed; it stays as it is.

@@ -1,6 +1,6 @@
 """The kernels of a network's first convolution: smoothed, and how smooth they are.
 
-Source: "High Frequency Component Helps Explain the Generalization of Convolutional Neural
+Source: "High-frequency Component Helps Explain the Generalization of Convolutional Neural
 Networks", section 6: a kernel whose neighbouring weights are alike passes little of an image's high
 frequencies, and that of the first layer alone acts on the image itself.
 """
@@ -44,8 +44,8 @@ def smoothed(kernels: Tensor, rho: float, *, normalize: bool = False) -> Tensor:
     Weights beyond an edge are those at the edge. Only weights of one kernel are neighbours, that is
     of one output and one input channel. Biases do not act on the image and stay as they are.
 
-    Source: "High Frequency Component Helps Explain the Generalization of Convolutional Neural
-    Networks", eq. 3; the released code does not divide by the gain.
+    Source: "High-frequency Component Helps Explain the Generalization of Convolutional Neural
+    Networks", section 6.3, eq. 3; the released code does not divide by the gain.
 
     Args:
         kernels: outputs x inputs x height x width.
@@ -76,7 +76,7 @@ def roughness(kernels: Tensor) -> Tensor:
     into it. Smoothing makes no kernel of 3 x 3 rougher: the rougher a cosine, the less it
     multiplies that, see `gain`.
 
-    Source: "High Frequency Component Helps Explain the Generalization of Convolutional Neural
+    Source: "High-frequency Component Helps Explain the Generalization of Convolutional Neural
     Networks", figure 7, which shows the kernels; this puts a number on what "tend to share the same
     colour" means.
 
@@ -104,7 +104,7 @@ def high_band_share(kernels: Tensor) -> Tensor:
     channel. A constant kernel has 0, one whose weights add up to 0 has 1, and independent weights
     of mean 0 and equal variance have about 8/9 where kernels are 3 x 3. Smoothing never raises it.
 
-    Source: "High Frequency Component Helps Explain the Generalization of Convolutional Neural
+    Source: "High-frequency Component Helps Explain the Generalization of Convolutional Neural
     Networks", section 6.1, "negligible weight at the high-end of the frequency domain".
 
     Args:

@@ -1,6 +1,6 @@
 """Images in place of which only their low or their high frequencies are left.
 
-Source: "High Frequency Component Helps Explain the Generalization of Convolutional Neural
+Source: "High-frequency Component Helps Explain the Generalization of Convolutional Neural
 Networks", eq. 1, and the scale of its released code.
 """
 

@@ -10,19 +10,22 @@ import torch
 from torch import Tensor
 
 
-def svd_split(x: Tensor, energy: float | Tensor) -> tuple[Tensor, Tensor]:
+def svd_split(x: Tensor, energy: float | Tensor, *, nearest: bool = False) -> tuple[Tensor, Tensor]:
     """Return what leading and what trailing singular values give, channel by channel.
 
     Leading are the fewest of the largest that hold at least the wanted share of the channel's
-    energy, the sum of squared singular values.
+    energy, the sum of squared singular values, or as many as come nearest to it. The fewest that
+    hold it hold more, which matters where they are compared with a part of that very energy.
 
-    Source: "High Frequency Component Helps Explain the Generalization of Convolutional Neural
-    Networks", where truncated SVD takes the place of the Fourier transform.
+    Source: "High-frequency Component Helps Explain the Generalization of Convolutional Neural
+    Networks", section 8, where truncated SVD takes the place of the Fourier transform.
 
     Args:
         x: ... x H x W, real.
         energy: share of the energy, in [0, 1]; a tensor asks another of each channel, and is
             broadcast against the shape of x without its last two axes.
+        nearest: whether to keep the number of singular values whose energy is nearest to the
+            share, more or less; of two equally near ones the smaller.
 
     Returns:
         Both of the shape and type of x; they add up to it.
@@ -37,6 +40,8 @@ def svd_split(x: Tensor, energy: float | Tensor) -> tuple[Tensor, Tensor]:
     squared = values.square()
     held = squared.cumsum(dim=-1)
     wanted = share[..., None] * held[..., -1:]
-    kept = values * (held - squared < wanted)
+    # A value is kept if too little is held without it, or without half of it: the sums with and
+    # without it are equally far from their middle.
+    kept = values * (held - squared * (0.5 if nearest else 1.0) < wanted)
     leading = (left * kept[..., None, :]) @ right
     return leading, x - leading

@@ -1,6 +1,6 @@
 """Accuracy on images and on their low and high frequencies while a network is trained.
 
-Source: "High Frequency Component Helps Explain the Generalization of Convolutional Neural
+Source: "High-frequency Component Helps Explain the Generalization of Convolutional Neural
 Networks", sections 4 to 6: the curves of training and test accuracy, on images and on their
 components at several radii, of figures 3 to 6.
 """

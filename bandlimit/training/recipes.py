@@ -20,7 +20,7 @@ OPTIMIZERS: tuple[str, ...] = ("sgd", "adam", "adagrad", "adadelta", "rmsprop")
 SCHEDULES: tuple[str, ...] = ("triangle", "constant")
 LOSSES: tuple[str, ...] = ("cross_entropy", "mse")
 SHARED: tuple[str, ...] = ("batch", "image")
-"""What has one share of mixup: all images of a batch, or each image."""
+"""What has one share of mix-up: all images of a batch, or each image."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,11 +24,37 @@ def test_leading_values_are_the_fewest_that_hold_the_energy(sides, energy):
         assert (part**2).sum() / (image**2).sum() >= energy - 1e-12
 
 
+@pytest.mark.parametrize("sides", [(12, 12), (12, 9), (9, 12)])
+@pytest.mark.parametrize("energy", [0.6, 0.9, 0.99])
+def test_the_nearest_number_of_values_is_the_nearest_of_all(sides, energy):
+    x = plain.images(4, 3, *sides) - 0.5
+    leading, trailing = svd_split(x, energy, nearest=True)
+    assert torch.allclose(leading + trailing, x, atol=1e-12)
+    below = 0
+    for image, part in zip(x.flatten(0, 1).numpy(), leading.flatten(0, 1).numpy(), strict=True):
+        left, values, right = np.linalg.svd(image, full_matrices=False)
+        shares = np.concatenate([[0], np.cumsum(values**2)]) / (values**2).sum()
+        count = int(np.abs(shares - energy).argmin())
+        assert np.allclose(part, left[:, :count] * values[:count] @ right[:count], atol=1e-10)
+        below += shares[count] < energy
+    # On either side of the share, unlike the fewest that hold it.
+    assert 0 < below < 12
+
+
+def test_of_two_equally_near_numbers_the_smaller_is_kept():
+    x = torch.diag(torch.tensor([2.0, 1.0, 1.0])).double()[None]
+    # Energies are 4, 5 and 6 of 6; 4.5 is as far from 4 as from 5.
+    assert svd_split(x, 0.75, nearest=True)[0].square().sum() == pytest.approx(4)
+    assert svd_split(x, 0.75)[0].square().sum() == pytest.approx(5)
+    assert svd_split(x, 0.76, nearest=True)[0].square().sum() == pytest.approx(5)
+
+
 def test_all_of_the_energy_is_the_image_and_none_is_nothing():
     x = plain.images(2, 3, 12, 9)
-    assert torch.allclose(svd_split(x, 1.0)[0], x, atol=1e-12)
-    assert not svd_split(x, 0.0)[0].any()
-    assert not svd_split(torch.zeros(1, 1, 4, 4), 0.5)[0].any()
+    for nearest in (False, True):
+        assert torch.allclose(svd_split(x, 1.0, nearest=nearest)[0], x, atol=1e-12)
+        assert not svd_split(x, 0.0, nearest=nearest)[0].any()
+        assert not svd_split(torch.zeros(1, 1, 4, 4), 0.5, nearest=nearest)[0].any()
 
 
 def test_each_image_may_keep_a_share_of_its_own():

@@ -53,8 +53,9 @@ def evaluate(
 ) -> Iterator[pa.Table]:
     """Yield what a model says of images and of their parts, a table of `SCHEMA` per batch.
 
-    Singular values are compared at equal energy: the leading ones are the fewest that hold, channel
-    by channel, at least the share that the low frequencies of that radius hold.
+    Singular values are compared at equal energy: as many lead, channel by channel, as come nearest
+    to the share that the low frequencies of that radius hold. The fewest that hold at least as much
+    would hold more on average, and a strong part with more energy is more often right.
 
     Args:
         model: pixels in [0, 1] to logits, on the device that is to be used.
@@ -93,7 +94,9 @@ def evaluate(
 
 def _singular(x: Tensor, held: Tensor) -> tuple[Tensor, Tensor]:
     """Return what leading and trailing singular values give, image by image, as `component` is."""
-    pairs = [svd_split(image.clone(), share) for image, share in zip(x, held, strict=True)]
+    pairs = [
+        svd_split(image.clone(), share, nearest=True) for image, share in zip(x, held, strict=True)
+    ]
     leading, trailing = (torch.stack(part) for part in zip(*pairs, strict=True))
     return leading, trailing
 

@@ -1,7 +1,7 @@
 """Networks with smoothed first-layer kernels, clean and attacked.
 
 Source: "High-frequency Component Helps Explain the Generalization of Convolutional Neural
-Networks", section 6.2, eq. 3 and Table 2. The document attacks with FGSM and PGD on the
+Networks", section 6.3, eq. 3 and Table 2. The document attacks with FGSM and PGD on the
 cross-entropy. Raw smoothing multiplies what the first layer sees of frequency 0 by 1 + 8 rho, and
 with it the logits of a network without BatchNorm: its cross-entropy saturates and hides gradients.
 So each rho is also asked with kernels divided by that gain, and each PGD also on the margin, which

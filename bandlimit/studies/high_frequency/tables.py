@@ -19,6 +19,11 @@ NETWORK = {**DATASET, "network": Column("Network")}
 SEEDS = {"seeds": Column("Seeds"), "images": Column("N")}
 RADIUS = {"radius": Column("Radius", 0)}
 INTERVALS = "95% intervals are over networks and images."
+SCALED = (
+    "Components are divided by their own maximum, as in the document's code, unless configured "
+    "otherwise."
+)
+UNSCALED = "Components are neither scaled nor clipped."
 
 TABLES: Mapping[str, tuple[Mapping[str, Column], str, str]] = {
     "curves": (
@@ -35,8 +40,8 @@ TABLES: Mapping[str, tuple[Mapping[str, Column], str, str]] = {
         },
         "Accuracy on images and on their components along training",
         "Training and test images as they are, and their low and high frequencies by radius, in "
-        f"periods per side. Means over seeds; {INTERVALS} Labels are those that a network was "
-        "trained by.",
+        f"periods per side. {SCALED} Means over seeds; {INTERVALS} Labels are those that a "
+        "network was trained by.",
     ),
     "table_1": (
         {
@@ -51,7 +56,7 @@ TABLES: Mapping[str, tuple[Mapping[str, Column], str, str]] = {
             "reported_test": Column("Reported, test", 3),
         },
         "Trained on low or on high frequencies, tested on whole images",
-        f"Radius in periods per side. Means over seeds; {INTERVALS}",
+        f"Radius in periods per side. {SCALED} Means over seeds; {INTERVALS}",
     ),
     "labels": (
         {
@@ -70,7 +75,7 @@ TABLES: Mapping[str, tuple[Mapping[str, Column], str, str]] = {
         "True and shuffled labels",
         "Accuracy on training images and on their low frequencies up to the radius, by the labels "
         "that the network was trained by. A network that was never trained to the accuracy asked "
-        f"for counts with its last epoch. {INTERVALS}",
+        f"for counts with its last epoch. {SCALED} {INTERVALS}",
     ),
     "batch_sizes": (
         {
@@ -89,7 +94,7 @@ TABLES: Mapping[str, tuple[Mapping[str, Column], str, str]] = {
         },
         "Batch sizes, at equal epochs and at equal updates",
         "A larger batch makes fewer updates in equal epochs; only the second scheme tells the size "
-        f"from that. {INTERVALS}",
+        f"from that. {SCALED} {INTERVALS}",
     ),
     "batchnorm": (
         {
@@ -103,8 +108,10 @@ TABLES: Mapping[str, tuple[Mapping[str, Column], str, str]] = {
             **_with_interval("Test accuracy, same part", "test_part"),
         },
         "BatchNorm in networks that are trained on low frequencies",
-        "Trained on frequencies up to the radius; without a radius, on whole images. The mean over "
-        f"training is the greater the faster a network learns. {INTERVALS}",
+        "Trained on frequencies up to the radius; without a radius, on whole images. The mean of "
+        "training is over the measurements after the start, and the greater the faster a network "
+        "learns. "
+        f"{SCALED} {INTERVALS}",
     ),
     "comparisons": (
         {
@@ -120,7 +127,8 @@ TABLES: Mapping[str, tuple[Mapping[str, Column], str, str]] = {
             **_with_interval("Difference", "difference"),
         },
         "Networks compared on the same images, seed by seed",
-        f"{INTERVALS} Of epochs, over networks.",
+        "Test images are the same; training images need not be, where networks were trained on "
+        f"different datasets. {SCALED} {INTERVALS} Of epochs, over networks.",
     ),
     "counts": (
         {
@@ -136,7 +144,7 @@ TABLES: Mapping[str, tuple[Mapping[str, Column], str, str]] = {
             **_with_interval("Right on high frequencies", "right_hfc"),
         },
         "Images that are right, their high frequencies too, and their low ones not",
-        f"Radius in periods per side; components are neither scaled nor clipped. {INTERVALS}",
+        f"Radius in periods per side. {UNSCALED} {INTERVALS}",
     ),
     "corollary_1": (
         {
@@ -157,7 +165,7 @@ TABLES: Mapping[str, tuple[Mapping[str, Column], str, str]] = {
         "Low-frequency images as adversarial examples",
         "An image that is right, whose low frequencies are not, has an adversarial example at "
         "their distance, in [0, 1] pixels: quantiles over such images. 'text' leaves values as "
-        f"they are, 'clipped' puts them into [0, 1]. {INTERVALS}",
+        f"they are, 'clipped' puts them into [0, 1]; neither scales them. {INTERVALS}",
     ),
     "svd": (
         {
@@ -173,9 +181,10 @@ TABLES: Mapping[str, tuple[Mapping[str, Column], str, str]] = {
             "ratio": Column("Singular values over frequencies", 2),
         },
         "Frequencies and singular values at equal energy",
-        "Share of images that are right, their weak part too, and their strong one not. Leading "
-        "singular values are the fewest that hold the energy of the low frequencies, channel by "
-        f"channel. {INTERVALS}",
+        "Share of images that are right, their weak part too, and their strong one not. As many "
+        "singular values lead, channel by channel, as come nearest to the energy of the low "
+        "frequencies, more or less; the energies of both are shares of the image's. "
+        f"{UNSCALED} {INTERVALS}",
     ),
     "conventions": (
         {
@@ -188,10 +197,26 @@ TABLES: Mapping[str, tuple[Mapping[str, Column], str, str]] = {
             **_with_interval("Right on high frequencies", "right_hfc"),
             **_with_interval("Right but for low frequencies", "hidden"),
         },
-        "Where the document and its code differ",
+        "How a component is taken: text, code, and clipped",
         "'text': frequencies up to the radius, values as they are. 'strict': the border is left "
         "out, as in the code. 'maximum': each component is divided by its greatest value, as in "
         f"the code. 'clipped': values are put into [0, 1]. {INTERVALS}",
+    ),
+    "batch_statistics": (
+        {
+            **NETWORK,
+            "part": Column("Part"),
+            **RADIUS,
+            **SEEDS,
+            "batch_size": Column("Images in a batch", 0),
+            **_with_interval("Accuracy, running statistics", "running"),
+            **_with_interval("Accuracy, batch statistics", "batch"),
+            **_with_interval("Difference", "difference"),
+        },
+        "BatchNorm by running statistics and by those of the test batch",
+        "The document's code normalises by the statistics of the test batch, and all else here by "
+        "running ones. Images come in the order of the dataset, in batches as equal as can be; "
+        f"parts have batches of their own. {UNSCALED} {INTERVALS}",
     ),
     "table_2": (
         {
@@ -206,8 +231,8 @@ TABLES: Mapping[str, tuple[Mapping[str, Column], str, str]] = {
             **_with_interval("Accuracy", "accuracy"),
             "reported": Column("Reported", 3),
             "zero": Column("Zero gradients", 3),
-            **_with_interval("Less without smoothing", "gain"),
-            **_with_interval("Less raw smoothing", "less_raw"),
+            **_with_interval("Gain over no smoothing", "gain"),
+            **_with_interval("Gain over raw kernels", "less_raw"),
             "scale_share": Column("Share of the scale", 2),
         },
         "Smoothed kernels of the first layer, clean and attacked",
