@@ -208,7 +208,7 @@ class SmallCNN(nn.Module):
 
     A design of our own, for experiments that train many networks on a core. Kernels of 3 x 3, 16 of
     them in the first layer, as in the ResNets for small images (He et al. 2015, section 4.2) and in
-    "High Frequency Component Helps Explain the Generalization of Convolutional Neural Networks",
+    "High-frequency Component Helps Explain the Generalization of Convolutional Neural Networks",
     figure 7. Each layer halves the image, the first one too, whose sums over few channels are dear.
     The last one sees features at their places, by which it learns without BatchNorm as well: with
     the average over places in its stead, that took several times as many epochs.

@@ -15,7 +15,7 @@ from torch import Tensor
 def disk(sides: Sequence[int], radius: float, *, strict: bool = False) -> Tensor:
     """Return the frequencies within a Euclidean distance of frequency 0, H x W, bool.
 
-    "High Frequency Component Helps Explain the Generalization of Convolutional Neural Networks"
+    "High-frequency Component Helps Explain the Generalization of Convolutional Neural Networks"
     has the border of the disk inside it in eq. 1, and outside it in its published program. They
     differ at radii that are distances, such as all whole ones.
 

@@ -6,7 +6,7 @@ torch: tables and figures are drawn from records.
 
 Distances are in frequencies, that is in periods per side. Source of the ratio: "A frequency domain
 analysis of gradient-based adversarial examples", section 3. It sums from frequency 0 on one side;
-here both sides count, as in the disk of "High Frequency Component Helps Explain the Generalization
+here both sides count, as in the disk of "High-frequency Component Helps Explain the Generalization
 of Convolutional Neural Networks", eq. 1.
 """
 

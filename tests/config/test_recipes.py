@@ -100,8 +100,6 @@ def test_what_a_job_is_told_is_a_recipe_that_the_trainer_takes():
     }
     told = jobs.identity(loaded(**more), "train_model", job(trained=NAME))
     assert (told["architecture"], told["mean"], told["std"]) == ("small_cnn", [0.0], [1.0])
-    # The name keys which training images are chosen.
-    assert told["dataset"] == "few"
     curves = told["recipe"].pop("curves")
     assert curves == {
         **CURVES,
@@ -128,7 +126,6 @@ def test_what_a_job_is_told_is_a_recipe_that_the_trainer_takes():
         {"component": {"part": "high", "radius": 4}},
         {"architecture": "lenet"},
         {"mean": [0.3]},
-        {"dataset": "shuffled"},
     ],
     ids=lambda change: next(iter(change)),
 )

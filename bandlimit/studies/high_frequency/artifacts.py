@@ -246,6 +246,33 @@ def _group(*groups: str) -> Callable[[Run], dict[str, Any]]:
     return identity
 
 
+def _with_batchnorm(run: Run) -> list[Network]:
+    return [n for e in of(run).experiments for n in e.networks() if n.batchnorm]
+
+
+def _normalised(run: Run) -> dict[str, Any]:
+    return {
+        "models": [paths.model_file(m) for n in _with_batchnorm(run) for m in n.models()],
+        "datasets": [paths.dataset_file(e.dataset) for e in of(run).experiments],
+    }
+
+
+def _of_batches(run: Run) -> dict[str, Any]:
+    experiments = of(run).experiments
+    return {
+        "experiments": [
+            {
+                **{key: each[key] for key in ("dataset", "model", "document", "stand_in", "radii")},
+                "networks": [own for own in each["networks"] if own["batchnorm"]],
+                "images": e.images,
+            }
+            for each, e in zip(told(run), experiments, strict=True)
+        ],
+        "device": run.device,
+        "seed": run.seed,
+    }
+
+
 OF_CURVES = (
     Made("curves", "Figures 3 to 6, table", "accuracy on images and their components"),
     Made("table_1", "Table 1", "trained on low or on high frequencies", _any("components")),
@@ -259,7 +286,7 @@ OF_COMPONENTS = (
     Made("counts", "Figure 2, table", "right on an image, wrong on its low frequencies"),
     Made("corollary_1", "Corollary 1", "low-frequency images as adversarial examples"),
     Made("svd", "Section 8", "singular values in place of frequencies"),
-    Made("conventions", "Text and code", "where the document and its code differ"),
+    Made("conventions", "Text and code", "how a component is taken"),
 )
 
 
@@ -317,6 +344,15 @@ ARTIFACTS = (
         reads=_kernels,
         identity=_smoothed_networks,
         when=_any("robust"),
+    ),
+    Table(
+        "batch_statistics",
+        where="Text and code",
+        shows="BatchNorm by running and by batch statistics",
+        reads=_normalised,
+        identity=_of_batches,
+        when=lambda run: bool(_with_batchnorm(run)),
+        gpu=True,
     ),
     Figure(
         "figure_2",

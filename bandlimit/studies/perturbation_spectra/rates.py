@@ -31,7 +31,7 @@ LOW, HIGH = 1.5, 1 / 1.5
 SPEAKS = {
     "low": "A Frequency Domain Analysis of Gradient-Based Adversarial Examples",
     "uniform": "A Fourier Perspective on Model Robustness in Computer Vision",
-    "high": "Bandlimiting; High Frequency Component Helps Explain Generalization",
+    "high": "Bandlimiting; High-frequency Component Helps Explain Generalization",
     "undecided": "none, the interval is too wide",
 }
 """Which documents each place in the spectrum speaks for."""
