@@ -709,8 +709,8 @@ def draw_svd(frame: pd.DataFrame) -> Figure:
     """Draw how many images are right but for their strong part, by frequency and singular value.
 
     Counted are images that a network gets right, their weak part too, and their strong part not.
-    The strong part is the low frequencies within the radius, or the leading singular values nearest to that energy
-    that hold as much energy. Bars are 95% intervals over seeds and images.
+    The strong part is the low frequencies within the radius, or the leading singular values whose
+    energy is nearest to theirs. Bars are 95% intervals over seeds and images.
 
     Source: section 8, which says of singular values that such images are fewer.
 
