@@ -42,7 +42,8 @@ LEARNT = (
 SMOOTHED = {"evaluate_smoothing", f"{H}table_2", f"{H}figure_smoothing"}
 PARTS = {
     "evaluate_components",
-    *(f"{H}{name}" for name in ("component_tables", "figure_2", "figure_svd")),
+    *(f"{H}{name}" for name in ("component_tables", "batch_statistics", "figure_2")),
+    f"{H}figure_svd",
     f"{H}figure_corollary_1",
 }
 
@@ -137,7 +138,7 @@ def test_images_are_asked_again(run, told, rule):
         ("measure_spectra", 0, "image", 0.25),
         ("measure_spectra", 1, "zero", True),
         ("evaluate_low_pass", 0, "prediction", 77),
-        ("evaluate_components", 0, "confidence", 0.123),
+        ("evaluate_components", 0, "probability", 0.123),
         ("evaluate_smoothing", 0, "prediction", 77),
     ],
 )

@@ -37,14 +37,14 @@ SCHEMA = pa.schema(
         ("radius", pa.float64()),
         ("convention", pa.string()),
         ("prediction", pa.int64()),
-        ("confidence", pa.float64()),
+        ("probability", pa.float64()),
         ("correct", pa.bool_()),
         ("l2", pa.float64()),
         ("linf", pa.float64()),
         ("energy", pa.float64()),
     ]
 )
-"""A row per image and part of it. `confidence` is that of the prediction, from 0 to 1; l2 and linf
+"""A row per image and part of it. `probability` is that of the prediction; l2 and linf
 are the distance from the image, in [0, 1] pixels; `energy` is the part's over the image's."""
 
 
@@ -120,7 +120,7 @@ def _rows(
 ) -> pa.Table:
     logits = model(shown.float())
     probabilities = torch.softmax(logits.double(), dim=1)
-    confidence, prediction = probabilities.max(dim=1)
+    probability, prediction = probabilities.max(dim=1)
     away = (shown - x).flatten(1)
     count = len(image_ids)
     columns: dict[str, Any] = {
@@ -131,7 +131,7 @@ def _rows(
         "radius": [radius] * count,
         "convention": [convention] * count,
         "prediction": prediction.tolist(),
-        "confidence": confidence.tolist(),
+        "probability": probability.tolist(),
         "correct": ((prediction == labels) & sound(logits)).tolist(),
         "l2": away.norm(dim=1).tolist(),
         "linf": away.abs().amax(dim=1).tolist(),

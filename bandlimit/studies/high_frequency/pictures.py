@@ -92,11 +92,11 @@ def read_hidden(dataset: Path, files: Sequence[str], radii: Sequence[float], ima
         return parts.of(column, *asked)[0]
 
     those = np.flatnonzero(right[radius])
-    surest = those[np.argsort(-read("confidence", "image")[those], kind="stable")][:images]
+    surest = those[np.argsort(-read("probability", "image")[those], kind="stable")][:images]
     return Hidden(
         pixels=_pixels(dataset, [parts.ids[i] for i in surest], radius),
         predictions={row: read("prediction", row)[surest].astype(int).tolist() for row in ROWS},
-        confidences={row: read("confidence", row)[surest].tolist() for row in ROWS},
+        confidences={row: read("probability", row)[surest].tolist() for row in ROWS},
         radius=radius,
         found=len(those),
         asked=len(parts.ids),

@@ -228,18 +228,18 @@ def records(ids, right_of=hidden):
     rows = []
     for i in ids:
         own = {"image_id": f"i{i}", "label": i, "l2": 0.0, "linf": 0.0, "energy": 1.0}
-        own |= {"prediction": i, "confidence": 0.5 + i / 100, "correct": True}
+        own |= {"prediction": i, "probability": 0.5 + i / 100, "correct": True}
         none = {"kind": "image", "part": None, "radius": None, "convention": None}
         rows.append(own | none)
         for radius in (2.0, 3.0):
             for convention in components.CONVENTIONS:
                 low = {"kind": "fourier", "part": "low", "radius": radius}
                 wrong = right_of(radius, i)
-                low |= {"convention": convention, "correct": not wrong, "confidence": 0.25}
+                low |= {"convention": convention, "correct": not wrong, "probability": 0.25}
                 low |= {"prediction": 9 if wrong else i, "l2": i / radius, "linf": i / 10}
                 rows.append(own | low)
                 high = {"kind": "fourier", "part": "high", "radius": radius}
-                rows.append(own | high | {"convention": convention, "confidence": 0.999})
+                rows.append(own | high | {"convention": convention, "probability": 0.999})
     return pa.Table.from_pylist(rows, schema=components.SCHEMA)
 
 

@@ -51,7 +51,7 @@ def test_a_row_says_what_the_network_says_of_the_part():
     probabilities = torch.softmax(model(low.float()).double(), dim=1)
     own = found.query("kind == 'fourier' and part == 'low' and radius == 4")
     own = own[own["convention"] == "maximum"]
-    assert own["confidence"].tolist() == pytest.approx(probabilities.amax(1).tolist())
+    assert own["probability"].tolist() == pytest.approx(probabilities.amax(1).tolist())
     assert own["correct"].tolist() == (probabilities.argmax(1) == labels).tolist()
     away = (low - x.double()).flatten(1)
     assert own["l2"].tolist() == pytest.approx(away.norm(dim=1).tolist())
@@ -116,7 +116,7 @@ def record(path, answers, away=1.0):
                 "radius": None if kind == "image" else 4.0,
                 "convention": convention,
                 "prediction": 0 if image_id in right else 1,
-                "confidence": 0.9,
+                "probability": 0.9,
                 "correct": image_id in right,
                 "l2": away * (1 + place),
                 "linf": 0.1,
