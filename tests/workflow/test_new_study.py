@@ -216,7 +216,7 @@ def test_a_study_is_new_files_and_one_line(stubbed):
     # The report lists it.
     stubbed.complete("--report", "report.html")
     report = (stubbed.folder / "report.html").read_text(encoding="utf-8")
-    assert "5. Stub" in report and "images by class, drawn" in report
+    assert "6. Stub" in report and "images by class, drawn" in report
 
     # A parameter of the figure draws it again, and counts nothing.
     stubbed.config["stub"]["bins"] = 3
