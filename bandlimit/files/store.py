@@ -336,6 +336,9 @@ def _type_name(kind: pa.DataType) -> str:
         kind = kind.value_type
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return f"list {_type_name(kind.value_type)}"
+    # Its text names the values, which a file calls otherwise than a table in memory does.
+    if pa.types.is_fixed_size_list(kind):
+        return f"list of {kind.list_size} {_type_name(kind.value_type)}"
     if pa.types.is_struct(kind):
         return f"struct {[[field.name, _type_name(field.type)] for field in kind]}"
     return str(kind).replace("large_", "")

@@ -278,3 +278,13 @@ def test_sha256_of_a_known_text(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert store.sha256(tmp_path / "a") == known
+
+
+def test_a_list_of_fixed_length_has_one_digest_in_memory_and_in_a_file(tmp_path):
+    values = pa.FixedSizeListArray.from_arrays(pa.array([0.5, 1.0, 1.5, 2.0]), 2)
+    table = pa.table({"values": values})
+    store.write(tmp_path / "t.parquet", table, {"rule": "r", "writes": {}})
+    digest = store.Content(table.schema)
+    digest.update(table)
+    assert store.content(tmp_path / "t.parquet") == digest.hexdigest()
+    assert store.certificate(tmp_path / "t.parquet")["content"] == digest.hexdigest()

@@ -92,6 +92,12 @@ def test_what_two_images_have_in_a_network_is_found_again(run):
     assert Counter(same) == dict.fromkeys(same, 3) and len(set(same)) == 12
 
 
+def test_every_result_holds_what_its_certificate_says(run):
+    paths = [run.folder / name for name in run.results() if name.suffix == ".parquet"]
+    wrong = [p.name for p in paths if store.content(p) != store.certificate(p)["content"]]
+    assert wrong == [] and len(paths) > 40
+
+
 # Made again -------------------------------------------------------------------------------------
 
 
