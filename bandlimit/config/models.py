@@ -11,6 +11,12 @@ from bandlimit.config.datasets import Dataset
 from bandlimit.config.schema import member
 from bandlimit.errors import UserError
 
+NO_BATCHNORM = "_no_batchnorm"
+"""End of the names of architectures that are there with BatchNorm and without."""
+
+WITHOUT_BATCHNORM = ("two_layer", "vgg16", "lenet", "cifar_alexnet", "cifar_vgg11")
+"""Architectures that never have it."""
+
 
 @dataclass(frozen=True)
 class Model:
@@ -34,6 +40,13 @@ class Model:
     gate_accuracy: float | None
     gate_tolerance: float
     base: str | None = None
+
+    @property
+    def batchnorm(self) -> bool:
+        """Whether its architecture has BatchNorm."""
+        return not self.architecture.endswith(NO_BATCHNORM) and (
+            self.architecture not in WITHOUT_BATCHNORM
+        )
 
     @property
     def downloads(self) -> bool:

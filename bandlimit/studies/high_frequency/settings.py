@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bandlimit.config import models
 from bandlimit.config.experiments import Experiment
 from bandlimit.config.run import Run
 from bandlimit.config.schema import epsilon, member
@@ -21,8 +22,6 @@ from bandlimit.files import folders
 
 GROUPS = ("components", "batchnorm", "heuristics", "architectures", "optimizers")
 """Lists of networks that an experiment compares, each with its own network or with each other."""
-
-NONE = "_no_batchnorm"
 
 
 @dataclass(frozen=True)
@@ -441,16 +440,8 @@ def _network(
         _check_component(name, recipe)
     return Network(
         name=name,
-        architecture=model.architecture.removesuffix(NONE),
-        batchnorm=not model.architecture.endswith(NONE) and model.architecture in WITH_BATCHNORM,
+        architecture=model.architecture.removesuffix(models.NO_BATCHNORM),
+        batchnorm=model.batchnorm,
         recipe=recipe,
         shuffled=bool(run.datasets[recipe["dataset"]].shuffle_labels),
     )
-
-
-WITH_BATCHNORM = (
-    "small_cnn",
-    "strided_resnet8",
-    *(f"cifar_resnet{layers}" for layers in (20, 32, 44, 56, 110)),
-)
-"""Architectures of networks trained here that have BatchNorm, unless their name ends in NONE."""

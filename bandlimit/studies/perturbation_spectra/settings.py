@@ -15,11 +15,6 @@ from bandlimit.config.run import Run
 from bandlimit.config.schema import epsilon, member
 from bandlimit.errors import UserError
 
-WITHOUT_BATCHNORM = ("two_layer", "vgg16", "lenet", "cifar_alexnet", "cifar_vgg11")
-"""Architectures without BatchNorm whose names don't end in NONE."""
-
-NONE = "_no_batchnorm"
-
 CHECKPOINTS = {"initial": 0, "one_epoch": 1}
 """Checkpoints that the grid has besides the end of training, and the epochs after which."""
 
@@ -247,8 +242,7 @@ def _network(run: Run, name: str) -> Network:
     apart = ("architecture", "loss", "adversarial", "checkpoints", "trajectory", "curves", "seeds")
     return Network(
         name=name,
-        batchnorm=not model.architecture.endswith(NONE)
-        and model.architecture not in WITHOUT_BATCHNORM,
+        batchnorm=model.batchnorm,
         training="adversarial" if recipe.get("adversarial") else "natural",
         loss=recipe.get("loss", "cross_entropy"),
         architecture=model.architecture,
