@@ -1,0 +1,26 @@
+"""The catalogue of the study: its tables and figures, in order, and the rules of its records.
+
+Response frequency and image frequency are two things, so each has its half of the catalogue.
+Imports nothing heavy, since every start of the workflow pays for it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bandlimit.config.run import Run
+from bandlimit.studies.frequency_principle.image import artifacts as image
+from bandlimit.studies.frequency_principle.response import artifacts as response
+
+TITLE = "Frequency principle"
+CLAIMS = "workflow/claims/frequency_principle.yaml"
+"""What the documents report, and their claims."""
+
+ARTIFACTS = (*response.ARTIFACTS, *image.ARTIFACTS)
+
+RECORDS = {**image.RECORDS}
+
+
+def facts(run: Run, dataset: str, model: str) -> dict[str, Any]:
+    """Return what claims may ask of a network, as this study knows it."""
+    return image.facts(run, dataset, model)

@@ -1,0 +1,1 @@
+"""Image frequency: that of the pixels of an image."""

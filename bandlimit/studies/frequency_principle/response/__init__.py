@@ -1,0 +1,1 @@
+"""Response frequency: that of the function a network computes, over its inputs."""
