@@ -229,5 +229,5 @@ class Observer:
 
 def table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     """Return the rows of all measurements as a table of `SCHEMA`."""
-    each = [row | {"correct": [letter == "1" for letter in row["correct"]]} for row in rows]
+    each = [{**row, "correct": [letter == "1" for letter in row["correct"]]} for row in rows]
     return pa.Table.from_pylist(each, schema=SCHEMA)
