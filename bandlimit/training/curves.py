@@ -189,7 +189,8 @@ class Sets:
                     "accuracy": correct.double().mean().item(),
                     "loss": F.cross_entropy(own, one.labels).item(),
                     "chosen": one.chosen,
-                    "correct": correct.tolist(),
+                    # A letter for each image, in a state of a training that is saved each epoch.
+                    "correct": "".join("1" if is_right else "0" for is_right in correct.tolist()),
                 }
             )
         return rows
@@ -220,7 +221,7 @@ class Observer:
     def measure(
         self, state: Mapping[str, torch.Tensor], *, step: int, epoch: float, train: float | None
     ) -> list[dict[str, Any]]:
-        """Return the rows of a measurement, with the columns of `SCHEMA`; see the protocol."""
+        """Return the rows of a measurement, which `table` takes; see the protocol."""
         batches = MicroBatches(as_used(self._empty, state), self._sets.size)
         told = {"seed": self._seed, "step": step, "epoch": epoch}
         return [told | row for row in self._sets.measured(batches, self._run)]
@@ -228,4 +229,5 @@ class Observer:
 
 def table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     """Return the rows of all measurements as a table of `SCHEMA`."""
-    return pa.Table.from_pylist(list(rows), schema=SCHEMA)
+    each = [{**row, "correct": [letter == "1" for letter in row["correct"]]} for row in rows]
+    return pa.Table.from_pylist(each, schema=SCHEMA)

@@ -34,6 +34,7 @@ from bandlimit.models import architectures, weights
 from bandlimit.models.device import choose_device
 from bandlimit.spectral.components import component
 from bandlimit.training import curves, observing, states, trajectories
+from bandlimit.training.optimizers import Optimizer
 from bandlimit.training.perturbations import KeyedStart, Pixels, frozen
 from bandlimit.training.recipes import Adversarial, Component, Mixup, Recipe, check
 
@@ -372,8 +373,8 @@ class _Training:
         self._models = [
             Pixels(replica, mean, std).to(images.device).train() for replica in self._replicas
         ]
-        self._trained = [own for own in network.parameters() if own.requires_grad]
-        self._optimizer = _optimizer(recipe, self._trained)
+        trained = [own for own in network.parameters() if own.requires_grad]
+        self._optimizer = Optimizer(recipe, trained)
         self._observers = {
             name: (observer, observer.at(self._steps, self._per_epoch))
             for name, observer in observers.items()
@@ -408,10 +409,9 @@ class _Training:
         for number, replica in enumerate(self._replicas):
             for name, buffer in replica.named_buffers():
                 found[f"buffers/{number}/{name}"] = buffer
-        for number, trained in enumerate(self._trained):
-            for name, value in self._optimizer.state[trained].items():
-                if torch.is_tensor(value):
-                    found[f"optimizer/{number}/{name}"] = value
+        for number, state in enumerate(self._optimizer.state):
+            for name, value in state.items():
+                found[f"optimizer/{number}/{name}"] = value
         for network, state in self._kept.items():
             for name, tensor in state.items():
                 found[f"{states.KEPT}/{network}/{name}"] = tensor
@@ -420,19 +420,10 @@ class _Training:
     def restore(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Take up the state of this network that `tensors` returned."""
         own = self.tensors()
+        # Each in its own layout of memory: kernels round a value by its place in it.
         for key, tensor in tensors.items():
-            kind, _, name = key.partition("/")
-            if kind in ("weights", "buffers"):
+            if not key.startswith(f"{states.KEPT}/"):
                 own[key].data.copy_(tensor)
-                continue
-            if kind == states.KEPT:
-                continue
-            owner, _, name = name.partition("/")
-            parameter = self._trained[int(owner)]
-            # In the memory layout of the parameter, as the optimizer lays it out itself: kernels
-            # round a value by its place in the memory.
-            like = torch.empty_like(parameter) if tensor.dim() else tensor.clone()
-            self._optimizer.state[parameter][name] = like.copy_(tensor)
 
     def _epoch(self, epoch: int) -> None:
         recipe = self._recipe
@@ -462,9 +453,7 @@ class _Training:
                     f"needed, {recipe.learning_rate} was given."
                 )
             _gather_gradients(self._replicas, size)
-            for group in self._optimizer.param_groups:
-                group["lr"] = rate
-            self._optimizer.step()
+            self._optimizer.step(rate)
             loss_sum += loss
             correct = sum(int(part[1]) for part in parts)
             right += correct
@@ -585,25 +574,6 @@ class _Training:
         """Return where the attack on an image starts, C x H x W, uniform in [-1, 1)."""
         draws = keys.generator(self._seed, "adversarial_start", self._name, epoch, row)
         return torch.rand(self._images.shape[1:], generator=draws) * 2 - 1
-
-
-def _optimizer(recipe: Recipe, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
-    """Return the optimizer of a recipe."""
-    rate, stays, decay = recipe.learning_rate, recipe.momentum, recipe.weight_decay
-    match recipe.optimizer:
-        case "adam":
-            return torch.optim.Adam(
-                parameters, lr=rate, betas=(stays, 0.999), weight_decay=decay, fused=True
-            )
-        case "adagrad":
-            return torch.optim.Adagrad(parameters, lr=rate, weight_decay=decay)
-        case "adadelta":
-            return torch.optim.Adadelta(parameters, lr=rate, rho=stays, weight_decay=decay)
-        case "rmsprop":
-            return torch.optim.RMSprop(parameters, lr=rate, alpha=stays, weight_decay=decay)
-    return torch.optim.SGD(
-        parameters, lr=rate, momentum=stays, weight_decay=decay, nesterov=stays > 0
-    )
 
 
 def _loss(

@@ -12,7 +12,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,8 @@ def save(
         UserError: the folder can't be written.
     """
     kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    text = json.dumps(asdict(progress))
+    # `asdict` would copy each of the many rows.
+    text = json.dumps(vars(progress))
     metadata = {"identity": identity, "progress": text, "digest": _digest(identity, text, kept)}
     with store.atomic(path) as temporary:
         safetensors.torch.save_file(kept, temporary, metadata=metadata)
