@@ -149,13 +149,14 @@ def leads(low: tuple[Floats, Floats], high: tuple[Floats, Floats]) -> tuple[Bool
         Of Theorem 1, whether every gradient is greater at the lower frequency; of Theorem 2,
         whether its loss falls, and at least as fast, under gradient descent on the sum of both.
     """
-    every = (low[0] > high[0]).all(axis=1)
+    every = np.all(low[0] > high[0], axis=1)
     # In units of the greatest gradient of the draw, in which products don't vanish.
     greatest = np.maximum(low[0].max(axis=1), high[0].max(axis=1))[:, None]
     a, b = (sign * np.exp(size - greatest) for size, sign in (low, high))
     both = (a * b).sum(axis=1)
     change_low, change_high = -(a * a).sum(axis=1) - both, -(b * b).sum(axis=1) - both
-    return every, (change_low <= 0) & (change_low <= change_high)
+    faster: Bools = (change_low <= 0) & (change_low <= change_high)
+    return every, faster
 
 
 def simulate(
@@ -194,12 +195,12 @@ def simulate(
             k: log_gradients(nets, k, phases) for k, phases in zip(used, nets.phases, strict=True)
         }
         for low, high in pairs:
-            for theorem, led in enumerate(leads(found[low], found[high]), start=1):
-                counts.setdefault((theorem, (low, high), delta), []).append(int(led.sum()))
+            for theorem, draws_led in enumerate(leads(found[low], found[high]), start=1):
+                counts.setdefault((theorem, (low, high), delta), []).append(int(draws_led.sum()))
     rows = []
     for (theorem, pair, delta), led in counts.items():
         total = draws * seeds
-        low, high = statistics.wilson(sum(led), total)
+        share_low, share_high = statistics.wilson(sum(led), total)
         rows.append(
             {
                 "theorem": theorem,
@@ -211,8 +212,8 @@ def simulate(
                 "draws": total,
                 "seeds": seeds,
                 "share": sum(led) / total,
-                "share_low": low,
-                "share_high": high,
+                "share_low": share_low,
+                "share_high": share_high,
                 "share_least": min(led) / draws,
                 "share_greatest": max(led) / draws,
                 "failures": total - sum(led),
@@ -223,9 +224,7 @@ def simulate(
         ascending=[True, True, True, False],
         ignore_index=True,
     )
-    fits = {
-        key: fit(part) for key, part in frame.groupby(["theorem", "frequencies"], sort=False)
-    }
+    fits = {key: fit(part) for key, part in frame.groupby(["theorem", "frequencies"], sort=False)}
     fitted = pd.DataFrame(
         [fits[key] for key in zip(frame["theorem"], frame["frequencies"], strict=True)]
     )
