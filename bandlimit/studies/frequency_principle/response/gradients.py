@@ -39,6 +39,16 @@ Bools = NDArray[np.bool_]
 SMALL = 1.0
 """Greatest radius that the law of the theorems, which is one of small weights, is fitted to."""
 
+REPEATS = 200
+"""Repetitions of the counts from which the interval of the deviances comes."""
+
+FITTED = (
+    *("rate", "rate_low", "rate_high", "log_constant"),
+    *("deviance_exponential", "deviance_power"),
+    *("deviance_ratio", "deviance_ratio_low", "deviance_ratio_high"),
+)
+"""Columns of the fit."""
+
 
 @dataclass(frozen=True)
 class Draws:
@@ -57,6 +67,10 @@ class Draws:
     phases: Floats
 
 
+def _random(seed: int, *name: str | int) -> np.random.Generator:
+    return np.random.default_rng(keys.derive(seed, "gradients", *name))
+
+
 def draw(seed: int, radius: float, draws: int, neurons: int, frequencies: int) -> Draws:
     """Return networks whose weights are uniform in the ball of a radius around 0.
 
@@ -67,7 +81,7 @@ def draw(seed: int, radius: float, draws: int, neurons: int, frequencies: int) -
         neurons: dimension of the ball.
         frequencies: number of frequencies that the target has a phase for.
     """
-    rng = np.random.default_rng(keys.derive(seed, "gradients", repr(float(radius))))
+    rng = _random(seed, repr(float(radius)))
     directions = rng.standard_normal((draws, neurons))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     lengths = radius * rng.random((draws, 1)) ** (1 / neurons)
@@ -183,8 +197,9 @@ def simulate(
     the lower frequency leads) with share_low and share_high (95% Wilson interval), share_least and
     share_greatest (of the replicates), failures (draws in which it does not lead); and of the fit
     log(failures / draws) = log_constant - rate / delta over radii up to `SMALL`: rate with rate_low
-    and rate_high (95%), log_constant, deviance_exponential, and deviance_power, that of a power of
-    delta in its place. The columns of the fit are empty where fewer than three radii have failures.
+    and rate_high (95%), log_constant, deviance_exponential, deviance_power, that of a power of
+    delta in its place, and deviance_ratio, the first over the second, with _low and _high (95%).
+    The columns of the fit are empty where fewer than three radii have failures.
     """
     pairs = [(min(pair), max(pair)) for pair in frequencies]
     used = sorted({k for pair in pairs for k in pair})
@@ -224,42 +239,50 @@ def simulate(
         ascending=[True, True, True, False],
         ignore_index=True,
     )
-    fits = {key: fit(part) for key, part in frame.groupby(["theorem", "frequencies"], sort=False)}
+    fits = {
+        (theorem, pair): fit(part, _random(seed, "fit", int(theorem), str(pair)))
+        for (theorem, pair), part in frame.groupby(["theorem", "frequencies"], sort=False)
+    }
     fitted = pd.DataFrame(
         [fits[key] for key in zip(frame["theorem"], frame["frequencies"], strict=True)]
     )
     return frame.join(fitted)
 
 
-def fit(rows: pd.DataFrame) -> dict[str, float | None]:
+def fit(rows: pd.DataFrame, rng: np.random.Generator) -> dict[str, float | None]:
     """Return the fit of failures by exp(-c / delta), and how well it does against a power of delta.
 
-    Failures are counts, Poisson with a logarithmic link and the number of draws as exposure; errors
-    are widened by the dispersion that is found, since the law is one of the limit.
+    Failures are counts, Poisson with a logarithmic link and the number of draws as exposure. The
+    error of c is widened by the dispersion that is found, since the law is one of the limit.
 
     Args:
         rows: delta, failures and draws, of one pair of frequencies.
+        rng: draws the counts of `REPEATS` repetitions, which say how sure the deviances are.
+
+    Returns:
+        The columns of the fit, as `simulate` names them; None where fewer than three radii have
+        failures.
     """
-    names = ("rate", "rate_low", "rate_high", "log_constant")
     small = rows[rows["delta"] <= SMALL]
-    if (small["failures"] > 0).sum() < 3:
-        return dict.fromkeys([*names, "deviance_exponential", "deviance_power"])
-    models = {}
-    for name, by in (("exponential", 1 / small["delta"]), ("power", np.log(small["delta"]))):
-        model = sm.GLM(
-            small["failures"].to_numpy(float),
-            sm.add_constant(by.to_numpy(float)),
-            family=sm.families.Poisson(),
-            exposure=small["draws"].to_numpy(float),
-        )
-        with warnings.catch_warnings():
-            # Of the weaker law, whose fit may be bad.
-            warnings.simplefilter("ignore")
-            models[name] = model.fit(scale="X2")
-    best = models["exponential"]
+    failures = small["failures"].to_numpy(float)
+    if (failures > 0).sum() < 3:
+        return dict.fromkeys(FITTED)
+    exposure = small["draws"].to_numpy(float)
+    delta = small["delta"].to_numpy(float)
+    best, power = (_law(failures, exposure, by) for by in (1 / delta, np.log(delta)))
+    repeated = rng.poisson(failures, (REPEATS, len(failures))).astype(float)
+    ratios = [
+        _law(counts, exposure, 1 / delta).deviance / _law(counts, exposure, np.log(delta)).deviance
+        for counts in repeated
+        if (counts > 0).sum() >= 3
+    ]
+    low, high = np.quantile(ratios, [0.025, 0.975])
     # A dispersion below that of counts would be luck.
-    error = best.bse[1] / math.sqrt(min(best.scale, 1.0))
-    reach = statistics.quantile(0.95) * error
+    reach = (
+        statistics.quantile(0.95)
+        * best.bse[1]
+        * math.sqrt(max(best.pearson_chi2 / best.df_resid, 1))
+    )
     rate = -float(best.params[1])
     return {
         "rate": rate,
@@ -267,8 +290,20 @@ def fit(rows: pd.DataFrame) -> dict[str, float | None]:
         "rate_high": rate + reach,
         "log_constant": float(best.params[0]),
         "deviance_exponential": float(best.deviance),
-        "deviance_power": float(models["power"].deviance),
+        "deviance_power": float(power.deviance),
+        "deviance_ratio": float(best.deviance / power.deviance),
+        "deviance_ratio_low": float(low),
+        "deviance_ratio_high": float(high),
     }
+
+
+def _law(failures: Floats, exposure: Floats, by: Floats) -> Any:
+    """Return the Poisson regression of counts on a constant and one variable."""
+    model = sm.GLM(failures, sm.add_constant(by), family=sm.families.Poisson(), exposure=exposure)
+    with warnings.catch_warnings():
+        # Of a law that describes the counts badly.
+        warnings.simplefilter("ignore")
+        return model.fit()
 
 
 COLUMNS = {
@@ -281,8 +316,9 @@ COLUMNS = {
     "failures": Column("Failures"),
     "draws": Column("Draws"),
     "rate": Column("c", 2, interval=("rate_low", "rate_high")),
-    "deviance_exponential": Column("Deviance of exp(-c / delta)", 1),
-    "deviance_power": Column("Deviance of a power", 1),
+    "deviance_ratio": Column(
+        "Deviance / that of a power", 3, interval=("deviance_ratio_low", "deviance_ratio_high")
+    ),
 }
 
 
@@ -295,6 +331,6 @@ def table(**settings: Any) -> Table:
         "Tanh networks of one hidden layer whose weights are uniform in a ball of radius delta. "
         "Theorem 1: every parameter has the greater gradient at the lower frequency. Theorem 2: "
         "the loss at the lower frequency falls, and falls faster. In brackets 95% intervals, of "
-        f"shares by Wilson. c is fitted to radii up to {SMALL:g}; a deviance of the order of the "
-        "number of radii says that a law describes the failures.",
+        f"shares by Wilson. c is fitted to radii up to {SMALL:g}; the last column says how much "
+        "nearer the law of the theorems comes to the failures than a power of delta.",
     )

@@ -77,7 +77,12 @@ def draw_gradients(rows: pd.DataFrame) -> Figure:
 def _draw_shares(axes: Axes, rows: pd.DataFrame, look: Look) -> Any:
     delta, share, low, high = points_of(rows, "delta", ("share", "share_low", "share_high"))
     axes.vlines(delta, low, high, color=look.color, linewidth=0.8)
-    return axes.plot(delta, share, **look.line())[0]
+    return axes.plot(delta, share, **look.line(), markerfacecolor=_face(look))[0]
+
+
+def _face(look: Look) -> str:
+    """Return the colour within markers: white for those of dashed lines."""
+    return look.color if look.dashes == "-" else "white"
 
 
 def _draw_failures(axes: Axes, rows: pd.DataFrame, look: Look) -> None:
@@ -90,14 +95,13 @@ def _draw_failures(axes: Axes, rows: pd.DataFrame, look: Look) -> None:
         color=look.color,
         linewidth=0.8,
     )
-    hollow = "white" if look.dashes != "-" else look.color
     axes.plot(
         place,
         1 - values_of(failed["share"]),
         color=look.color,
         marker=look.marker,
         linestyle="none",
-        markerfacecolor=hollow,
+        markerfacecolor=_face(look),
     )
     rate, constant = (float(values_of(rows[name])[0]) for name in ("rate", "log_constant"))
     if math.isfinite(rate) and len(place):

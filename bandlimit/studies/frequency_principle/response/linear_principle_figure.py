@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -33,6 +31,9 @@ LOOKS = {
 }
 """Look of the distances by problem and norm."""
 
+LEAST = 0.01
+"""Least distance that is drawn."""
+
 
 def draw_linear_principle(distances: pd.DataFrame, points: pd.DataFrame) -> Figure:
     """Draw what wide networks learn and what the linear frequency principle predicts.
@@ -53,14 +54,15 @@ def draw_linear_principle(distances: pd.DataFrame, points: pd.DataFrame) -> Figu
     check_columns(points, ("problem", "neurons", "first", "second", "model", "network", "single"))
     with style():
         figure = Figure(figsize=(PAGE, 4.6), dpi=DPI, layout="constrained")
-        grid = figure.subplots(2, 3).ravel()
+        panels = figure.subplot_mosaic(
+            [["network", "model", "scatter"], ["line", "distance", "distance"]]
+        )
         plane = points[points["problem"] == "xor"]
         width = int(points["neurons"].iloc[0])
-        _draw_surfaces(figure, grid[0], grid[1], plane, width)
-        _draw_scatter(grid[2], plane)
-        _draw_line(grid[3], points[points["problem"] == "line"], width)
-        _draw_distances(grid[4], distances)
-        _draw_legend(grid[5], grid[4])
+        _draw_surfaces(figure, panels["network"], panels["model"], plane, width)
+        _draw_scatter(panels["scatter"], plane)
+        _draw_line(panels["line"], points[points["problem"] == "line"], width)
+        _draw_distances(panels["distance"], distances)
         return finish(figure)
 
 
@@ -87,8 +89,7 @@ def _draw_surfaces(
         axes.set_xlabel("x$_1$")
         axes.set_ylabel("x$_2$")
         axes.grid(False)
-        ticks = FixedLocator([-1, 0, 1])
-        axes.xaxis.set_major_locator(ticks)
+        axes.xaxis.set_major_locator(FixedLocator([-1, 0, 1]))
         axes.yaxis.set_major_locator(FixedLocator([-1, 0, 1]))
     figure.colorbar(drawn, ax=[network, model], label="h − h$_0$", shrink=0.8, pad=0.02)
 
@@ -136,7 +137,7 @@ def _draw_distances(axes: Axes, rows: pd.DataFrame) -> None:
             part, "neurons", (measure, f"{measure}_low", f"{measure}_high")
         )
         # An interval of few networks may reach below 0, which this axis does not have.
-        axes.vlines(neurons, np.maximum(low, mean / 3), high, color=look.color, linewidth=0.8)
+        axes.vlines(neurons, np.maximum(low, LEAST), high, color=look.color, linewidth=0.8)
         axes.plot(neurons, mean, **look.line())
     neurons = np.unique(values_of(rows["neurons"]))
     first = rows[(rows["problem"] == "xor") & (rows["neurons"] == neurons[0])]
@@ -150,16 +151,8 @@ def _draw_distances(axes: Axes, rows: pd.DataFrame) -> None:
     axes.xaxis.set_major_locator(FixedLocator(neurons.tolist()))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.tick_params(axis="x", labelrotation=45)
-    axes.yaxis.set_major_locator(FixedLocator([0.01, 0.02, 0.05, 0.1, 0.2, 0.5]))
+    axes.set_ylim(bottom=LEAST)
+    axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
+    axes.yaxis.set_major_locator(FixedLocator([0.02, 0.05, 0.1, 0.2, 0.5]))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
-
-
-def _draw_legend(axes: Axes, drawn: Axes) -> None:
-    """Fill the last panel with the legend of the one beside it."""
-    handles: Any
-    handles, labels = drawn.get_legend_handles_labels()
-    axes.set_axis_off()
-    axes.legend(handles, labels, loc="center left", title="Distance by width")
-    axes.text(0, 0, "")
