@@ -168,12 +168,6 @@ MANIFOLDS: tuple[Artifact, ...] = (
 
 # Theory
 
-
-def _drawn_from(*names: str) -> Callable[[Run], dict[str, Any]]:
-    """Return what a figure reads that is drawn from tables of a simulation."""
-    return lambda run: {name: f"{TABLES}/{name}.parquet" for name in names}
-
-
 THEORY: tuple[Artifact, ...] = (
     Table(
         "gradients",
@@ -187,7 +181,7 @@ THEORY: tuple[Artifact, ...] = (
         "figure_gradients",
         where="Xu et al., Theorems 1 and 2, figure",
         shows="gradients of two frequencies where weights are small",
-        reads=_drawn_from("gradients"),
+        reads=tables_of("gradients"),
         when=simulated("gradients"),
         group=GROUP,
         in_ledger=True,
@@ -207,7 +201,7 @@ THEORY: tuple[Artifact, ...] = (
         "figure_linear_principle",
         where="Zhang et al., Figure 2, figure",
         shows="wide networks learn what the linear frequency principle predicts",
-        reads=_drawn_from("linear_principle", "linear_principle_points"),
+        reads=tables_of("linear_principle", "linear_principle_points"),
         when=simulated("linear_principle"),
         group=GROUP,
         in_ledger=True,
@@ -228,7 +222,7 @@ THEORY: tuple[Artifact, ...] = (
         "figure_counterexample",
         where="E, Ma and Wu, Figures 5 and 6, figure",
         shows="a kernel that learns a middle frequency first",
-        reads=_drawn_from("counterexample", "counterexample_snapshots", "counterexample_times"),
+        reads=tables_of("counterexample", "counterexample_snapshots", "counterexample_times"),
         when=simulated("counterexample"),
         group=GROUP,
         in_ledger=True,

@@ -31,6 +31,7 @@ from bandlimit.studies.frequency_principle.response.linear_principle_model impor
     gamma_squared,
     prediction,
 )
+from bandlimit.studies.frequency_principle.response.stacks import one_thread
 
 BIASES = 2.0
 """Biases l are uniform from minus this to this; inputs lie in [-1, 1]^d."""
@@ -187,27 +188,27 @@ def simulate(
         (1), unit.
     """
     rows, points = [], []
-    for name, make in PROBLEMS.items():
+    for (name, make), width in itertools.product(PROBLEMS.items(), neurons):
         problem = make()
         model = prediction(problem)
-        for width in neurons:
+        with one_thread():
             before = Networks.draw(seed, width, problem.inputs.shape[1], seeds)
             after, residual = train(before, problem, steps[name])
             found = learnt(before, after, problem.points)
-            rows.append(
-                {
-                    "problem": name,
-                    "dimension": problem.inputs.shape[1],
-                    "neurons": width,
-                    "widest": width == max(neurons),
-                    "seeds": seeds,
-                    "steps": steps[name],
-                    **_compare(found, model),
-                    "residual": float(residual.max() / np.abs(problem.labels).max()),
-                }
-            )
-            if width == max(neurons):
-                points.append(_points(name, width, problem, model, found))
+        rows.append(
+            {
+                "problem": name,
+                "dimension": problem.inputs.shape[1],
+                "neurons": width,
+                "widest": width == max(neurons),
+                "seeds": seeds,
+                "steps": steps[name],
+                **_compare(found, model),
+                "residual": float(residual.max() / np.abs(problem.labels).max()),
+            }
+        )
+        if width == max(neurons):
+            points.append(_points(name, width, problem, model, found))
     return {
         "linear_principle": pd.DataFrame(rows),
         "linear_principle_points": pd.concat(points, ignore_index=True),
