@@ -15,6 +15,7 @@ from bandlimit.plots.style import (
     PAGE,
     VERMILLION,
     Look,
+    add_legend,
     check_columns,
     finish,
     points_of,
@@ -53,7 +54,7 @@ def draw_linear_principle(distances: pd.DataFrame, points: pd.DataFrame) -> Figu
     check_columns(distances, ("problem", "neurons", *(name for _, name in LOOKS)))
     check_columns(points, ("problem", "neurons", "first", "second", "model", "network", "single"))
     with style():
-        figure = Figure(figsize=(PAGE, 4.6), dpi=DPI, layout="constrained")
+        figure = Figure(figsize=(PAGE, 4.4), dpi=DPI, layout="constrained")
         panels = figure.subplot_mosaic(
             [["network", "model", "scatter"], ["line", "distance", "distance"]]
         )
@@ -63,6 +64,8 @@ def draw_linear_principle(distances: pd.DataFrame, points: pd.DataFrame) -> Figu
         _draw_scatter(panels["scatter"], plane)
         _draw_line(panels["line"], points[points["problem"] == "line"], width)
         _draw_distances(panels["distance"], distances)
+        handles, labels = panels["distance"].get_legend_handles_labels()
+        add_legend(figure, dict(zip(labels, handles, strict=True)))
         return finish(figure)
 
 
@@ -122,7 +125,8 @@ def _draw_line(axes: Axes, rows: pd.DataFrame, width: int) -> None:
         markersize=7,
         label="samples",
     )
-    axes.legend(handlelength=1.6)
+    axes.set_ylim(top=2.6)  # room for the legend
+    axes.legend(loc="upper left", handlelength=1.6)
 
 
 def _draw_distances(axes: Axes, rows: pd.DataFrame) -> None:
@@ -152,7 +156,6 @@ def _draw_distances(axes: Axes, rows: pd.DataFrame) -> None:
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_ylim(bottom=LEAST)
-    axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
     axes.yaxis.set_major_locator(FixedLocator([0.02, 0.05, 0.1, 0.2, 0.5]))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
