@@ -50,7 +50,7 @@ def kernel(distance: Floats, width: float) -> Floats:
 
     Args:
         distance: s in radians, any shape.
-        width: h, in (0, 2].
+        width: h, at most 2.
     """
     s = distance[..., None] + 2 * math.pi * IMAGES
     bumps = (1 / width**2 - s**2 / width**4) * np.exp(-(s**2) / (2 * width**2))
