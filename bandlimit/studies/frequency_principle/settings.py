@@ -53,6 +53,8 @@ def load(section: Mapping[str, Any], run: Run) -> FrequencyPrinciple:
             Sensitivity(**vars(run.experiments[name])) for name in section["experiments"]
         ),
         simulations={
-            name: sizes for name, sizes in (section["simulations"] or {}).items() if sizes is not None
+            name: sizes
+            for name, sizes in (section["simulations"] or {}).items()
+            if sizes is not None
         },
     )

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bandlimit.config.run import Run
-from bandlimit.studies.artifact import Artifact
+from bandlimit.studies.artifact import Artifact, Figure, Made, Table
 
 GROUP = "response frequency"
 
@@ -30,19 +30,204 @@ def settings(name: str) -> Callable[[Run], dict[str, Any]]:
     return identity
 
 
+def tables_of(*names: str) -> Callable[[Run], dict[str, Any]]:
+    """Return what a figure reads that is drawn from tables, by their names."""
+    return lambda run: {name: f"{TABLES}/{name}.parquet" for name in names}
+
+
 # Sums of sinusoids, learnt by networks of one input
 
-SINUSOIDS: tuple[Artifact, ...] = ()
+SINUSOIDS: tuple[Artifact, ...] = (
+    Table(
+        "one_dimension",
+        makes=(
+            Made("one_dimension", "Xu et al., one dimension", "when a sum of sines is learnt"),
+            Made(
+                "one_dimension_curves",
+                "Xu et al., one dimension, curves",
+                "error of each frequency, step by step",
+            ),
+            Made(
+                "one_dimension_functions",
+                "Xu et al., one dimension, functions",
+                "what a network computes along training",
+            ),
+        ),
+        identity=settings("one_dimension"),
+        when=simulated("one_dimension"),
+        group=GROUP,
+    ),
+    Table(
+        "sinusoids",
+        makes=(
+            Made("sinusoids", "Rahaman et al., Figure 1, table", "when sinusoids are learnt"),
+            Made(
+                "sinusoid_curves",
+                "Rahaman et al., Figure 1, curves",
+                "amplitude of each frequency, step by step",
+            ),
+            Made(
+                "sinusoid_norms",
+                "Rahaman et al., Figure 1, norms",
+                "spectral norms of the layers, step by step",
+            ),
+            Made(
+                "sinusoid_noise",
+                "Rahaman et al., Figure 3, table",
+                "what noise on the parameters leaves of each frequency",
+            ),
+        ),
+        identity=settings("sinusoids"),
+        when=simulated("sinusoids"),
+        group=GROUP,
+    ),
+    Figure(
+        "figure_one_dimension",
+        where="Xu et al., one dimension",
+        shows="frequencies of a sum of sines along training",
+        reads=tables_of("one_dimension", "one_dimension_curves", "one_dimension_functions"),
+        when=simulated("one_dimension"),
+        group=GROUP,
+    ),
+    Figure(
+        "figure_sinusoids",
+        where="Rahaman et al., Figure 1",
+        shows="frequencies of equal and of growing amplitudes along training",
+        reads=tables_of("sinusoids", "sinusoid_curves", "sinusoid_norms"),
+        when=simulated("sinusoids"),
+        group=GROUP,
+        in_ledger=True,
+    ),
+    Figure(
+        "figure_parameter_noise",
+        where="Rahaman et al., Figure 3",
+        shows="what noise on the parameters leaves of each frequency",
+        reads=tables_of("sinusoid_noise"),
+        when=simulated("sinusoids"),
+        group=GROUP,
+    ),
+)
 
 
 # Sinusoids on a curve in the plane
 
-MANIFOLDS: tuple[Artifact, ...] = ()
+PICTURES = f"{TABLES}/manifold_pictures.parquet"
+"""What two networks say of each pixel of a square."""
+
+MANIFOLDS: tuple[Artifact, ...] = (
+    Table(
+        "manifolds",
+        makes=(
+            Made("manifolds", "Rahaman et al., manifolds", "when sinusoids on curves are learnt"),
+            Made(
+                "manifold_curves",
+                "Rahaman et al., manifolds, curves",
+                "amplitude of each frequency, step by step",
+            ),
+            Made(
+                "manifold_levels",
+                "Rahaman et al., manifolds, turns",
+                "the highest frequencies by turns of the curve",
+            ),
+            Made(
+                "manifold_classification",
+                "Rahaman et al., Figure 7, table",
+                "networks that classify a curve, on it and off it",
+            ),
+        ),
+        identity=settings("manifolds"),
+        when=simulated("manifolds"),
+        more={"pictures": PICTURES},
+        group=GROUP,
+    ),
+    Figure(
+        "figure_manifolds",
+        where="Rahaman et al., manifolds",
+        shows="frequencies along curves of few and of many turns",
+        reads=tables_of("manifolds", "manifold_curves", "manifold_levels"),
+        when=simulated("manifolds"),
+        group=GROUP,
+        in_ledger=True,
+    ),
+    Figure(
+        "figure_classification",
+        where="Rahaman et al., Figure 7",
+        shows="two networks that agree on a curve and differ off it",
+        reads=lambda run: {**tables_of("manifold_classification")(run), "pictures": PICTURES},
+        identity=lambda run: {
+            name: run.studies["frequency_principle"].simulations["manifolds"]["classification"][
+                name
+            ]
+            for name in ("turns", "frequency")
+        },
+        when=simulated("manifolds"),
+        group=GROUP,
+    ),
+)
 
 
 # Theory
 
-THEORY: tuple[Artifact, ...] = ()
+THEORY: tuple[Artifact, ...] = (
+    Table(
+        "gradients",
+        where="Xu et al., Theorems 1 and 2",
+        shows="how often the lower frequency leads, by radius of the weights",
+        identity=settings("gradients"),
+        when=simulated("gradients"),
+        group=GROUP,
+    ),
+    Figure(
+        "figure_gradients",
+        where="Xu et al., Theorems 1 and 2, figure",
+        shows="gradients of two frequencies where weights are small",
+        reads=tables_of("gradients"),
+        when=simulated("gradients"),
+        group=GROUP,
+        in_ledger=True,
+    ),
+    Table(
+        "linear_principle",
+        makes=(
+            Made("linear_principle", "Zhang et al., Figure 2", "networks against the model"),
+            Made("linear_principle_points", "Zhang et al., Figure 2, outputs", "point by point"),
+            Made("linear_principle_times", "Zhang et al., rates", "when the model learns what"),
+        ),
+        identity=settings("linear_principle"),
+        when=simulated("linear_principle"),
+        group=GROUP,
+    ),
+    Figure(
+        "figure_linear_principle",
+        where="Zhang et al., Figure 2, figure",
+        shows="wide networks learn what the linear frequency principle predicts",
+        reads=tables_of("linear_principle", "linear_principle_points"),
+        when=simulated("linear_principle"),
+        group=GROUP,
+        in_ledger=True,
+    ),
+    Table(
+        "counterexample",
+        makes=(
+            Made("counterexample", "E, Ma and Wu, eq. 156", "eigenvalues of the kernel"),
+            Made("counterexample_snapshots", "E, Ma and Wu, Figures 5 and 6", "along training"),
+            Made("counterexample_times", "E, Ma and Wu, rates", "when each wave is learnt"),
+        ),
+        # Nothing is drawn, so no seed.
+        identity=lambda run: run.studies["frequency_principle"].simulations["counterexample"],
+        when=simulated("counterexample"),
+        group=GROUP,
+    ),
+    Figure(
+        "figure_counterexample",
+        where="E, Ma and Wu, Figures 5 and 6, figure",
+        shows="a kernel that learns a middle frequency first",
+        reads=tables_of("counterexample", "counterexample_snapshots", "counterexample_times"),
+        when=simulated("counterexample"),
+        group=GROUP,
+        in_ledger=True,
+    ),
+)
 
 
 # Images: projections, filters, noise of labels, kernels

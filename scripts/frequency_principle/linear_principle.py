@@ -1,0 +1,13 @@
+"""Simulation: the linear frequency principle against trained networks."""
+
+from bandlimit.files.tables import save
+from bandlimit.provenance.job import run
+from bandlimit.studies.frequency_principle.response.linear_principle import tables
+
+
+def main(job):
+    for i, made in enumerate(tables(**vars(job.params)).values()):
+        save(made, **job.forms(i), certificate=job.certificate())
+
+
+run(main, snakemake)
