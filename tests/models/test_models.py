@@ -248,7 +248,9 @@ def test_lenet_needs_a_picture_that_its_kernels_fit_in() -> None:
         architectures.build("lenet", classes=10, channels=1, sides=(8, 8))
 
 
-@pytest.mark.parametrize("name", ["strided_resnet8_no_batchnorm", "two_layer", *SMALL])
+@pytest.mark.parametrize(
+    "name", ["strided_resnet8_no_batchnorm", "two_layer", "fully_connected", *SMALL]
+)
 def test_small_networks_are_saved_loaded_folded_and_batched(name: str, tmp_path: Path) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(1)
