@@ -1,0 +1,225 @@
+"""Many multilayer perceptrons of one shape as one tensor program.
+
+The networks of a stack lie along a batch axis, so that a layer of all of them is one call of
+`torch.baddbmm`, and a step of the optimizer another. Each is trained as it would be alone: the loss
+is the sum of theirs, of which each depends on one network only, and the optimizers work element by
+element.
+
+Shapes: S networks, N samples, D inputs, O outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bandlimit import keys
+
+Activation = Literal["relu", "tanh"]
+Loss = Literal["mse", "bce"]
+Optimizer = Literal["adam", "sgd"]
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "tanh": torch.tanh}
+
+
+@dataclass(frozen=True)
+class Stack:
+    """S multilayer perceptrons; the last layer has no activation.
+
+    Attributes:
+        weights: of each layer, S x inputs x outputs.
+        biases: of each layer, S x 1 x outputs.
+        activation: after each layer but the last.
+    """
+
+    weights: list[Tensor]
+    biases: list[Tensor]
+    activation: Activation = "relu"
+
+    def __len__(self) -> int:
+        """Return the number of networks, S."""
+        return len(self.weights[0])
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Return the outputs of all networks, S x N x O.
+
+        Args:
+            inputs: N x D, the same for all, or S x N x D.
+        """
+        activate = ACTIVATIONS[self.activation]
+        hidden = inputs.expand(len(self), *inputs.shape[-2:])
+        last = len(self.weights) - 1
+        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            hidden = torch.baddbmm(bias, hidden, weight)
+            if layer < last:
+                hidden = activate(hidden)
+        return hidden
+
+    def parameters(self) -> list[Tensor]:
+        """Return weights and biases, layer by layer."""
+        return [p for pair in zip(self.weights, self.biases, strict=True) for p in pair]
+
+    def take(self, members: Sequence[int]) -> Stack:
+        """Return a stack of copies of some of the networks, by their places; a place may repeat."""
+        places = list(members)
+        return Stack(
+            [_leaf(weight.detach()[places]) for weight in self.weights],
+            [_leaf(bias.detach()[places]) for bias in self.biases],
+            self.activation,
+        )
+
+
+def draw(
+    seed: int,
+    purpose: str,
+    members: Sequence[str | int],
+    sizes: Sequence[int],
+    *,
+    activation: Activation = "relu",
+    std: float | None = None,
+) -> Stack:
+    """Return a stack of initialised networks.
+
+    A network depends on (seed, purpose, member) and on the sizes alone, not on its place or on the
+    others. A member that is named twice is there twice.
+
+    Args:
+        seed: of the run.
+        purpose: what the networks are for, part of the key of their draws.
+        members: names of the networks, part of the key too.
+        sizes: units of each layer, inputs and outputs included, such as (1, 128, 128, 1).
+        activation: 'relu' or 'tanh'.
+        std: standard deviation of weights and biases, drawn from a normal distribution around 0;
+            None draws both as `torch.nn.Linear` does, uniform in +-1 / sqrt(inputs).
+
+    Raises:
+        ValueError: no member is named, or there are fewer than two sizes.
+    """
+    if not members or len(sizes) < 2:
+        raise ValueError(f"a stack has members and layers, got {list(members)} and {list(sizes)}")
+    drawn = [_network(keys.generator(seed, purpose, member), sizes, std) for member in members]
+    layers = list(zip(*drawn, strict=True))
+    return Stack(
+        [_leaf(torch.stack([weight for weight, _ in layer])) for layer in layers],
+        [_leaf(torch.stack([bias for _, bias in layer])) for layer in layers],
+        activation,
+    )
+
+
+def _network(
+    generator: torch.Generator, sizes: Sequence[int], std: float | None
+) -> list[tuple[Tensor, Tensor]]:
+    """Return weight and bias of each layer of one network, inputs x outputs and 1 x outputs."""
+    network = []
+    for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+        pair = torch.empty(inputs, outputs), torch.empty(1, outputs)
+        for values in pair:
+            if std is None:
+                values.uniform_(-(inputs**-0.5), inputs**-0.5, generator=generator)
+            else:
+                values.normal_(0, std, generator=generator)
+        network.append(pair)
+    return network
+
+
+def _leaf(values: Tensor) -> Tensor:
+    return values.contiguous().requires_grad_()
+
+
+def losses(outputs: Tensor, targets: Tensor, loss: Loss = "mse") -> Tensor:
+    """Return the loss of each network, its mean over samples and outputs, shape (S,).
+
+    Args:
+        outputs: S x N x O; logits for 'bce'.
+        targets: N x O or S x N x O; in [0, 1] for 'bce'.
+        loss: 'mse', or 'bce', the binary cross-entropy.
+    """
+    if loss == "mse":
+        return (outputs - targets).square().mean(dim=(1, 2))
+    each = functional.binary_cross_entropy_with_logits(
+        outputs, targets.expand_as(outputs), reduction="none"
+    )
+    return each.mean(dim=(1, 2))
+
+
+def train(
+    stack: Stack,
+    inputs: Tensor,
+    targets: Tensor,
+    *,
+    steps: int,
+    learning_rate: float,
+    optimizer: Optimizer = "adam",
+    momentum: float = 0.0,
+    loss: Loss = "mse",
+    at: Collection[int] = (),
+    record: Callable[[int, Tensor], None] | None = None,
+) -> None:
+    """Train all networks of a stack in place, on all samples in each step.
+
+    Args:
+        stack: S networks.
+        inputs: N x D, the same for all, or S x N x D.
+        targets: N x O, the same for all, or S x N x O; in [0, 1] for 'bce'.
+        steps: updates of each network.
+        learning_rate: of the optimizer.
+        optimizer: 'adam' or 'sgd', as in `torch.optim`.
+        momentum: of 'sgd'.
+        loss: 'mse', or 'bce' on logits; the mean over samples and outputs.
+        at: steps of which `record` is told, 0 to `steps`; step t is after t updates.
+        record: called with the step and the outputs on the inputs, S x N x O, detached and free to
+            keep; the stack is then as it was at that step.
+
+    Raises:
+        ValueError: targets and outputs differ in shape, which would broadcast.
+    """
+    expected = (inputs.shape[-2], stack.biases[-1].shape[-1])
+    if tuple(targets.shape) not in (expected, (len(stack), *expected)):
+        raise ValueError(
+            f"targets are {expected} or {(len(stack), *expected)}, got {tuple(targets.shape)}"
+        )
+    parameters = stack.parameters()
+    chosen: torch.optim.Optimizer
+    if optimizer == "adam":
+        chosen = torch.optim.Adam(parameters, lr=learning_rate, fused=True)
+    else:
+        chosen = torch.optim.SGD(parameters, lr=learning_rate, momentum=momentum, fused=True)
+    told = frozenset(at)
+    for step in range(steps + 1):
+        outputs = stack(inputs)
+        if record is not None and step in told:
+            record(step, outputs.detach())
+        if step == steps:
+            break
+        chosen.zero_grad()
+        losses(outputs, targets, loss).sum().backward()
+        chosen.step()
+
+
+def spaced_steps(steps: int, count: int) -> list[int]:
+    """Return about `count` whole steps from 0 to `steps`, evenly spaced, both ends included.
+
+    Raises:
+        ValueError: fewer than one step, or fewer than two to return.
+    """
+    if steps < 1 or count < 2:
+        raise ValueError(f"at least 1 step and 2 to return, got {steps} and {count}")
+    every = max(1, round(steps / (count - 1)))
+    return sorted({*range(0, steps + 1, every), steps})
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run kernels of the block on one thread, since others would add in another order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
