@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from bandlimit.config import paths
 from bandlimit.config.run import Run
-from bandlimit.studies.artifact import Artifact
+from bandlimit.studies.artifact import Artifact, Figure, Made, Table
+from bandlimit.studies.frequency_principle.settings import Followed, Sensitivity
 
 GROUP = "response frequency"
 
@@ -47,7 +49,105 @@ THEORY: tuple[Artifact, ...] = ()
 
 # Images: projections, filters, noise of labels, kernels
 
-IMAGES: tuple[Artifact, ...] = ()
+
+def followed(run: Run) -> list[tuple[Sensitivity, Followed]]:
+    """Return the networks whose outputs were recorded, each with its experiment."""
+    experiments = run.studies["frequency_principle"].experiments
+    return [(e, network) for e in experiments for network in e.followed]
+
+
+def networks(run: Run) -> list[tuple[Sensitivity, str]]:
+    """Return the networks besides those of experiments of which claims may ask."""
+    return [(e, network.name) for e, network in followed(run) if network.name != e.model]
+
+
+def facts(run: Run, dataset: str, model: str) -> dict[str, Any]:
+    """Return what claims may ask of a network, as this half of the study knows it."""
+    known = {(e.dataset, network.name) for e, network in followed(run)}
+    return {"has": ["followed"]} if (dataset, model) in known else {}
+
+
+def _records(run: Run) -> dict[str, Any]:
+    """Return outputs along trainings, and the images that they are of, in the same order."""
+    own = [network for _, network in followed(run)]
+    return {
+        "responses": [paths.responses_file(network.name) for network in own],
+        "datasets": [paths.dataset_file(network.dataset) for network in own],
+    }
+
+
+def _followed(name: str, makes: tuple[Made, ...]) -> Callable[[Run], dict[str, Any]]:
+    """Return what identifies the tables of these networks: whose they are, and the settings."""
+
+    def identity(run: Run) -> dict[str, Any]:
+        return {
+            "networks": [
+                {"dataset": e.dataset, "model": network.name, "case": network.architecture}
+                for e, network in followed(run)
+            ],
+            name: dict(getattr(run.studies["frequency_principle"], name)),
+            "tables": [made.name for made in makes],
+        }
+
+    return identity
+
+
+def _follows(run: Run) -> bool:
+    return bool(followed(run))
+
+
+def _tables(**names: str) -> Callable[[Run], dict[str, Any]]:
+    """Return what a figure reads that is drawn from these tables."""
+    return lambda run: {key: f"{TABLES}/{name}.parquet" for key, name in names.items()}
+
+
+PROJECTION = (
+    Made("projection", "Xu et al., Figure 1, steps", "when each frequency is learnt"),
+    Made("projection_order", "Xu et al., Figure 1, order", "are low frequencies learnt first"),
+    Made("projection_curves", "Xu et al., Figure 1, table", "error by frequency along training"),
+    Made("projection_spectrum", "Xu et al., Figure 1, labels", "transform of the labels"),
+)
+
+FILTERING = (
+    Made("filtering", "Xu et al., filtering, table", "smooth part and the rest, summary"),
+    Made("filtering_curves", "Xu et al., filtering, curves", "smooth part and the rest by epoch"),
+)
+
+IMAGES: tuple[Artifact, ...] = (
+    Table(
+        "projection",
+        makes=PROJECTION,
+        reads=_records,
+        identity=_followed("projection", PROJECTION),
+        when=_follows,
+        group=GROUP,
+    ),
+    Table(
+        "filtering",
+        makes=FILTERING,
+        reads=_records,
+        identity=_followed("filtering", FILTERING),
+        when=_follows,
+        group=GROUP,
+    ),
+    Figure(
+        "figure_projection",
+        where="Xu et al., Figure 1",
+        shows="frequencies along the first principal component, by epoch",
+        reads=_tables(spectrum="projection_spectrum", curves="projection_curves"),
+        when=_follows,
+        group=GROUP,
+        in_ledger=True,
+    ),
+    Figure(
+        "figure_filtering",
+        where="Xu et al., filtering",
+        shows="smooth part of the outputs and the rest, by epoch",
+        reads=_tables(curves="filtering_curves", summary="filtering"),
+        when=_follows,
+        group=GROUP,
+    ),
+)
 
 
 ARTIFACTS = (*SINUSOIDS, *MANIFOLDS, *THEORY, *IMAGES)
