@@ -15,14 +15,12 @@ from matplotlib.ticker import FixedLocator, NullFormatter, ScalarFormatter
 from bandlimit.plots.style import (
     BLUE,
     DPI,
-    ORANGE,
     PAGE,
     VERMILLION,
     Look,
     add_legend,
     check_columns,
     finish,
-    label_left,
     style,
 )
 
