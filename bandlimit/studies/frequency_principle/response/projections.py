@@ -7,10 +7,11 @@ difference at the peaks of the labels. The sums are over unevenly spaced points 
 transform of images.
 
 The document says nothing of the unit of g nor how labels of several classes are taken. Here x_j.v
-is moved and scaled to [0, 1] over the images, so that g counts periods over their range; magnitudes
-are Euclidean over the classes.
+is moved and scaled to [0, 1] over the images, so that g counts periods over their range, and each
+class has a transform and peaks of its own. (The magnitude over all classes together has hardly any
+peaks: those of one class fill the gaps of another.)
 
-Shapes: N images, C classes, G frequencies, S networks, T steps.
+Shapes: N images, C classes, G frequencies, P peaks, S networks, T steps.
 """
 
 from __future__ import annotations
@@ -73,27 +74,27 @@ def transform(places: Floats, values: Floats, frequencies: Floats) -> NDArray[np
     return found
 
 
-def magnitudes(transformed: NDArray[np.complex128]) -> Floats:
-    """Return the Euclidean magnitudes over the classes, ... x G."""
-    found: Floats = np.linalg.norm(transformed, axis=-1)
-    return found
-
-
-def peaks(amplitudes: Floats) -> NDArray[np.intp]:
-    """Return the places of the local maxima, in order.
+def peaks(amplitudes: Floats) -> list[tuple[int, int]]:
+    """Return the local maxima of each class as pairs of places: class and frequency, in order.
 
     Frequency 0 is none of them: it is the share of the classes, which outputs that are the same for
     all images have right.
+
+    Args:
+        amplitudes: G x C.
     """
-    found: NDArray[np.intp] = find_peaks(amplitudes)[0]
-    return found
+    return [
+        (one, int(place))
+        for one, column in enumerate(amplitudes.T)
+        for place in find_peaks(column)[0]
+    ]
 
 
 def first_steps_below(errors: Floats, steps: NDArray[np.int64], threshold: float) -> Floats:
-    """Return the first step at which an error is below a threshold, S x G; NaN where it never is.
+    """Return the first step at which an error is below a threshold, S x P; NaN where it never is.
 
     Args:
-        errors: S x T x G.
+        errors: S x T x P.
         steps: T, ascending.
         threshold: of the error.
     """
@@ -101,18 +102,29 @@ def first_steps_below(errors: Floats, steps: NDArray[np.int64], threshold: float
     return np.where(below.any(axis=1), steps[below.argmax(axis=1)], np.nan)
 
 
-def order(frequencies: Floats, first: Floats, end: float) -> float:
-    """Return the rank correlation (Spearman) of frequency and first step; NaN if steps are equal.
+def order(values: Floats, first: Floats, end: float) -> float:
+    """Return the rank correlation (Spearman) of values and first steps; NaN if either are equal.
 
     Args:
-        frequencies: G.
-        first: G; NaN is never, which counts as later than the end.
+        values: P, such as the frequencies of P peaks.
+        first: P; NaN is never, which counts as later than the end.
         end: the last step.
     """
     ranked = np.where(np.isnan(first), end + 1, first)
-    if len(np.unique(ranked)) < 2 or len(np.unique(frequencies)) < 2:
+    if len(np.unique(ranked)) < 2 or len(np.unique(values)) < 2:
         return float("nan")
-    return float(spearmanr(frequencies, ranked).statistic)
+    return float(spearmanr(values, ranked).statistic)
+
+
+def partial(a: float, b: float, between: float) -> float:
+    """Return the correlation a of two quantities apart from a third, with which they have others.
+
+    Args:
+        a: correlation of first and second.
+        b: of the third and the second.
+        between: of the first and the third.
+    """
+    return (a - b * between) / float(np.sqrt((1 - b**2) * (1 - between**2)))
 
 
 def tables(
@@ -125,58 +137,88 @@ def tables(
 ) -> dict[str, pd.DataFrame]:
     """Return the tables of all networks by name: projection, its order, curves and spectrum.
 
+    The first and the curves have a row for each whole number of periods: of the mean over the peaks
+    of all classes that are nearest to it. The order is that of all single peaks; partial is the
+    same apart from their amplitudes, since the relative error of a weak peak is large for any rest.
+
     Args:
         networks: dataset, model and case of each.
         answers: of each.
         highest: frequency, in periods over the range of the images.
         step: between frequencies.
         thresholds: errors below which a frequency counts as learnt.
+
+    Raises:
+        UserError: the labels of a network's images have no peaks.
     """
     frequencies = np.arange(0, highest + step / 2, step)
-    found: dict[str, list[dict[str, Any]]] = {
-        name: [] for name in ("projection", "projection_order", "projection_curves", "spectrum")
-    }
+    names = ("projection", "projection_order", "projection_curves", "projection_spectrum")
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for network, own in zip(networks, answers, strict=True):
-        places, named = principal(own.pixels), names_of(network)
+        places, named, end = principal(own.pixels), names_of(network), own.steps[-1]
         labels = transform(places, own.labels, frequencies)
-        amplitudes = magnitudes(labels)
+        amplitudes = np.abs(labels)
         marked = peaks(amplitudes)
-        if not len(marked):
+        if not marked:
             raise UserError(
                 f"The labels of the images of {network['model']!r} have no peak at frequencies up "
                 f"to {highest:g}: frequency_principle.projection.highest must be larger."
             )
-        outputs = transform(places, own.outputs, frequencies[marked])
-        errors = magnitudes(outputs - labels[marked]) / amplitudes[marked]
-        found["spectrum"] += [
-            {**named, "frequency": g, "amplitude": a, "peak": place in set(marked.tolist())}
-            for place, (g, a) in enumerate(zip(frequencies, amplitudes, strict=True))
+        classes, at = (list(column) for column in zip(*marked, strict=True))
+        found["projection_spectrum"] += [
+            {**named, "class": c, "frequency": g, "amplitude": a, "peak": (c, i) in set(marked)}
+            for i, g in enumerate(frequencies)
+            for c, a in enumerate(amplitudes[i])
         ]
-        found["projection_curves"] += _curves(named, own, frequencies[marked], errors)
+        heights, peaked = amplitudes[at, classes], frequencies[at]
+        outputs = transform(places, own.outputs, frequencies[sorted(set(at))])
+        rows = [sorted(set(at)).index(i) for i in at]
+        # S x T x P.
+        errors = np.abs(outputs[:, :, rows, classes] - labels[at, classes]) / heights
+        periods = np.unique(np.rint(peaked))
+        near = [np.rint(peaked) == k for k in periods]
+        means = np.stack([errors[:, :, own_peaks].mean(axis=2) for own_peaks in near], axis=2)
+        found["projection_curves"] += _curves(named, own, periods, means)
         for threshold in thresholds:
-            first = first_steps_below(errors, own.steps, threshold)
             told = {**named, "threshold": threshold}
+            first = first_steps_below(means, own.steps, threshold)
             found["projection"] += [
-                {**told, "frequency": g, "amplitude": a, **passage(first[:, place], own.steps[-1])}
-                for place, (g, a) in enumerate(
-                    zip(frequencies[marked], amplitudes[marked], strict=True)
-                )
+                {
+                    **told,
+                    "frequency": k,
+                    "peaks": int(near[i].sum()),
+                    "amplitude": float(heights[near[i]].mean()),
+                    **passage(first[:, i], end),
+                }
+                for i, k in enumerate(periods)
             ]
-            each = [order(frequencies[marked], row, own.steps[-1]) for row in first]
-            mean, low, high = over_seeds(np.array(each))
+            first = first_steps_below(errors, own.steps, threshold)
+            between = float(spearmanr(peaked, heights).statistic)
+            each = np.array([order(peaked, row, end) for row in first])
+            weak = np.array([order(heights, row, end) for row in first])
+            apart = np.array([partial(*pair, between) for pair in zip(each, weak, strict=True)])
             found["projection_order"].append(
                 {
                     **told,
                     "peaks": len(marked),
                     "learnt": float(np.isfinite(first).mean()),
-                    "correlation": mean,
-                    "correlation_low": None if low is None else max(low, -1.0),
-                    "correlation_high": None if high is None else min(high, 1.0),
+                    **_within_one("correlation", each),
+                    **_within_one("partial", apart),
+                    "amplitude_correlation": over_seeds(weak)[0],
                     "seeds": len(first),
                 }
             )
-    found["projection_spectrum"] = found.pop("spectrum")
     return {name: pd.DataFrame(rows) for name, rows in found.items()}
+
+
+def _within_one(name: str, values: Floats) -> dict[str, float | None]:
+    """Return mean and interval of correlations over networks, which end at -1 and 1."""
+    mean, low, high = over_seeds(values)
+    return {
+        name: mean,
+        f"{name}_low": None if low is None else max(low, -1.0),
+        f"{name}_high": None if high is None else min(high, 1.0),
+    }
 
 
 def passage(first: Floats, end: float) -> dict[str, Any]:

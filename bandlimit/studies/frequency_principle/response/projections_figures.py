@@ -43,14 +43,14 @@ NAMES = {
 
 
 def draw_projection(spectrum: pd.DataFrame, curves: pd.DataFrame) -> Figure:
-    """Draw the labels' transform with its peaks, and a map of errors for each network.
+    """Draw the labels' transforms with their peaks, and a map of errors for each network.
 
     A row per dataset; after Figure 1 of the document.
 
     Raises:
         ValueError: a column is missing.
     """
-    check_columns(spectrum, ("dataset", "model", "frequency", "amplitude", "peak"))
+    check_columns(spectrum, ("dataset", "model", "class", "frequency", "amplitude", "peak"))
     check_columns(curves, ("dataset", "model", "case", "epoch", "frequency", "error"))
     with style():
         datasets = list(dict.fromkeys(spectrum["dataset"]))
@@ -79,17 +79,18 @@ def draw_projection(spectrum: pd.DataFrame, curves: pd.DataFrame) -> Figure:
 
 
 def _draw_spectrum(axes: Axes, rows: pd.DataFrame) -> None:
-    axes.plot(rows["frequency"], rows["amplitude"], color=BLUE)
+    for _, line in rows.groupby("class"):
+        axes.plot(line["frequency"], line["amplitude"], color=BLUE, linewidth=0.5, alpha=0.5)
     peaks = rows[rows["peak"]]
-    axes.plot(peaks["frequency"], peaks["amplitude"], "o", color="black", markersize=3)
+    axes.plot(peaks["frequency"], peaks["amplitude"], "o", color="black", markersize=1.5)
     axes.set_yscale("log")
-    axes.set_title("labels")
+    axes.set_title("labels, each class")
     axes.set_xlabel("frequency g (periods per range)")
     axes.set_ylabel("$|F_{PC}[y](g)|$")
 
 
 def _draw_map(axes: Axes, rows: pd.DataFrame) -> Any:
-    """Draw the errors of a network by epoch and peak; return what the colour bar is of."""
+    """Draw the errors of a network by epoch and frequency; return what the colour bar is of."""
     errors = rows.pivot(index="frequency", columns="epoch", values="error")
     epochs = errors.columns.to_numpy(dtype=float)
     # The start has no place on a logarithmic axis; there all errors are near 1.
@@ -106,12 +107,12 @@ def _draw_map(axes: Axes, rows: pd.DataFrame) -> Any:
     )
     axes.set_xscale("log")
     axes.grid(visible=False)
-    axes.set_yticks(places[:-1] + 0.5, [f"{g:.1f}" for g in errors.index])
+    axes.set_yticks(places[:-1] + 0.5, [f"{g:g}" for g in errors.index])
     axes.xaxis.set_major_formatter(ScalarFormatter())
     case = str(rows["case"].iloc[0])
     axes.set_title(NAMES.get(case, case))
     axes.set_xlabel("epoch")
-    axes.set_ylabel("peak at frequency g")
+    axes.set_ylabel("frequency g")
     return drawn
 
 

@@ -15,7 +15,8 @@ COLUMNS: Mapping[str, tuple[Mapping[str, Column], str, str]] = {
         {
             **NETWORK,
             "threshold": Column("Error below"),
-            "frequency": Column("Frequency", 2),
+            "frequency": Column("Frequency", 0),
+            "peaks": Column("Peaks"),
             "amplitude": Column("|F[y]|", 4),
             "step": Column("First step", 0, interval=("step_low", "step_high")),
             "learnt": Column("Networks that learnt it"),
@@ -23,8 +24,8 @@ COLUMNS: Mapping[str, tuple[Mapping[str, Column], str, str]] = {
         },
         "Response frequency along the first principal component: when each is learnt",
         "First step at which the relative error of the outputs' transform is below the threshold, "
-        "at each peak of that of the labels: median over networks, in brackets the least and the "
-        "greatest. A dash stands for a network that never came so far. Frequencies are in periods "
+        "mean over the peaks of the labels' transforms, of all classes, that are nearest to a "
+        "whole number of periods: median over networks, in brackets the least and the greatest. A dash stands for a network that never came so far. Frequencies are in periods "
         "over the range of the images along the component; they are those of the function from "
         "images to outputs, not those of the pixels.",
     ),
@@ -37,33 +38,38 @@ COLUMNS: Mapping[str, tuple[Mapping[str, Column], str, str]] = {
             "correlation": Column(
                 "Rank correlation", 2, interval=("correlation_low", "correlation_high")
             ),
+            "partial": Column("Amplitude apart", 2, interval=("partial_low", "partial_high")),
+            "amplitude_correlation": Column("Of amplitude and first step", 2),
             "seeds": Column("Networks"),
         },
         "Response frequency along the first principal component: order of learning",
         "Spearman's rank correlation of frequency and first step below the threshold, over the "
-        "peaks of the labels' transform; what is never learnt comes last, and where all are never "
-        "learnt there is none. Means over networks with 95% intervals (Student's t).",
+        "peaks of the labels' transforms of all classes; what is never learnt comes last, and "
+        "where all are never learnt there is none. High frequencies are weak in the labels, and "
+        "the relative error of what is weak is large: 'amplitude apart' is the partial "
+        "correlation. Means over networks with 95% intervals (Student's t).",
     ),
     "projection_curves": (
         {
             **NETWORK,
             "epoch": Column("Epoch", 2),
-            "frequency": Column("Frequency", 2),
+            "frequency": Column("Frequency", 0),
             "error": Column("Error", 3, interval=("error_low", "error_high")),
         },
         "Response frequency along the first principal component: error along training",
-        "|F[h] - F[y]| / |F[y]| at the peaks of the labels' transform: mean over networks, in "
-        "brackets the least and the greatest.",
+        "|F[h] - F[y]| / |F[y]|, mean over the peaks of the labels' transforms that are nearest to "
+        "a whole number of periods: mean over networks, in brackets the least and the greatest.",
     ),
     "projection_spectrum": (
         {
             **NETWORK,
+            "class": Column("Class"),
             "frequency": Column("Frequency", 2),
             "amplitude": Column("|F[y]|", 4),
             "peak": Column("Peak"),
         },
         "Response frequency along the first principal component: transform of the labels",
-        "Magnitude over all classes; peaks are its local maxima but for frequency 0.",
+        "Of each class by itself; peaks are the local maxima but for frequency 0.",
     ),
     "filtering": (
         {
