@@ -59,7 +59,11 @@ def errors(weights: Floats, labels: Floats, outputs: Floats) -> tuple[Floats, Fl
 
 
 def tables(
-    networks: Sequence[Mapping[str, Any]], answers: Sequence[Answers], *, widths: Sequence[float]
+    networks: Sequence[Mapping[str, Any]],
+    answers: Sequence[Answers],
+    *,
+    widths: Sequence[float],
+    images: int,
 ) -> dict[str, pd.DataFrame]:
     """Return the tables of all networks by name: filtering, and filtering_curves.
 
@@ -71,17 +75,20 @@ def tables(
         networks: dataset, model and case of each.
         answers: of each.
         widths: of the filters.
+        images: the first so many are compared with each other, or all if there are fewer.
     """
     summary: list[dict[str, Any]] = []
     curves: list[dict[str, Any]] = []
     for network, own in zip(networks, answers, strict=True):
         named = names_of(network)
-        squared = cdist(own.pixels, own.pixels, "sqeuclidean")
-        centred = own.labels - own.labels.mean(axis=0)
+        pixels, labels = own.pixels[:images], own.labels[:images]
+        outputs = own.outputs[:, :, :images]
+        squared = cdist(pixels, pixels, "sqeuclidean")
+        centred = labels - labels.mean(axis=0)
         for width in widths:
             weights = smoother(squared, width)
-            low, high = errors(weights, own.labels, own.outputs)
-            smooth = weights @ own.labels
+            low, high = errors(weights, labels, outputs)
+            smooth = weights @ labels
             spread = smooth - smooth.mean(axis=0)
             # From relative to all of the smooth labels, to what of them varies.
             apart = np.linalg.norm(smooth) / np.linalg.norm(spread)

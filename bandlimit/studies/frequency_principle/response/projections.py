@@ -7,9 +7,12 @@ difference at the peaks of the labels. The sums are over unevenly spaced points 
 transform of images.
 
 The document says nothing of the unit of g nor how labels of several classes are taken. Here x_j.v
-is moved and scaled to [0, 1] over the images, so that g counts periods over their range, and each
-class has a transform and peaks of its own. (The magnitude over all classes together has hardly any
-peaks: those of one class fill the gaps of another.)
+is moved and scaled to [0, 1] over the images, so that g counts periods over their range. Of N
+images whose labels had nothing to do with them, the transform would not be 0: it has a variance of
+p (1 - p) / N for a class of share p. Most peaks at high frequencies are of that kind. So two sets
+of frequencies are followed: all peaks, of each class by itself; and each half period at which the
+labels of all classes together are stronger than such noise (`STRONGER`), by Euclidean magnitudes
+over the classes, which leave no peaks to pick: those of one class fill the gaps of another.
 
 Shapes: N images, C classes, G frequencies, P peaks, S networks, T steps.
 """
@@ -17,7 +20,7 @@ Shapes: N images, C classes, G frequencies, P peaks, S networks, T steps.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -33,6 +36,12 @@ from bandlimit.studies.frequency_principle.response.projections_records import (
     names_of,
     over_seeds,
 )
+
+STRONGER = 2.0
+"""Mean square of the labels' transform over that of noise, above which it is no noise.
+
+That of ten classes together is of 18 squares, so that noise is as strong once in 200 frequencies.
+"""
 
 
 def principal(pixels: Floats) -> Floats:
@@ -127,6 +136,55 @@ def partial(a: float, b: float, between: float) -> float:
     return (a - b * between) / float(np.sqrt((1 - b**2) * (1 - between**2)))
 
 
+def noise(labels: Floats) -> Floats:
+    """Return the mean square of the transform, for each class, were labels given out at random.
+
+    Args:
+        labels: N x C, one-hot.
+    """
+    share = labels.mean(axis=0)
+    found: Floats = share * (1 - share) / len(labels)
+    return found
+
+
+class Followed(NamedTuple):
+    """Frequencies at which outputs are compared with labels.
+
+    Attributes:
+        frequencies: F, in periods over the range of the images.
+        amplitudes: F, of the labels.
+        errors: S x T x F, relative to these.
+    """
+
+    frequencies: Floats
+    amplitudes: Floats
+    errors: Floats
+
+
+def at_peaks(own: Answers, places: Floats, frequencies: Floats) -> Followed:
+    """Return the errors at the peaks of each class, those of the first class first."""
+    labels = transform(places, own.labels, frequencies)
+    marked = peaks(np.abs(labels))
+    classes = np.array([one for one, _ in marked], dtype=int)
+    at = np.array([place for _, place in marked], dtype=int)
+    used, rows = np.unique(at, return_inverse=True)
+    outputs = transform(places, own.outputs, frequencies[used])[:, :, rows, classes]
+    amplitudes = np.abs(labels[at, classes])
+    errors = np.abs(outputs - labels[at, classes]) / amplitudes
+    return Followed(frequencies[at], amplitudes, errors)
+
+
+def at_halves(own: Answers, places: Floats, highest: float) -> Followed:
+    """Return the errors at half periods where the labels are stronger than noise."""
+    frequencies = np.arange(0.5, highest + 0.25, 0.5)
+    labels = transform(places, own.labels, frequencies)
+    amplitudes = np.linalg.norm(labels, axis=1)
+    strong = amplitudes**2 > STRONGER * noise(own.labels).sum()
+    outputs = transform(places, own.outputs, frequencies[strong])
+    missed = np.linalg.norm(outputs - labels[strong], axis=3)
+    return Followed(frequencies[strong], amplitudes[strong], missed / amplitudes[strong])
+
+
 def tables(
     networks: Sequence[Mapping[str, Any]],
     answers: Sequence[Answers],
@@ -137,78 +195,102 @@ def tables(
 ) -> dict[str, pd.DataFrame]:
     """Return the tables of all networks by name: projection, its order, curves and spectrum.
 
-    The first and the curves have a row for each whole number of periods: of the mean over the peaks
-    of all classes that are nearest to it. The order is that of all single peaks; partial is the
-    same apart from their amplitudes, since the relative error of a weak peak is large for any rest.
+    The first and the curves are of half periods at which the labels are stronger than noise; the
+    order is also of all peaks. Partial is the order apart from the amplitude of the labels, since
+    the relative error of what is weak is large for any rest.
 
     Args:
         networks: dataset, model and case of each.
         answers: of each.
         highest: frequency, in periods over the range of the images.
-        step: between frequencies.
+        step: between frequencies among which peaks are looked for.
         thresholds: errors below which a frequency counts as learnt.
 
     Raises:
-        UserError: the labels of a network's images have no peaks.
+        UserError: the labels of a network's images are nowhere stronger than noise.
     """
     frequencies = np.arange(0, highest + step / 2, step)
     names = ("projection", "projection_order", "projection_curves", "projection_spectrum")
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for network, own in zip(networks, answers, strict=True):
-        places, named, end = principal(own.pixels), names_of(network), own.steps[-1]
-        labels = transform(places, own.labels, frequencies)
-        amplitudes = np.abs(labels)
-        marked = peaks(amplitudes)
-        if not marked:
+        named, places = names_of(network), principal(own.pixels)
+        halves = at_halves(own, places, highest)
+        if not len(halves.frequencies):
             raise UserError(
-                f"The labels of the images of {network['model']!r} have no peak at frequencies up "
-                f"to {highest:g}: frequency_principle.projection.highest must be larger."
+                f"The labels of the {len(own.labels)} images of {network['model']!r} are nowhere "
+                "stronger along the first principal component than labels given out at random: "
+                "'responses.images' of its recipe must be more."
             )
-        classes, at = (list(column) for column in zip(*marked, strict=True))
-        found["projection_spectrum"] += [
-            {**named, "class": c, "frequency": g, "amplitude": a, "peak": (c, i) in set(marked)}
-            for i, g in enumerate(frequencies)
-            for c, a in enumerate(amplitudes[i])
-        ]
-        heights, peaked = amplitudes[at, classes], frequencies[at]
-        outputs = transform(places, own.outputs, frequencies[sorted(set(at))])
-        rows = [sorted(set(at)).index(i) for i in at]
-        # S x T x P.
-        errors = np.abs(outputs[:, :, rows, classes] - labels[at, classes]) / heights
-        periods = np.unique(np.rint(peaked))
-        near = [np.rint(peaked) == k for k in periods]
-        means = np.stack([errors[:, :, own_peaks].mean(axis=2) for own_peaks in near], axis=2)
-        found["projection_curves"] += _curves(named, own, periods, means)
+        found["projection_spectrum"] += _spectrum(named, own, places, frequencies, halves)
+        found["projection_curves"] += _curves(named, own, halves)
+        sets = {"half periods": halves, "peaks": at_peaks(own, places, frequencies)}
         for threshold in thresholds:
             told = {**named, "threshold": threshold}
-            first = first_steps_below(means, own.steps, threshold)
+            first = first_steps_below(halves.errors, own.steps, threshold)
             found["projection"] += [
-                {
-                    **told,
-                    "frequency": k,
-                    "peaks": int(near[i].sum()),
-                    "amplitude": float(heights[near[i]].mean()),
-                    **passage(first[:, i], end),
-                }
-                for i, k in enumerate(periods)
+                {**told, "frequency": g, "amplitude": a, **passage(first[:, i], own.steps[-1])}
+                for i, (g, a) in enumerate(zip(halves.frequencies, halves.amplitudes, strict=True))
             ]
-            first = first_steps_below(errors, own.steps, threshold)
-            between = float(spearmanr(peaked, heights).statistic)
-            each = np.array([order(peaked, row, end) for row in first])
-            weak = np.array([order(heights, row, end) for row in first])
-            apart = np.array([partial(*pair, between) for pair in zip(each, weak, strict=True)])
-            found["projection_order"].append(
-                {
-                    **told,
-                    "peaks": len(marked),
-                    "learnt": float(np.isfinite(first).mean()),
-                    **_within_one("correlation", each),
-                    **_within_one("partial", apart),
-                    "amplitude_correlation": over_seeds(weak)[0],
-                    "seeds": len(first),
-                }
-            )
+            found["projection_order"] += [
+                {**told, "frequencies": name, **_order(followed, own, threshold)}
+                for name, followed in sets.items()
+                if len(followed.frequencies)
+            ]
     return {name: pd.DataFrame(rows) for name, rows in found.items()}
+
+
+def _order(followed: Followed, own: Answers, threshold: float) -> dict[str, Any]:
+    """Return in which order frequencies are learnt, over the networks."""
+    frequencies, amplitudes, errors = followed
+    first, end = first_steps_below(errors, own.steps, threshold), own.steps[-1]
+    each = np.array([order(frequencies, row, end) for row in first])
+    weak = np.array([order(amplitudes, row, end) for row in first])
+    between = order(amplitudes, frequencies, np.inf)
+    apart = np.array([partial(*pair, between) for pair in zip(each, weak, strict=True)])
+    return {
+        "count": len(frequencies),
+        "learnt": float(np.isfinite(first).mean()),
+        **_within_one("correlation", each),
+        **_within_one("partial", apart),
+        "amplitude_correlation": over_seeds(weak)[0],
+        "seeds": len(first),
+    }
+
+
+def _spectrum(
+    named: Mapping[str, Any],
+    own: Answers,
+    places: Floats,
+    frequencies: Floats,
+    halves: Followed,
+) -> list[dict[str, Any]]:
+    """Return the labels' transform, of each class and (null) of all, beside what noise has."""
+    labels = transform(places, own.labels, frequencies)
+    marked, expected = set(peaks(np.abs(labels))), noise(own.labels)
+    rows = [
+        {
+            **named,
+            "class": one,
+            "frequency": float(g),
+            "amplitude": float(np.abs(labels[i, one])),
+            "noise": float(expected[one] ** 0.5),
+            "marked": (one, i) in marked,
+        }
+        for one in range(labels.shape[1])
+        for i, g in enumerate(frequencies)
+    ]
+    rows += [
+        {
+            **named,
+            "class": None,
+            "frequency": float(g),
+            "amplitude": float(np.linalg.norm(labels[i])),
+            "noise": float(expected.sum() ** 0.5),
+            "marked": bool(np.isclose(halves.frequencies, g).any()),
+        }
+        for i, g in enumerate(frequencies)
+    ]
+    return rows
 
 
 def _within_one(name: str, values: Floats) -> dict[str, float | None]:
@@ -242,10 +324,9 @@ def passage(first: Floats, end: float) -> dict[str, Any]:
     }
 
 
-def _curves(
-    named: Mapping[str, Any], own: Answers, frequencies: Floats, errors: Floats
-) -> list[dict[str, Any]]:
+def _curves(named: Mapping[str, Any], own: Answers, followed: Followed) -> list[dict[str, Any]]:
     """Return mean, least and greatest error over the networks, by step and frequency."""
+    errors = followed.errors
     mean, low, high = errors.mean(axis=0), errors.min(axis=0), errors.max(axis=0)
     return [
         {
@@ -258,5 +339,5 @@ def _curves(
             "error_high": float(high[i, j]),
         }
         for i in range(len(own.steps))
-        for j, g in enumerate(frequencies)
+        for j, g in enumerate(followed.frequencies)
     ]

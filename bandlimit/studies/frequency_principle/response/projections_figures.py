@@ -43,14 +43,16 @@ NAMES = {
 
 
 def draw_projection(spectrum: pd.DataFrame, curves: pd.DataFrame) -> Figure:
-    """Draw the labels' transforms with their peaks, and a map of errors for each network.
+    """Draw the labels' transform, and a map of errors for each network.
 
     A row per dataset; after Figure 1 of the document.
 
     Raises:
         ValueError: a column is missing.
     """
-    check_columns(spectrum, ("dataset", "model", "class", "frequency", "amplitude", "peak"))
+    check_columns(
+        spectrum, ("dataset", "model", "class", "frequency", "amplitude", "noise", "marked")
+    )
     check_columns(curves, ("dataset", "model", "case", "epoch", "frequency", "error"))
     with style():
         datasets = list(dict.fromkeys(spectrum["dataset"]))
@@ -79,14 +81,29 @@ def draw_projection(spectrum: pd.DataFrame, curves: pd.DataFrame) -> Figure:
 
 
 def _draw_spectrum(axes: Axes, rows: pd.DataFrame) -> None:
-    for _, line in rows.groupby("class"):
-        axes.plot(line["frequency"], line["amplitude"], color=BLUE, linewidth=0.5, alpha=0.5)
-    peaks = rows[rows["peak"]]
-    axes.plot(peaks["frequency"], peaks["amplitude"], "o", color="black", markersize=1.5)
+    whole = rows[rows["class"].isna()]
+    axes.plot(whole["frequency"], whole["amplitude"], color=BLUE, label="labels")
+    marked = whole[whole["marked"]]
+    axes.plot(
+        marked["frequency"],
+        marked["amplitude"],
+        "o",
+        color="black",
+        markersize=3,
+        label="followed",
+    )
+    axes.plot(
+        whole["frequency"],
+        whole["noise"],
+        color=VERMILLION,
+        linestyle=(0, (5, 1.5)),
+        label="labels at random",
+    )
     axes.set_yscale("log")
-    axes.set_title("labels, each class")
+    axes.set_title("labels")
     axes.set_xlabel("frequency g (periods per range)")
     axes.set_ylabel("$|F_{PC}[y](g)|$")
+    axes.legend(loc="upper right", handlelength=1.5)
 
 
 def _draw_map(axes: Axes, rows: pd.DataFrame) -> Any:

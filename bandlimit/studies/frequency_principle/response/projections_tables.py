@@ -15,25 +15,25 @@ COLUMNS: Mapping[str, tuple[Mapping[str, Column], str, str]] = {
         {
             **NETWORK,
             "threshold": Column("Error below"),
-            "frequency": Column("Frequency", 0),
-            "peaks": Column("Peaks"),
+            "frequency": Column("Frequency", 1),
             "amplitude": Column("|F[y]|", 4),
             "step": Column("First step", 0, interval=("step_low", "step_high")),
             "learnt": Column("Networks that learnt it"),
             "seeds": Column("Networks"),
         },
         "Response frequency along the first principal component: when each is learnt",
-        "First step at which the relative error of the outputs' transform is below the threshold, "
-        "mean over the peaks of the labels' transforms, of all classes, that are nearest to a "
-        "whole number of periods: median over networks, in brackets the least and the greatest. A dash stands for a network that never came so far. Frequencies are in periods "
-        "over the range of the images along the component; they are those of the function from "
-        "images to outputs, not those of the pixels.",
+        "First step at which the relative error of the outputs' transform is below the threshold: "
+        "median over networks, in brackets the least and the greatest. A dash stands for a network "
+        "that never came so far. Frequencies are in periods over the range of the images along the "
+        "component, each half period at which labels are stronger than labels given out at random; "
+        "they are those of the function from images to outputs, not those of the pixels.",
     ),
     "projection_order": (
         {
             **NETWORK,
+            "frequencies": Column("Frequencies"),
             "threshold": Column("Error below"),
-            "peaks": Column("Peaks"),
+            "count": Column("Number of them"),
             "learnt": Column("Learnt", 3),
             "correlation": Column(
                 "Rank correlation", 2, interval=("correlation_low", "correlation_high")
@@ -43,22 +43,24 @@ COLUMNS: Mapping[str, tuple[Mapping[str, Column], str, str]] = {
             "seeds": Column("Networks"),
         },
         "Response frequency along the first principal component: order of learning",
-        "Spearman's rank correlation of frequency and first step below the threshold, over the "
-        "peaks of the labels' transforms of all classes; what is never learnt comes last, and "
-        "where all are never learnt there is none. High frequencies are weak in the labels, and "
-        "the relative error of what is weak is large: 'amplitude apart' is the partial "
-        "correlation. Means over networks with 95% intervals (Student's t).",
+        "Spearman's rank correlation of frequency and first step below the threshold; what is "
+        "never learnt comes last, and where all are never learnt there is none. Either over all "
+        "half periods at which labels are stronger than labels given out at random, or over all "
+        "peaks of the labels' transform, of each class by itself, most of which are no stronger. "
+        "High frequencies are weak in the labels, and the relative error of what is weak is large: "
+        "'amplitude apart' is the partial correlation. Means over networks with 95% intervals "
+        "(Student's t).",
     ),
     "projection_curves": (
         {
             **NETWORK,
             "epoch": Column("Epoch", 2),
-            "frequency": Column("Frequency", 0),
+            "frequency": Column("Frequency", 1),
             "error": Column("Error", 3, interval=("error_low", "error_high")),
         },
         "Response frequency along the first principal component: error along training",
-        "|F[h] - F[y]| / |F[y]|, mean over the peaks of the labels' transforms that are nearest to "
-        "a whole number of periods: mean over networks, in brackets the least and the greatest.",
+        "|F[h] - F[y]| / |F[y]|, magnitudes over all classes: mean over networks, in brackets the "
+        "least and the greatest.",
     ),
     "projection_spectrum": (
         {
@@ -66,10 +68,12 @@ COLUMNS: Mapping[str, tuple[Mapping[str, Column], str, str]] = {
             "class": Column("Class"),
             "frequency": Column("Frequency", 2),
             "amplitude": Column("|F[y]|", 4),
-            "peak": Column("Peak"),
+            "noise": Column("Of labels at random", 4),
+            "marked": Column("Followed"),
         },
         "Response frequency along the first principal component: transform of the labels",
-        "Of each class by itself; peaks are the local maxima but for frequency 0.",
+        "Of each class, where peaks are marked, and of all classes together, where half periods "
+        "stronger than noise are. Beside it the root mean square for labels given out at random.",
     ),
     "filtering": (
         {
