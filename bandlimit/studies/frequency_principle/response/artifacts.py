@@ -113,6 +113,44 @@ FILTERING = (
     Made("filtering_curves", "Xu et al., filtering, curves", "smooth part and the rest by epoch"),
 )
 
+LABEL_NOISE = (
+    Made("label_noise", "Rahaman et al., Figure 4, table", "noise by frequency, summary"),
+    Made("label_noise_curves", "Rahaman et al., Figure 4, curves", "losses along training"),
+)
+
+KERNEL = (
+    Made("kernel", "Rahaman et al., Figure 5, steps", "when each bin of eigenvectors is learnt"),
+    Made("kernel_order", "Rahaman et al., Figure 5, order", "are leading eigenvectors first"),
+    Made("kernel_curves", "Rahaman et al., Figure 5, table", "outputs by bin along training"),
+    Made("kernel_validation", "Rahaman et al., Figure 5, losses", "validation along training"),
+    Made("kernel_eigenvectors", "Rahaman et al., Figure 6, table", "spectra of eigenvectors"),
+)
+
+
+def _dataset(name: str) -> Callable[[Run], dict[str, Any]]:
+    """Return the images that a simulation reads."""
+
+    def reads(run: Run) -> dict[str, Any]:
+        sizes = run.studies["frequency_principle"].simulations[name]
+        return {"dataset": paths.dataset_file(sizes["dataset"])}
+
+    return reads
+
+
+def _of_images(name: str, makes: tuple[Made, ...]) -> Callable[[Run], dict[str, Any]]:
+    """Return what identifies a simulation on images; the dataset is told by its source."""
+
+    def identity(run: Run) -> dict[str, Any]:
+        sizes = settings(name)(run)
+        source = run.datasets[sizes.pop("dataset")].source
+        return {
+            "settings": {**sizes, "source": source},
+            "tables": [made.name for made in makes],
+        }
+
+    return identity
+
+
 IMAGES: tuple[Artifact, ...] = (
     Table(
         "projection",
@@ -145,6 +183,47 @@ IMAGES: tuple[Artifact, ...] = (
         shows="smooth part of the outputs and the rest, by epoch",
         reads=_tables(curves="filtering_curves", summary="filtering"),
         when=_follows,
+        group=GROUP,
+    ),
+    Table(
+        "label_noise",
+        makes=LABEL_NOISE,
+        reads=_dataset("label_noise"),
+        identity=_of_images("label_noise", LABEL_NOISE),
+        when=simulated("label_noise"),
+        group=GROUP,
+    ),
+    Figure(
+        "figure_label_noise",
+        where="Rahaman et al., Figure 4",
+        shows="noise of low and of high frequency on labels",
+        reads=_tables(curves="label_noise_curves"),
+        when=simulated("label_noise"),
+        group=GROUP,
+        in_ledger=True,
+    ),
+    Table(
+        "kernel",
+        makes=KERNEL,
+        reads=_dataset("kernel"),
+        identity=_of_images("kernel", KERNEL),
+        when=simulated("kernel"),
+        group=GROUP,
+    ),
+    Figure(
+        "figure_kernel",
+        where="Rahaman et al., Figure 5",
+        shows="outputs by eigenvector of a kernel along training",
+        reads=_tables(bins="kernel", curves="kernel_curves", validation="kernel_validation"),
+        when=simulated("kernel"),
+        group=GROUP,
+    ),
+    Figure(
+        "figure_eigenvectors",
+        where="Rahaman et al., Figure 6",
+        shows="spectra of the eigenvectors of a kernel",
+        reads=_tables(spectrum="kernel_eigenvectors"),
+        when=simulated("kernel"),
         group=GROUP,
     ),
 )

@@ -40,7 +40,8 @@ from bandlimit.studies.frequency_principle.response.projections_records import (
 STRONGER = 2.0
 """Mean square of the labels' transform over that of noise, above which it is no noise.
 
-That of ten classes together is of 18 squares, so that noise is as strong once in 200 frequencies.
+That of ten classes together is of 18 squares, so that noise is as strong at less than one frequency
+of a hundred.
 """
 
 
@@ -126,14 +127,16 @@ def order(values: Floats, first: Floats, end: float) -> float:
 
 
 def partial(a: float, b: float, between: float) -> float:
-    """Return the correlation a of two quantities apart from a third, with which they have others.
+    """Return the correlation a of two quantities apart from a third; NaN where that tells all.
 
     Args:
         a: correlation of first and second.
         b: of the third and the second.
         between: of the first and the third.
     """
-    return (a - b * between) / float(np.sqrt((1 - b**2) * (1 - between**2)))
+    left = (1 - b**2) * (1 - between**2)
+    # Two that are one and the same can't be told apart.
+    return (a - b * between) / left**0.5 if left > 1e-12 else float("nan")
 
 
 def noise(labels: Floats) -> Floats:

@@ -10,7 +10,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullFormatter, ScalarFormatter
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    LogLocator,
+    NullFormatter,
+    ScalarFormatter,
+)
 
 from bandlimit.plots.style import (
     BLUE,
@@ -29,9 +35,12 @@ SHOWN = (0.05, 1.0)
 
 COLORS = "cividis_r"
 
+PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
+"""Numbers of a logarithmic axis as they are."""
+
 PART_STYLE: Mapping[str, Look] = {
-    "low": Look("smoothed, e_low", BLUE, "", "-"),
-    "high": Look("what is left, e_high", VERMILLION, "", (0, (5, 1.5))),
+    "low": Look("smoothed, $e_{low}$", BLUE, "", "-"),
+    "high": Look("what is left, $e_{high}$", VERMILLION, "", (0, (5, 1.5))),
 }
 
 NAMES = {
@@ -45,7 +54,7 @@ NAMES = {
 def draw_projection(spectrum: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     """Draw the labels' transform, and a map of errors for each network.
 
-    A row per dataset; after Figure 1 of the document.
+    A row per experiment's dataset; after Figure 1 of the document.
 
     Raises:
         ValueError: a column is missing.
@@ -100,10 +109,14 @@ def _draw_spectrum(axes: Axes, rows: pd.DataFrame) -> None:
         label="labels at random",
     )
     axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(PLAIN)
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set_ylim(top=2 * whole["amplitude"].max())
     axes.set_title("labels")
-    axes.set_xlabel("frequency g (periods per range)")
+    axes.set_xlabel("frequency g")
     axes.set_ylabel("$|F_{PC}[y](g)|$")
-    axes.legend(loc="upper right", handlelength=1.5)
+    axes.legend(loc="upper right", handlelength=1.5, borderaxespad=0, labelspacing=0.2)
 
 
 def _draw_map(axes: Axes, rows: pd.DataFrame) -> Any:
@@ -124,8 +137,10 @@ def _draw_map(axes: Axes, rows: pd.DataFrame) -> Any:
     )
     axes.set_xscale("log")
     axes.grid(visible=False)
-    axes.set_yticks(places[:-1] + 0.5, [f"{g:g}" for g in errors.index])
-    axes.xaxis.set_major_formatter(ScalarFormatter())
+    # Half periods have no label of their own.
+    named = [(place + 0.5, f"{g:g}") for place, g in enumerate(errors.index) if g == round(g)]
+    axes.set_yticks([place for place, _ in named], [name for _, name in named])
+    axes.xaxis.set_major_formatter(PLAIN)
     case = str(rows["case"].iloc[0])
     axes.set_title(NAMES.get(case, case))
     axes.set_xlabel("epoch")
@@ -167,10 +182,12 @@ def draw_filtering(curves: pd.DataFrame, summary: pd.DataFrame) -> Figure:
                     entries[look.label] = axes.plot(line["epoch"], line["error"], **look.line())[0]
                 axes.set_xscale("log")
                 axes.set_ylim(bottom=0)
-                axes.xaxis.set_major_formatter(ScalarFormatter())
+                axes.xaxis.set_major_locator(LogLocator())
+                axes.xaxis.set_major_formatter(PLAIN)
                 share = f"{100 * kept[(model, width)]:.0f}%"
-                axes.set_title(f"$\\delta$ = {width:g}\n{share} kept")
-                if row is grid[-1]:
+                if model == models[0]:
+                    axes.set_title(f"$\\delta$ = {width:g}\n{share} kept")
+                if model == models[-1]:
                     axes.set_xlabel("epoch")
             case = str(curves.loc[curves["model"] == model, "case"].iloc[0])
             row[0].set_ylabel(f"{NAMES.get(case, case)}\nrelative error")
