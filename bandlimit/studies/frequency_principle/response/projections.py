@@ -8,8 +8,8 @@ transform of images.
 
 The document says nothing of the unit of g nor how labels of several classes are taken. Here x_j.v
 is moved and scaled to [0, 1] over the images, so that g counts periods over their range. Of N
-images whose labels had nothing to do with them, the transform would not be 0: it has a variance of
-p (1 - p) / N for a class of share p. Most peaks at high frequencies are of that kind. So two sets
+images whose labels had nothing to do with them, the transform would not be that of their mean: it
+has a variance of p (1 - p) / N for a class of share p. Most peaks at high frequencies are of that kind. So two sets
 of frequencies are followed: all peaks, of each class by itself; and each half period at which the
 labels of all classes together are stronger than such noise (`STRONGER`), by Euclidean magnitudes
 over the classes, which leave no peaks to pick: those of one class fill the gaps of another.
@@ -38,7 +38,7 @@ from bandlimit.studies.frequency_principle.response.projections_records import (
 )
 
 STRONGER = 2.0
-"""Mean square of the labels' transform over that of noise, above which it is no noise.
+"""Square of the transform of labels less their mean, over that of noise, above which it is none.
 
 That of ten classes together is of 18 squares, so that noise is as strong at less than one frequency
 of a hundred.
@@ -140,7 +140,7 @@ def partial(a: float, b: float, between: float) -> float:
 
 
 def noise(labels: Floats) -> Floats:
-    """Return the mean square of the transform, for each class, were labels given out at random.
+    """Return the variance of the transform, for each class, were labels given out at random.
 
     Args:
         labels: N x C, one-hot.
@@ -182,7 +182,11 @@ def at_halves(own: Answers, places: Floats, highest: float) -> Followed:
     frequencies = np.arange(0.5, highest + 0.25, 0.5)
     labels = transform(places, own.labels, frequencies)
     amplitudes = np.linalg.norm(labels, axis=1)
-    strong = amplitudes**2 > STRONGER * noise(own.labels).sum()
+    # Without their mean, whose transform is that of the places of the images.
+    apart = np.linalg.norm(
+        transform(places, own.labels - own.labels.mean(axis=0), frequencies), axis=1
+    )
+    strong = apart**2 > STRONGER * noise(own.labels).sum()
     outputs = transform(places, own.outputs, frequencies[strong])
     missed = np.linalg.norm(outputs - labels[strong], axis=3)
     return Followed(frequencies[strong], amplitudes[strong], missed / amplitudes[strong])

@@ -48,8 +48,8 @@ COLUMNS: Mapping[str, tuple[Mapping[str, Column], str, str]] = {
         "half periods at which labels are stronger than labels given out at random, or over all "
         "peaks of the labels' transform, of each class by itself, most of which are no stronger. "
         "High frequencies are weak in the labels, and the relative error of what is weak is large: "
-        "'amplitude apart' is the partial correlation, none where amplitudes only fall. Means over networks with 95% intervals "
-        "(Student's t).",
+        "'amplitude apart' is the partial correlation, none where amplitudes only fall. Means over "
+        "networks with 95% intervals (Student's t).",
     ),
     "projection_curves": (
         {
