@@ -33,6 +33,9 @@ Floats = NDArray[np.float64]
 
 NOISES = ("white", "eigen-profile")
 
+LEAST = 1e-12
+"""Least eigenvalue over the first of which the eigenvector is known."""
+
 
 def eigenvectors(points: Floats, sigma: float) -> tuple[Floats, Floats]:
     """Return eigenvalues, falling, and eigenvectors, columns of N x N, of a Gaussian kernel.
@@ -47,16 +50,19 @@ def eigenvectors(points: Floats, sigma: float) -> tuple[Floats, Floats]:
 
 
 def spectra(points: int, sigma: float) -> Floats:
-    """Return the spectrum of each eigenvector on even points of [0, 1], points x frequencies.
+    """Return the spectrum of each eigenvector on even points of [0, 1], eigenvectors x frequencies.
 
     Magnitudes at 0, 1, 2 ... periods over the points, by the sum over them, of unit energy each.
+    Eigenvectors whose eigenvalue is lost in rounding beside the first (`LEAST`) are left out: what
+    is computed of them is arbitrary.
 
     Args:
         points: how many.
         sigma: of the kernel.
     """
     places = np.linspace(0, 1, points)
-    _, vectors = eigenvectors(places[:, None], sigma)
+    values, vectors = eigenvectors(places[:, None], sigma)
+    vectors = vectors[:, values > LEAST * values[0]]
     frequencies = np.arange(points // 2 + 1)
     # A period over the points is one over N of their distances, not N - 1.
     waves = np.exp(-2j * np.pi * np.outer(frequencies, np.arange(points)) / points)

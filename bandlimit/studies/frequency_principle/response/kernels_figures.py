@@ -107,7 +107,7 @@ def _draw_targets(axes: Axes, rows: pd.DataFrame, norm: LogNorm) -> None:
         shading="nearest",
         rasterized=True,
     )
-    axes.set_xticks([0, 1], ["labels", "+ noise"], rotation=60)
+    axes.set_xticks([0, 1], ["clean", "noisy"], rotation=90)
     axes.set_yticks([])
     axes.grid(visible=False)
 

@@ -9,10 +9,11 @@ transform of images.
 The document says nothing of the unit of g nor how labels of several classes are taken. Here x_j.v
 is moved and scaled to [0, 1] over the images, so that g counts periods over their range. Of N
 images whose labels had nothing to do with them, the transform would not be that of their mean: it
-has a variance of p (1 - p) / N for a class of share p. Most peaks at high frequencies are of that kind. So two sets
-of frequencies are followed: all peaks, of each class by itself; and each half period at which the
-labels of all classes together are stronger than such noise (`STRONGER`), by Euclidean magnitudes
-over the classes, which leave no peaks to pick: those of one class fill the gaps of another.
+has a variance of p (1 - p) / N for a class of share p. Most peaks at high frequencies are of that
+kind. So two sets of frequencies are followed: all peaks, of each class by itself; and each half
+period at which the labels of all classes together are stronger than such noise (`STRONGER`), by
+Euclidean magnitudes over the classes, which leave no peaks to pick: those of one class fill the
+gaps of another.
 
 Shapes: N images, C classes, G frequencies, P peaks, S networks, T steps.
 """

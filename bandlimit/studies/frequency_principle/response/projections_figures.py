@@ -182,7 +182,7 @@ def draw_filtering(curves: pd.DataFrame, summary: pd.DataFrame) -> Figure:
                     entries[look.label] = axes.plot(line["epoch"], line["error"], **look.line())[0]
                 axes.set_xscale("log")
                 axes.set_ylim(bottom=0)
-                axes.xaxis.set_major_locator(LogLocator())
+                axes.xaxis.set_major_locator(LogLocator(numticks=9))
                 axes.xaxis.set_major_formatter(PLAIN)
                 share = f"{100 * kept[(model, width)]:.0f}%"
                 if model == models[0]:
