@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from bandlimit.plots.style import (
     BLUE,
@@ -93,6 +94,7 @@ def _draw_map(axes: Axes, rows: pd.DataFrame, norm: LogNorm) -> Any:
         rasterized=True,
     )
     axes.grid(visible=False)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     return drawn
 
 
