@@ -1,4 +1,4 @@
-"""Train a model on a dataset of the workflow, with its checkpoints, trajectory and curves."""
+"""Train a model on a dataset of the workflow, with what is kept and measured along the way."""
 
 import torch
 
@@ -9,6 +9,7 @@ from bandlimit.provenance.job import run
 from bandlimit.training import loop
 from bandlimit.training.curves import Curves
 from bandlimit.training.recipes import Recipe
+from bandlimit.training.responses import Responses
 from bandlimit.training.trajectories import Measurements, first_steps
 
 
@@ -17,6 +18,7 @@ def main(job):
     recipe = dict(p.recipe)
     followed = recipe.pop("trajectory", None)
     curves = recipe.pop("curves", None)
+    responses = recipe.pop("responses", None)
     names = sorted(recipe.get("checkpoints", {}))
     kept, further = (as_list(job.output.get(key, [])) for key in ("checkpoints", "seeds"))
     loss = recipe.get("loss", "cross_entropy")
@@ -40,12 +42,15 @@ def main(job):
         resume=f"{job.output.model}.state",
         measurements=measured,
         followed=curves_of(job, p.seed, **curves) if curves else None,
+        recorded=responses_of(job, p.seed, loss, **responses) if responses else None,
     )
     store.write(job.output.history, trained.history, certificate)
     if followed:
         store.write(job.output.trajectory, trained.trajectory, certificate)
     if curves:
         store.write(job.output.curves, trained.curves, certificate)
+    if responses:
+        store.write(job.output.responses, trained.responses, certificate)
 
 
 def as_list(files):
@@ -70,6 +75,14 @@ def curves_of(job, seed, *, dataset, images, train_images, **rest):
     return Curves(
         images=tested, labels=labels, train_images=trained, train_labels=train_labels, **rest
     )
+
+
+def responses_of(job, seed, loss, *, images, every, dataset=None):
+    """Return whose outputs are recorded: training images, unless another dataset is named."""
+    path = job.input.observed if dataset else job.input.dataset
+    # Of two data sets of equal images, which differ in their labels, the same are taken.
+    image_ids, pixels, _ = choice(path, images, dataset or "responses", seed)
+    return Responses(image_ids=image_ids, images=pixels, every=every, loss=loss)
 
 
 def measurements(path, loss, seed, *, dataset, images, every, radii, epsilon, steps, rel_stepsize):

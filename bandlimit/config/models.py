@@ -14,7 +14,9 @@ from bandlimit.errors import UserError
 NO_BATCHNORM = "_no_batchnorm"
 """End of the names of architectures that are there with BatchNorm and without."""
 
-WITHOUT_BATCHNORM = ("two_layer", "vgg16", "lenet", "cifar_alexnet", "cifar_vgg11")
+WITHOUT_BATCHNORM = (
+    *("two_layer", "fully_connected", "vgg16", "lenet", "cifar_alexnet", "cifar_vgg11"),
+)
 """Architectures that never have it."""
 
 

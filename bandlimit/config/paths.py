@@ -36,6 +36,11 @@ def curves_file(name: str) -> str:
     return f"results/curves/{name}.parquet"
 
 
+def responses_file(name: str) -> str:
+    """Return the outputs along the training of a model that the workflow trains."""
+    return f"results/responses/{name}.parquet"
+
+
 def training_files(run: Run, name: str) -> dict[str, str]:
     """Return what a model is trained on, and the images that it is measured on along the way."""
     recipe = run.training[name]
@@ -44,6 +49,8 @@ def training_files(run: Run, name: str) -> dict[str, str]:
         found["measured"] = dataset_file(recipe["trajectory"]["dataset"])
     if "curves" in recipe:
         found["tested"] = dataset_file(recipe["curves"]["dataset"])
+    if "dataset" in recipe.get("responses", {}):
+        found["observed"] = dataset_file(recipe["responses"]["dataset"])
     return found
 
 

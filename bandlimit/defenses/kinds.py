@@ -41,5 +41,5 @@ TRANSFORMS = ("low_pass", "rounding", "flip", "shift", "jpeg", "noise")
 FILTERS = ("low_pass",)
 """Kinds of defence that let a band of frequencies pass, to which an attack may keep."""
 
-WITHOUT_CONVOLUTION = ("two_layer",)
+WITHOUT_CONVOLUTION = ("two_layer", "fully_connected")
 """Architectures without a convolution, and so without kernels to smooth."""

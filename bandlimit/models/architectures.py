@@ -25,6 +25,7 @@ ARCHITECTURES: tuple[str, ...] = (
     "small_cnn",
     "small_cnn_no_batchnorm",
     "two_layer",
+    "fully_connected",
     "lenet",
     "cifar_alexnet",
     "cifar_vgg11",
@@ -37,6 +38,7 @@ OF_ONE_SIZE: tuple[str, ...] = (
     "small_cnn",
     "small_cnn_no_batchnorm",
     "two_layer",
+    "fully_connected",
     "lenet",
     "cifar_alexnet",
 )
@@ -241,6 +243,31 @@ class SmallCNN(nn.Module):
         return logits
 
 
+class FullyConnected(nn.Module):
+    """A hidden layer of 200 ReLUs: 784-200-10 on images of 28 x 28 pixels and ten classes.
+
+    The plain network without convolutions beside which the frequency principle is shown.
+
+    Args:
+        inputs: values of an image, C H W.
+        classes: number of logits.
+    """
+
+    HIDDEN = 200
+
+    def __init__(self, inputs: int, *, classes: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(inputs, self.HIDDEN)
+        self.relu = nn.ReLU()
+        self.linear = nn.Linear(self.HIDDEN, classes)
+        _started(self)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the logits (N x classes) of standardised images (N x channels x H x W)."""
+        logits: torch.Tensor = self.linear(self.relu(self.hidden(x.flatten(1))))
+        return logits
+
+
 def _halved(side: int, times: int) -> int:
     """Return a side that is halved some times, rounded up."""
     return math.ceil(side / 2**times)
@@ -393,6 +420,8 @@ def build(
             )
         if name == "two_layer":
             return TwoLayer(channels * sides[0] * sides[1], classes=classes)
+        if name == "fully_connected":
+            return FullyConnected(channels * sides[0] * sides[1], classes=classes)
         if plain == "small_cnn":
             return SmallCNN(sides, classes=classes, channels=channels, batchnorm=plain == name)
         kind = LeNet if name == "lenet" else CifarAlexNet

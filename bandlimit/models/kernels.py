@@ -153,7 +153,8 @@ def first_kernels(network: nn.Module) -> Tensor:
             return module.weight[:, :, rows:, columns:]
     raise UserError(
         "The kernels of the first convolution are asked for, and the network has none; allowed: "
-        "networks with a convolution, of any architecture but 'two_layer'."
+        "networks with a convolution, of any architecture but 'two_layer', "
+        "'fully_connected'."
     )
 
 

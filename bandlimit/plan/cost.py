@@ -48,7 +48,7 @@ class Cost:
         attack_forwards: forward passes of the attack, about (searches may end early).
         defense_forwards: forward passes of the defence, or of all that judge; at most so many.
         stored: bytes of the adversarial set before compression.
-        training_forwards: forward passes of a training, gradients and curves included.
+        training_forwards: forward passes of a training, gradients, curves and responses included.
     """
 
     dataset: str
@@ -115,7 +115,11 @@ def _training_cost(run: Run, name: str) -> Cost:
         defense_forwards=0,
         stored=0,
         training_forwards=recipe.get("seeds", 1)
-        * (GRADIENT * steps * recipe["epochs"] * (images or 0) + _curves_cost(recipe)),
+        * (
+            GRADIENT * steps * recipe["epochs"] * (images or 0)
+            + _curves_cost(recipe)
+            + _responses_cost(recipe, images or 0)
+        ),
     )
 
 
@@ -128,6 +132,18 @@ def _curves_cost(recipe: Mapping[str, Any]) -> int:
     sets += curves["train_images"] * (1 + 2 * len(curves["train_radii"]))
     # At the start, after every so many epochs, and at the end.
     return int(sets * (1 + math.ceil(recipe["epochs"] / curves["every"])))
+
+
+def _responses_cost(recipe: Mapping[str, Any], images: int) -> int:
+    """Return the forward passes of all records of responses of one network, if any."""
+    responses = recipe.get("responses")
+    if responses is None:
+        return 0
+    per_epoch = max(1, images // recipe["batch_size"])
+    # At the start, at powers of two within the first epoch, at its end, and every so many epochs.
+    times = 1 + (per_epoch - 1).bit_length() + math.ceil(recipe["epochs"] / responses["every"])
+    first = responses["every"] > 1 and recipe["epochs"] > 1
+    return int(responses["images"] * (times + first))
 
 
 def _spectra_costs(run: Run) -> list[Cost]:

@@ -69,6 +69,7 @@ class Training:
         trajectory: whether the training is followed.
         seeds: networks that a job trains.
         curves: whether their accuracies are followed.
+        responses: whether their outputs are recorded.
     """
 
     models: tuple[str, ...]
@@ -76,6 +77,7 @@ class Training:
     trajectory: bool
     seeds: int
     curves: bool
+    responses: bool
 
     def outputs(self) -> dict[str, Any]:
         """Return the files that a job keeps besides the model and its history, by keyword."""
@@ -93,12 +95,14 @@ class Training:
             ]
         if self.curves:
             found["curves"] = paths.curves_file("{trained}")
+        if self.responses:
+            found["responses"] = paths.responses_file("{trained}")
         return found
 
 
 def trainings(run: Run) -> list[Training]:
     """Return the trained models of a run, those together whose jobs keep the same."""
-    found: dict[tuple[tuple[str, ...], bool, int, bool], list[str]] = {}
+    found: dict[tuple[tuple[str, ...], bool, int, bool, bool], list[str]] = {}
     for name, model in run.models.items():
         if model.source == "trained":
             recipe = run.training[name]
@@ -107,6 +111,7 @@ def trainings(run: Run) -> list[Training]:
                 "trajectory" in recipe,
                 recipe.get("seeds", 1),
                 "curves" in recipe,
+                "responses" in recipe,
             )
             found.setdefault(kept, []).append(name)
     return [Training(tuple(names), *kept) for kept, names in sorted(found.items())]

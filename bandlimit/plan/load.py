@@ -246,6 +246,8 @@ def _check_models(run: Run, known: Mapping[str, Any], files: bool) -> None:
         # What the run does not train may name datasets that it has less of.
         if "curves" in recipe and name in run.models:
             _check_curves(run, name, recipe)
+        if "responses" in recipe and name in run.models:
+            _check_responses(run, name, recipe)
         for key in ("mixup", "component"):
             if "adversarial" in recipe and key in recipe:
                 raise UserError(
@@ -285,6 +287,19 @@ def _check_curves(run: Run, name: str, recipe: Mapping[str, Any]) -> None:
                 f"training.{name}.curves.{key} must be from 1 to {size}, the images of "
                 f"{dataset!r}, got {curves[key]}."
             )
+
+
+def _check_responses(run: Run, name: str, recipe: Mapping[str, Any]) -> None:
+    """Check that there are as many images as outputs are recorded of; they may be trained on."""
+    responses, place = recipe["responses"], f"training.{name}.responses"
+    dataset = responses.get("dataset", recipe["dataset"])
+    member(dataset, run.datasets, "datasets", f"{place}.dataset")
+    size = run.datasets[dataset].size
+    if size is not None and responses["images"] > size:
+        raise UserError(
+            f"{place}.images must be from 1 to {size}, the images of {dataset!r}, got "
+            f"{responses['images']}."
+        )
 
 
 def _check_unseen(run: Run, name: str) -> None:

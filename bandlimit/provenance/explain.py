@@ -386,6 +386,7 @@ KINDS = {
     "results/crossings": "Records of hyperplanes crossed, a row per image and layer",
     "results/trajectories": "Perturbations measured along the training of a network",
     "results/curves": "Accuracy and loss along the training of networks",
+    "results/responses": "Outputs along the training of networks, a row per image and step",
     "results/theory": "Numbers of a computation",
     "results/tables": "A table",
     "results/figures": "A figure",

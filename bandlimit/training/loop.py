@@ -33,7 +33,7 @@ from bandlimit.files import store
 from bandlimit.models import architectures, weights
 from bandlimit.models.device import choose_device
 from bandlimit.spectral.components import component
-from bandlimit.training import curves, observing, states, trajectories
+from bandlimit.training import curves, observing, responses, states, trajectories
 from bandlimit.training.optimizers import Optimizer
 from bandlimit.training.perturbations import KeyedStart, Pixels, frozen
 from bandlimit.training.recipes import Adversarial, Component, Mixup, Recipe, check
@@ -61,11 +61,13 @@ class Trained(NamedTuple):
         trajectory: what was measured along the way, with the columns of `trajectories.SCHEMA`, or
             None.
         curves: the same, with the columns of `curves.SCHEMA`, or None.
+        responses: the same, with the columns of `responses.SCHEMA`, or None.
     """
 
     history: pa.Table
     trajectory: pa.Table | None
     curves: pa.Table | None
+    responses: pa.Table | None = None
 
 
 def train(
@@ -87,6 +89,7 @@ def train(
     resume: str | os.PathLike[str] | None = None,
     measurements: trajectories.Measurements | None = None,
     followed: curves.Curves | None = None,
+    recorded: responses.Responses | None = None,
 ) -> Trained:
     """Train networks on all rows of a dataset file, and save them and the first one's checkpoints.
 
@@ -128,6 +131,7 @@ def train(
             to the bytes that it would have had without a stop; any other is replaced.
         measurements: of a trajectory, along the way of the first network.
         followed: what curves of accuracy are of, along the way of each network.
+        recorded: the images whose outputs are recorded, along the way of each network.
 
     Raises:
         UserError: the arguments do not fit each other or the dataset, there is no such device, or
@@ -165,7 +169,11 @@ def train(
             f"The augmentation 'shift' must be less than the image's side, {min(shape[1:])} "
             f"pixels in {str(dataset_parquet)!r}; {recipe.shift} was given."
         )
-    for what, given in (("a trajectory", measurements), ("curves", followed)):
+    for what, given in (
+        ("a trajectory", measurements),
+        ("curves", followed),
+        ("responses", recorded),
+    ):
         if given is not None and tuple(given.images.shape[1:]) != shape:
             raise UserError(
                 f"The images of {what} must be like those in {str(dataset_parquet)!r}, {shape}; "
@@ -189,6 +197,7 @@ def train(
                 "made by": {key: (certificate or {}).get(key) for key in ("code", "lock")},
                 "measurements": None if measurements is None else measurements.as_mapping(),
                 "curves": None if followed is None else followed.as_mapping(),
+                "responses": None if recorded is None else recorded.as_mapping(),
             }
         )
 
@@ -227,6 +236,10 @@ def train(
                 )
             if sets is not None:
                 observers["curves"] = curves.Observer(network, sets, seed=number, run=pool.map)
+            if recorded is not None:
+                observers["responses"] = responses.Observer(
+                    network, recorded, mean=mean, std=std, seed=number, run=pool.map
+                )
             training = _Training(
                 network,
                 images,
@@ -275,6 +288,9 @@ def train(
         pa.Table.from_pylist(done.history),
         None if measurements is None else trajectories.table(done.measured["trajectory"]),
         None if followed is None else curves.table(done.measured["curves"]),
+        None
+        if recorded is None
+        else responses.table(done.measured["responses"], recorded.image_ids),
     )
 
 

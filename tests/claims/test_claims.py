@@ -1314,7 +1314,7 @@ def test_our_claims_can_be_tested(path):
     known = {*kinds.ATTACKS, "crossings", "samplers", "post_averaging", "robustness"}
     known |= {"spectra", "natural", "adversarial", "mse", "checkpoints", "filter", "pairs"}
     known |= {"learning", "components", "wider", "labels", "robust", "batchnorm", "batch_sizes"}
-    known |= {"heuristic_batchnorm", "mixup", "dropout", "rho_1"}
+    known |= {"heuristic_batchnorm", "mixup", "dropout", "rho_1", "followed"}
     for claim in document["claims"]:
         assert claim["id"].split(".")[0] == path.stem
         assert set(claim["needs"]) <= known

@@ -519,7 +519,7 @@ WRONG = {
             f"{R0}.controls": ["soft"],
         },
         r"^defenses.soft smooths the kernels of a first convolution, and the model 'own' has none; "
-        r"allowed: models of any architecture but 'two_layer'\.$",
+        r"allowed: models of any architecture but 'two_layer', 'fully_connected'\.$",
     ),
     "a search that ends below the study": (
         {"attacks.fgsm_minimal.max_epsilon": 0.1},

@@ -155,7 +155,9 @@ def test_attacks_go_through_the_smoothed_kernels(loss):
 
 def test_a_network_without_kernels_is_refused():
     network = architectures.build("two_layer", classes=4, channels=1, sides=SHAPE[1:])
-    with pytest.raises(UserError, match=r"the network has none; allowed: .* but 'two_layer'\.$"):
+    with pytest.raises(
+        UserError, match=r"the network has none; allowed: .* but 'two_layer', 'fully_connected'\.$"
+    ):
         SmoothedKernels(classifier_of(network), rho=1)
 
 

@@ -248,7 +248,9 @@ def test_lenet_needs_a_picture_that_its_kernels_fit_in() -> None:
         architectures.build("lenet", classes=10, channels=1, sides=(8, 8))
 
 
-@pytest.mark.parametrize("name", ["strided_resnet8_no_batchnorm", "two_layer", *SMALL])
+@pytest.mark.parametrize(
+    "name", ["strided_resnet8_no_batchnorm", "two_layer", "fully_connected", *SMALL]
+)
 def test_small_networks_are_saved_loaded_folded_and_batched(name: str, tmp_path: Path) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(1)
@@ -283,6 +285,21 @@ def test_the_two_layers_are_500_sigmoids_of_a_rectified_input_and_fixed_signs() 
         x.clamp(min=0).flatten(1) @ network.hidden.weight.T + network.hidden.bias
     )
     torch.testing.assert_close(network(x), values @ network.outer.weight.T)
+
+
+def test_the_fully_connected_network_has_a_hidden_layer_of_200_relus() -> None:
+    network = architectures.build("fully_connected", classes=10, channels=1, sides=(28, 28))
+    state = network.state_dict()
+    shapes = {name: tuple(value.shape) for name, value in state.items()}
+    assert shapes == {
+        "hidden.weight": (200, 784),
+        "hidden.bias": (200,),
+        "linear.weight": (10, 200),
+        "linear.bias": (10,),
+    }
+    x = images(2, (1, 28, 28))
+    hidden = (x.flatten(1) @ state["hidden.weight"].T + state["hidden.bias"]).clamp(min=0)
+    torch.testing.assert_close(network(x), hidden @ state["linear.weight"].T + state["linear.bias"])
 
 
 def test_the_two_layers_need_the_size_of_the_image() -> None:

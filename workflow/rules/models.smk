@@ -38,7 +38,7 @@ rule convert_model:
         "../../scripts/convert_model.py"
 
 
-# One job makes all networks of a recipe, its checkpoints, its trajectory and its curves. Recipes differ in what they keep,
+# One job makes all networks of a recipe, its checkpoints, and what is measured along the way. Recipes differ in what they keep,
 # and outputs can't: those that keep the same share a rule. The wildcard has a name of its own: Snakemake
 # would take that of a job which reads a checkpoint for that of the job which makes it.
 for number, kept in enumerate(jobs.trainings(run)):

@@ -11,6 +11,7 @@ from typing import Any
 from bandlimit.config.run import Run
 from bandlimit.studies.frequency_principle.image import artifacts as image
 from bandlimit.studies.frequency_principle.response import artifacts as response
+from bandlimit.studies.frequency_principle.settings import Sensitivity
 
 TITLE = "Frequency principle"
 CLAIMS = "workflow/claims/frequency_principle.yaml"
@@ -21,6 +22,13 @@ ARTIFACTS = (*response.ARTIFACTS, *image.ARTIFACTS)
 RECORDS = {**image.RECORDS}
 
 
+def networks(run: Run) -> list[tuple[Sensitivity, str]]:
+    """Return the networks besides those of experiments of which claims may ask."""
+    return response.networks(run)
+
+
 def facts(run: Run, dataset: str, model: str) -> dict[str, Any]:
     """Return what claims may ask of a network, as this study knows it."""
-    return image.facts(run, dataset, model)
+    halves = [half.facts(run, dataset, model) for half in (image, response)]
+    both = {key: value for half in halves for key, value in half.items()}
+    return {**both, "has": [name for half in halves for name in half.get("has", ())]}

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from bandlimit.config import paths
 from bandlimit.config.run import Run
 from bandlimit.studies.artifact import Artifact, Figure, Made, Table
+from bandlimit.studies.frequency_principle.settings import Followed, Sensitivity
 
 GROUP = "response frequency"
 
@@ -232,7 +234,184 @@ THEORY: tuple[Artifact, ...] = (
 
 # Images: projections, filters, noise of labels, kernels
 
-IMAGES: tuple[Artifact, ...] = ()
+
+def followed(run: Run) -> list[tuple[Sensitivity, Followed]]:
+    """Return the networks whose outputs were recorded, each with its experiment."""
+    experiments = run.studies["frequency_principle"].experiments
+    return [(e, network) for e in experiments for network in e.followed]
+
+
+def networks(run: Run) -> list[tuple[Sensitivity, str]]:
+    """Return the networks besides those of experiments of which claims may ask."""
+    return [(e, network.name) for e, network in followed(run) if network.name != e.model]
+
+
+def facts(run: Run, dataset: str, model: str) -> dict[str, Any]:
+    """Return what claims may ask of a network, as this half of the study knows it."""
+    known = {(e.dataset, network.name) for e, network in followed(run)}
+    return {"has": ["followed"]} if (dataset, model) in known else {}
+
+
+def _records(run: Run) -> dict[str, Any]:
+    """Return outputs along trainings, and the images that they are of, in the same order."""
+    own = [network for _, network in followed(run)]
+    return {
+        "responses": [paths.responses_file(network.name) for network in own],
+        "datasets": [paths.dataset_file(network.dataset) for network in own],
+    }
+
+
+def _followed(name: str, makes: tuple[Made, ...]) -> Callable[[Run], dict[str, Any]]:
+    """Return what identifies the tables of these networks: whose they are, and the settings."""
+
+    def identity(run: Run) -> dict[str, Any]:
+        return {
+            "networks": [
+                {"dataset": e.dataset, "model": network.name, "case": network.architecture}
+                for e, network in followed(run)
+            ],
+            name: dict(getattr(run.studies["frequency_principle"], name)),
+            "tables": [made.name for made in makes],
+        }
+
+    return identity
+
+
+def _follows(run: Run) -> bool:
+    return bool(followed(run))
+
+
+def _tables(**names: str) -> Callable[[Run], dict[str, Any]]:
+    """Return what a figure reads that is drawn from these tables."""
+    return lambda run: {key: f"{TABLES}/{name}.parquet" for key, name in names.items()}
+
+
+PROJECTION = (
+    Made("projection", "Xu et al., Figure 1, steps", "when each frequency is learnt"),
+    Made("projection_order", "Xu et al., Figure 1, order", "are low frequencies learnt first"),
+    Made("projection_curves", "Xu et al., Figure 1, table", "error by frequency along training"),
+    Made("projection_spectrum", "Xu et al., Figure 1, labels", "transform of the labels"),
+)
+
+FILTERING = (
+    Made("filtering", "Xu et al., filtering, table", "smooth part and the rest, summary"),
+    Made("filtering_curves", "Xu et al., filtering, curves", "smooth part and the rest by epoch"),
+)
+
+LABEL_NOISE = (
+    Made("label_noise", "Rahaman et al., Figure 4, table", "noise by frequency, summary"),
+    Made("label_noise_curves", "Rahaman et al., Figure 4, curves", "losses along training"),
+)
+
+KERNEL = (
+    Made("kernel", "Rahaman et al., Figure 5, steps", "when each bin of eigenvectors is learnt"),
+    Made("kernel_order", "Rahaman et al., Figure 5, order", "are leading eigenvectors first"),
+    Made("kernel_curves", "Rahaman et al., Figure 5, table", "outputs by bin along training"),
+    Made("kernel_validation", "Rahaman et al., Figure 5, losses", "validation along training"),
+    Made("kernel_eigenvectors", "Rahaman et al., Figure 6, table", "spectra of eigenvectors"),
+)
+
+
+def _dataset(name: str) -> Callable[[Run], dict[str, Any]]:
+    """Return the images that a simulation reads."""
+
+    def reads(run: Run) -> dict[str, Any]:
+        sizes = run.studies["frequency_principle"].simulations[name]
+        return {"dataset": paths.dataset_file(sizes["dataset"])}
+
+    return reads
+
+
+def _of_images(name: str, makes: tuple[Made, ...]) -> Callable[[Run], dict[str, Any]]:
+    """Return what identifies a simulation on images; the dataset is told by its source."""
+
+    def identity(run: Run) -> dict[str, Any]:
+        sizes = settings(name)(run)
+        source = run.datasets[sizes.pop("dataset")].source
+        return {
+            "settings": {**sizes, "source": source},
+            "tables": [made.name for made in makes],
+        }
+
+    return identity
+
+
+IMAGES: tuple[Artifact, ...] = (
+    Table(
+        "projection",
+        makes=PROJECTION,
+        reads=_records,
+        identity=_followed("projection", PROJECTION),
+        when=_follows,
+        group=GROUP,
+    ),
+    Table(
+        "filtering",
+        makes=FILTERING,
+        reads=_records,
+        identity=_followed("filtering", FILTERING),
+        when=_follows,
+        group=GROUP,
+    ),
+    Figure(
+        "figure_projection",
+        where="Xu et al., Figure 1",
+        shows="frequencies along the first principal component, by epoch",
+        reads=_tables(spectrum="projection_spectrum", curves="projection_curves"),
+        when=_follows,
+        group=GROUP,
+        in_ledger=True,
+    ),
+    Figure(
+        "figure_filtering",
+        where="Xu et al., filtering",
+        shows="smooth part of the outputs and the rest, by epoch",
+        reads=_tables(curves="filtering_curves", summary="filtering"),
+        when=_follows,
+        group=GROUP,
+    ),
+    Table(
+        "label_noise",
+        makes=LABEL_NOISE,
+        reads=_dataset("label_noise"),
+        identity=_of_images("label_noise", LABEL_NOISE),
+        when=simulated("label_noise"),
+        group=GROUP,
+    ),
+    Figure(
+        "figure_label_noise",
+        where="Rahaman et al., Figure 4",
+        shows="noise of low and of high frequency on labels",
+        reads=_tables(curves="label_noise_curves"),
+        when=simulated("label_noise"),
+        group=GROUP,
+        in_ledger=True,
+    ),
+    Table(
+        "kernel",
+        makes=KERNEL,
+        reads=_dataset("kernel"),
+        identity=_of_images("kernel", KERNEL),
+        when=simulated("kernel"),
+        group=GROUP,
+    ),
+    Figure(
+        "figure_kernel",
+        where="Rahaman et al., Figure 5",
+        shows="outputs by eigenvector of a kernel along training",
+        reads=_tables(bins="kernel", curves="kernel_curves", validation="kernel_validation"),
+        when=simulated("kernel"),
+        group=GROUP,
+    ),
+    Figure(
+        "figure_eigenvectors",
+        where="Rahaman et al., Figure 6",
+        shows="spectra of the eigenvectors of a kernel",
+        reads=_tables(spectrum="kernel_eigenvectors"),
+        when=simulated("kernel"),
+        group=GROUP,
+    ),
+)
 
 
 ARTIFACTS = (*SINUSOIDS, *MANIFOLDS, *THEORY, *IMAGES)
