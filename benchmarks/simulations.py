@@ -2,10 +2,11 @@
 
 The loop is ordinary PyTorch: `torch.nn.Sequential` and `torch.optim.Adam`, one network after the
 other, full batch. Both sides start from the same parameters, make the same updates, and keep the
-outputs at the same steps, at the embedded sizes of the three simulations (fewer steps, since a
-step costs the same throughout). Sides take turns within each repetition, in one process on the same
-number of threads. Outputs are compared after the first updates: later, rounding grows in any
-training.
+outputs at the same steps, at the embedded sizes of the simulations (fewer steps, since a step costs
+the same throughout). Sides take turns within each repetition, in one process on the same number of
+threads, with the memory settings of a job (`bandlimit.provenance.job.keep_memory`). Times are CPU
+times of the process, in which waiting for other processes does not count. Outputs are compared
+after the first updates: later, rounding grows in any training.
 
     python benchmarks/simulations.py --threads 1
 """
@@ -139,7 +140,7 @@ def _single(stack: stacks.Stack, place: int) -> nn.Sequential:
 
 
 def compare(case: Case, steps: int, repetitions: int) -> str:
-    """Return a row of the table: milliseconds per step of all networks, ratio, and difference."""
+    """Return a row of the table: CPU time per step of all networks, ratio, and difference."""
     a, b = alone(case, COMPARED), together(case, COMPARED)
     moved = (b - together(case, 0)).abs().max().item()
     difference = (a - b).abs().max().item() / moved
@@ -150,9 +151,9 @@ def compare(case: Case, steps: int, repetitions: int) -> str:
     times: dict[str, list[float]] = {"loop": [], "here": []}
     for _ in range(repetitions):
         for name, train in (("loop", alone), ("here", together)):
-            start = time.perf_counter()
+            start = time.process_time()
             train(case, steps)
-            times[name].append(1000 * (time.perf_counter() - start) / steps)
+            times[name].append(1000 * (time.process_time() - start) / steps)
     ratios = [a / b for a, b in zip(times["loop"], times["here"], strict=True)]
     loop, here = (statistics.median(times[name]) for name in ("loop", "here"))
     return (
@@ -173,7 +174,10 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     keep_memory()
     print(f"{platform.machine()}, torch {torch.__version__}, {options.threads} threads")
-    print("| simulation | networks | layers | samples | loop, ms | here, ms | ratio | difference |")
+    print(
+        "| simulation | networks | layers | samples | loop, CPU ms | here, CPU ms "
+        "| ratio (min to max) | difference |"
+    )
     print("|---|--:|---|--:|--:|--:|--:|--:|")
     for case in CASES + (WIDTHS if options.widths else ()):
         print(compare(case, options.steps, options.repetitions), flush=True)
