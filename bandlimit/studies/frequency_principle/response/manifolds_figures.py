@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from bandlimit.plots.style import BLUE, DPI, PAGE, Floats, check_columns, finish, style
@@ -125,7 +126,7 @@ def draw_classification(
     ]
     measures = table.set_index("measure")["value"]
     with style():
-        figure = Figure(figsize=(PAGE, 2.6), dpi=DPI, layout="constrained")
+        figure = Figure(figsize=(PAGE, 2.8), dpi=DPI, layout="constrained")
         grid = figure.subplots(1, 3, sharey=True)
         for number, (axes, image) in enumerate(zip(grid, images, strict=False), 1):
             chances = _draw_square(axes, image, "RdBu_r")
@@ -135,8 +136,8 @@ def draw_classification(
         )
         difference = _draw_square(grid[2], np.abs(images[0] - images[1]), "Greys")
         grid[2].set_title(
-            f"difference; classes differ on\n{measures['disagreement on samples']:.1%} of the "
-            f"samples, {measures['disagreement in the square']:.1%} of the square"
+            f"difference; classes differ on\n{measures['disagreement on samples']:.1%} of samples,\n"
+            f"{measures['disagreement in the square']:.1%} of the square"
         )
         figure.colorbar(difference, ax=grid[2], shrink=0.75, pad=0.03)
         points = curve(torch.arange(DENSE + 1, dtype=torch.float64) / DENSE, turns).numpy()
@@ -145,7 +146,7 @@ def draw_classification(
         return finish(figure)
 
 
-def _draw_square(axes: Axes, image: Floats, colors: str):
+def _draw_square(axes: Axes, image: Floats, colors: str) -> AxesImage:
     """Draw values of the pixels of the square, the first row on top."""
     axes.grid(False)
     axes.set_xlabel("first input")

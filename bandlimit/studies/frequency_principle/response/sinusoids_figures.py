@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
 from bandlimit.plots.style import (
@@ -115,7 +116,9 @@ def _draw_functions(axes: Axes, functions: pd.DataFrame) -> None:
     axes.legend([target, network], ["target", "network"], loc="lower center", ncols=2)
 
 
-def draw_band(axes: Axes, rows: pd.DataFrame, name: str, label: str, look: Mapping[str, Any]):
+def draw_band(
+    axes: Axes, rows: pd.DataFrame, name: str, label: str, look: Mapping[str, Any]
+) -> Line2D:
     """Draw a value by step with its band from low to high; return the line."""
     rows = rows.sort_values("step")
     axes.fill_between(
