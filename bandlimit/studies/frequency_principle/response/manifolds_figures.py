@@ -136,7 +136,8 @@ def draw_classification(
         )
         difference = _draw_square(grid[2], np.abs(images[0] - images[1]), "Greys")
         grid[2].set_title(
-            f"difference; classes differ on\n{measures['disagreement on samples']:.1%} of samples,\n"
+            "difference; classes differ on\n"
+            f"{measures['disagreement on samples']:.1%} of samples,\n"
             f"{measures['disagreement in the square']:.1%} of the square"
         )
         figure.colorbar(difference, ax=grid[2], shrink=0.75, pad=0.03)
