@@ -248,6 +248,7 @@ def test_passages_have_the_columns_that_overviews_read(one, sums):
         assert needed | {"learnt", "seeds"} <= set(frame.columns)
 
 
+@pytest.mark.filterwarnings("error")
 def test_figures_are_drawn(one, sums):
     assert isinstance(sinusoids_figures.draw_one_dimension(one), Figure)
     figure = sinusoids_figures.draw_sinusoids(sums)

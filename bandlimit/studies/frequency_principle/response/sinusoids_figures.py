@@ -211,7 +211,9 @@ def draw_heat(axes: Axes, curves: pd.DataFrame, passages: pd.DataFrame) -> Any:
         (passages[whole], PASSED),
         (passages[~whole & (passages["learnt"] > 0)], CENSORED),
     ):
-        axes.plot(rows["frequency"], rows["censored"], clip_on=False, **look)
+        # A line without points that may leave the panel would break the layout.
+        if len(rows):
+            axes.plot(rows["frequency"], rows["censored"], clip_on=False, **look)
     return picture
 
 
