@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from bandlimit.plots.style import BLUE, DPI, PAGE, Floats, check_columns, finish, style
@@ -27,8 +28,8 @@ def draw_manifolds(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """Draw when frequencies along curves are learnt, by the turns of the curve.
 
     A heat map for each curve, which is drawn above it: amplitude over that of the target by
-    frequency and step, mean over networks, with the mean step at which half is reached. Beside
-    them, the mean of the highest frequencies at the end, and its range over networks.
+    frequency and step, mean over networks, with first passages as in `draw_heat`. Beside them, the
+    mean of the highest frequencies at the end, and its range over networks.
 
     Source: "On the spectral bias of neural networks", section 4.
 
@@ -42,7 +43,7 @@ def draw_manifolds(tables: Mapping[str, pd.DataFrame]) -> Figure:
     passages, curves, levels = (
         tables[name] for name in ("manifolds", "manifold_curves", "manifold_levels")
     )
-    check_columns(passages, ("turns", "frequency", "step", "learnt", "seeds"))
+    check_columns(passages, ("turns", "frequency", "censored", "learnt", "seeds"))
     check_columns(curves, ("turns", *CURVE, "amplitude"))
     check_columns(levels, ("turns", "amplitude", "low", "high", "from_frequency"))
     turns = sorted(levels["turns"])
@@ -104,6 +105,8 @@ def draw_classification(
 ) -> Figure:
     """Draw what two networks say of the square around a curve, and where they differ.
 
+    Shares are means over all pairs of networks.
+
     Source: "On the spectral bias of neural networks", Figure 7.
 
     Args:
@@ -123,7 +126,7 @@ def draw_classification(
     ]
     measures = table.set_index("measure")["value"]
     with style():
-        figure = Figure(figsize=(PAGE, 3.0), dpi=DPI, layout="constrained")
+        figure = Figure(figsize=(PAGE, 2.8), dpi=DPI, layout="constrained")
         grid = figure.subplots(1, 3, sharey=True)
         for number, (axes, image) in enumerate(zip(grid, images, strict=False), 1):
             chances = _draw_square(axes, image, "RdBu_r")
@@ -132,21 +135,19 @@ def draw_classification(
             chances, ax=list(grid[:2]), shrink=0.75, pad=0.02, label="probability of class 1"
         )
         difference = _draw_square(grid[2], np.abs(images[0] - images[1]), "Greys")
-        grid[2].set_title("absolute difference")
+        grid[2].set_title(
+            "difference; classes differ on\n"
+            f"{measures['disagreement on samples']:.1%} of samples,\n"
+            f"{measures['disagreement in the square']:.1%} of the square"
+        )
         figure.colorbar(difference, ax=grid[2], shrink=0.75, pad=0.03)
         points = curve(torch.arange(DENSE + 1, dtype=torch.float64) / DENSE, turns).numpy()
         grid[2].plot(points[:, 0], points[:, 1], color=BLUE, linewidth=0.4)
-        grid[0].set_ylabel("second input")
-        figure.suptitle(
-            f"sign of sin(2π · {frequency} z) on a curve of L = {turns}: accuracy on it "
-            f"{measures['accuracy on samples']:.3f}, networks differ there on "
-            f"{measures['disagreement on samples']:.3f},\nin the square on "
-            f"{measures['disagreement in the square']:.3f} (means over networks and pairs)"
-        )
+        grid[0].set_ylabel(f"second input\n(L = {turns}, sine of k = {frequency})")
         return finish(figure)
 
 
-def _draw_square(axes: Axes, image: Floats, colors: str):
+def _draw_square(axes: Axes, image: Floats, colors: str) -> AxesImage:
     """Draw values of the pixels of the square, the first row on top."""
     axes.grid(False)
     axes.set_xlabel("first input")

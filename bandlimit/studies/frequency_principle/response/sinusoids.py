@@ -47,7 +47,9 @@ def unit_grid(samples: int) -> Tensor:
     return torch.arange(samples, dtype=torch.float64) / samples
 
 
-def sinusoid_sums(grid: Tensor, frequencies: Sequence[int], amplitudes: Tensor, phases: Tensor):
+def sinusoid_sums(
+    grid: Tensor, frequencies: Sequence[int], amplitudes: Tensor, phases: Tensor
+) -> Tensor:
     """Return sums of A_i sin(2 pi k_i z + 2 pi phi_i), S x N.
 
     Args:

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, MaxNLocator, ScalarFormatter
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
 from bandlimit.plots.style import (
     BLUE,
@@ -47,6 +48,9 @@ PASSED: Mapping[str, Any] = {
     "markeredgecolor": "black",
 }
 """Look of first passages on a heat map."""
+
+CENSORED: Mapping[str, Any] = {**PASSED, "color": "none", "markeredgecolor": "white"}
+"""Look of those that some network never reaches."""
 
 CURVE = ("frequency", "step", "low", "high")
 
@@ -92,7 +96,7 @@ def draw_one_dimension(tables: Mapping[str, pd.DataFrame]) -> Figure:
 def _draw_functions(axes: Axes, functions: pd.DataFrame) -> None:
     """Draw the target, and a network's outputs at some steps, one above the other."""
     steps = sorted(functions["step"].unique())
-    # Of four snapshots at most, so that they can be told apart.
+    # Few, so that they can be told apart.
     shown = steps if len(steps) <= 4 else [*steps[:4], steps[-1]]
     apart = 1.25 * float(np.ptp(functions["target"]))
     for i, step in enumerate(shown):
@@ -108,20 +112,13 @@ def _draw_functions(axes: Axes, functions: pd.DataFrame) -> None:
     axes.set_xlabel("input x")
     axes.set_ylabel("output (shifted)")
     axes.set_title("one network along training")
-    axes.legend(
-        [target, network],
-        ["target", "network"],
-        loc="lower center",
-        ncols=2,
-        bbox_to_anchor=(0.5, -0.02),
-        framealpha=1,
-        frameon=True,
-        edgecolor="none",
-        borderpad=0.1,
-    )
+    axes.set_ylim(bottom=lift - 1.15 * apart)
+    axes.legend([target, network], ["target", "network"], loc="lower center", ncols=2)
 
 
-def draw_band(axes: Axes, rows: pd.DataFrame, name: str, label: str, look: Mapping[str, Any]):
+def draw_band(
+    axes: Axes, rows: pd.DataFrame, name: str, label: str, look: Mapping[str, Any]
+) -> Line2D:
     """Draw a value by step with its band from low to high; return the line."""
     rows = rows.sort_values("step")
     axes.fill_between(
@@ -143,8 +140,9 @@ def draw_sinusoids(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """Draw when sinusoids of equal and of growing amplitudes are learnt, and the layers' norms.
 
     Above: amplitude of each frequency over that of the target, by step, from 0 to 1, mean over
-    networks; points mark the mean step at which half of it is reached, where a network does. Below:
-    spectral norms of the layers, means with bands from the least to the greatest network.
+    networks; points mark the mean step at which half of it is reached, hollow ones the earliest
+    that it may be, where some networks never do. Below: spectral norms of the layers, means with
+    bands from the least to the greatest network.
 
     Source: "On the spectral bias of neural networks", Figure 1.
 
@@ -158,7 +156,7 @@ def draw_sinusoids(tables: Mapping[str, pd.DataFrame]) -> Figure:
     passages, curves, norms = (
         tables[name] for name in ("sinusoids", "sinusoid_curves", "sinusoid_norms")
     )
-    check_columns(passages, ("case", "frequency", "step", "learnt", "seeds"))
+    check_columns(passages, ("case", "frequency", "censored", "learnt", "seeds"))
     check_columns(curves, ("case", *CURVE, "amplitude"))
     check_columns(norms, ("case", "layer", "step", "norm", "low", "high"))
     cases = [case for case in TITLES if case in set(curves["case"])]
@@ -188,9 +186,10 @@ def draw_sinusoids(tables: Mapping[str, pd.DataFrame]) -> Figure:
 
 
 def draw_heat(axes: Axes, curves: pd.DataFrame, passages: pd.DataFrame) -> Any:
-    """Draw amplitudes, frequency by step, with first passages as points; return the picture.
+    """Draw amplitudes, frequency by step, with mean first passages; return the picture.
 
-    Points that not all networks have reached are hollow.
+    Where some networks never learn a frequency, the point is hollow, and these count with the whole
+    training; where none does, there is no point.
     """
     values = curves.pivot(index="step", columns="frequency", values="amplitude")
     steps, frequencies = values.index.to_numpy(float), values.columns.to_numpy(float)
@@ -207,10 +206,14 @@ def draw_heat(axes: Axes, curves: pd.DataFrame, passages: pd.DataFrame) -> Any:
     axes.grid(False)
     axes.xaxis.set_major_locator(FixedLocator(frequencies.tolist()))
     axes.set_xlabel("frequency k, periods per interval")
-    for whole in (True, False):
-        rows = passages[(passages["learnt"] == passages["seeds"]) == whole]
-        look = PASSED if whole else {**PASSED, "color": "none", "markeredgecolor": "white"}
-        axes.plot(rows["frequency"], rows["step"], clip_on=False, **look)
+    whole = passages["learnt"] == passages["seeds"]
+    for rows, look in (
+        (passages[whole], PASSED),
+        (passages[~whole & (passages["learnt"] > 0)], CENSORED),
+    ):
+        # A line without points that may leave the panel would break the layout.
+        if len(rows):
+            axes.plot(rows["frequency"], rows["censored"], clip_on=False, **look)
     return picture
 
 
@@ -272,10 +275,14 @@ def draw_parameter_noise(table: pd.DataFrame) -> Figure:
                 right, rows.rename(columns={"norm": "step"}), "amplitude", f"k = {frequency}", look
             )
         right.set_xlim(0, table["norm"].max())
-        right.set_ylim(bottom=0)
+        right.set_yscale("log")
+        right.yaxis.set_major_locator(FixedLocator([0.1, 0.2, 0.5, 1, 2, 5, 10]))
+        right.yaxis.set_major_formatter("{x:g}")
+        right.yaxis.set_minor_formatter(NullFormatter())
+        right.set_ylim(top=30)
         right.set_xlabel("norm of the noise")
         right.set_ylabel("amplitude / without noise")
         seeds, directions = table["seeds"].iloc[0], table["directions"].iloc[0]
         right.set_title(f"{seeds} networks, {directions} directions each")
-        right.legend(loc="upper right", ncols=2)
+        right.legend(loc="upper center", ncols=3)
         return finish(figure)

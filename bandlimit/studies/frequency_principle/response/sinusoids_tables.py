@@ -26,10 +26,10 @@ PASSAGES: Mapping[str, Column] = {
 """Of a table of first passages."""
 
 PASSAGES_NOTE = (
-    "The step is the mean over the networks that learnt the frequency; in brackets the first and the "
-    "last of them. 'All in order' is the share of networks that learn every frequency before the "
-    "next higher one, where a frequency that is never learnt comes last. The rank correlation of "
-    "frequency and step is a mean over networks, with its 95% interval by Student's t."
+    "The step is the mean over the networks that learnt the frequency; in brackets the first and "
+    "the last of them. 'All in order' is the share of networks that learn every frequency before "
+    "the next higher one, where a frequency that is never learnt comes last. The rank correlation "
+    "of frequency and step is a mean over networks, with its 95% interval by Student's t."
 )
 
 LAYOUTS: Mapping[str, Layout] = {

@@ -25,7 +25,8 @@ Activation = Literal["relu", "tanh"]
 Loss = Literal["mse", "bce"]
 Optimizer = Literal["adam", "sgd"]
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "tanh": torch.tanh}
+# In place, since memory is what a step waits for; their gradients need the outputs alone.
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu_, "tanh": torch.tanh_}
 
 
 @dataclass(frozen=True)
