@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bandlimit.config.experiments import Experiment
 from bandlimit.config.run import Run
 from bandlimit.studies.frequency_principle.image import artifacts as image
 from bandlimit.studies.frequency_principle.response import artifacts as response
@@ -19,6 +20,11 @@ CLAIMS = "workflow/claims/frequency_principle.yaml"
 ARTIFACTS = (*response.ARTIFACTS, *image.ARTIFACTS)
 
 RECORDS = {**image.RECORDS}
+
+
+def networks(run: Run) -> list[tuple[Experiment, str]]:
+    """Return the networks besides those of experiments of which claims may ask."""
+    return [*image.networks(run)]
 
 
 def facts(run: Run, dataset: str, model: str) -> dict[str, Any]:
