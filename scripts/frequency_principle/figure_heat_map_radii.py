@@ -7,8 +7,10 @@ from bandlimit.studies.frequency_principle.image import heat_maps_figures
 
 
 def main(job):
-    table = store.read(job.input.table).to_pandas()
-    figure = heat_maps_figures.draw_radii(table, job.params.experiments)
+    table, comparisons = (
+        store.read(path).to_pandas() for path in (job.input.table, job.input.comparisons)
+    )
+    figure = heat_maps_figures.draw_radii(table, comparisons, job.params.experiments)
     files.save(figure, **job.pictures(), certificate=job.certificate())
 
 

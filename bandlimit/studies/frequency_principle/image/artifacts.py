@@ -120,7 +120,10 @@ HEAT_MAPS: tuple[Artifact, ...] = (
         "figure_heat_map_radii",
         where="Figures 3 and 4, by radius",
         shows="error under waves, by radius of the frequency",
-        reads=lambda run: {"table": f"{TABLES}/heat_maps.parquet"},
+        reads=lambda run: {
+            "table": f"{TABLES}/heat_maps.parquet",
+            "comparisons": f"{TABLES}/heat_map_comparisons.parquet",
+        },
         identity=lambda run: {"experiments": _mapped(run)},
         when=_maps,
         group=GROUP,

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from bandlimit.plots.style import (
     BLUE,
@@ -51,6 +51,10 @@ LOOKS: Mapping[str, Look] = {
     ADVERSARIAL: Look("adversarial", VERMILLION, "^", (0, (6, 1.5, 1, 1.5))),
 }
 """Looks of networks by their training."""
+
+
+CLEAN: Mapping[str, Any] = {"linestyle": (0, (1, 1.5)), "linewidth": 0.9}
+"""Look of the error on clean images."""
 
 
 def plane(rows: pd.DataFrame, e: Mapping[str, Any]) -> tuple[Floats, Floats, Floats]:
@@ -127,8 +131,9 @@ def draw_maps(table: pd.DataFrame, experiments: Sequence[Mapping[str, Any]]) -> 
         for e in experiments
         for name, label in labels(e).items()
     ]
-    # One scale for all, up to a round number.
-    top = float(np.ceil(10 * table["error"].max() - 1e-9) / 10) or 0.1
+    # One scale for all, from a round number to a round number.
+    least = float(np.floor(10 * table["error"].min() + 1e-9) / 10)
+    greatest = max(float(np.ceil(10 * table["error"].max() - 1e-9) / 10), least + 0.1)
     columns = min(COLUMNS, len(panels))
     lines = -(-len(panels) // columns)
     width = PAGE * (columns + 0.4) / (COLUMNS + 0.4)
@@ -144,8 +149,8 @@ def draw_maps(table: pd.DataFrame, experiments: Sequence[Mapping[str, Any]]) -> 
             shown = axes.imshow(
                 rates,
                 cmap=MAP,
-                vmin=0,
-                vmax=top,
+                vmin=least,
+                vmax=greatest,
                 interpolation="nearest",
                 extent=(right[0] - half, right[-1] + half, down[-1] + half, down[0] - half),
             )
@@ -166,35 +171,39 @@ def draw_maps(table: pd.DataFrame, experiments: Sequence[Mapping[str, Any]]) -> 
         return finish(figure)
 
 
-def draw_radii(table: pd.DataFrame, experiments: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draw the error of networks by radius, a panel for each dataset with and without BatchNorm.
+def draw_radii(
+    table: pd.DataFrame, comparisons: pd.DataFrame, experiments: Sequence[Mapping[str, Any]]
+) -> Figure:
+    """Draw the error of networks by radius, and the error of natural ones less that of others.
+
+    Networks with and without BatchNorm have panels of their own, as has each dataset.
 
     Args:
         table: `heat_maps`.
+        comparisons: `heat_map_comparisons`.
         experiments: what the catalogue tells of them.
 
     Raises:
         ValueError: a column is missing.
     """
-    check_columns(
-        table,
-        ("dataset", "network", "batchnorm", "region", "radius", "clean", "error", "error_low"),
-    )
-    rings = table[table["region"] == "ring"]
-    panels = [
-        (e, batchnorm, [n for n in e["networks"] if n["batchnorm"] == batchnorm])
-        for e in experiments
-        for batchnorm in (False, True)
-        if any(n["batchnorm"] == batchnorm for n in e["networks"])
-    ]
+    names = ("dataset", "network", "region", "radius", "seeds", "images")
+    check_columns(table, (*names, "clean", "error", "error_low", "error_high"))
+    check_columns(comparisons, (*names, "difference", "difference_low", "difference_high"))
+    of_errors, of_differences = (t[t["region"] == "ring"] for t in (table, comparisons))
+    headings, panels = [], []
+    for e in experiments:
+        for batchnorm in (False, True):
+            own = [n for n in e["networks"] if n["batchnorm"] == batchnorm]
+            for rings, what in ((of_errors, "error"), (of_differences, "difference")):
+                among = rings["network"].isin([n["name"] for n in own])
+                rows = rings[among & (rings["dataset"] == e["dataset"])]
+                if len(rows):
+                    headings.append((e["dataset"], _normalised(batchnorm), _facts(rows)))
+                    panels.append((e, own, rows, what))
     with style():
-        headings = [
-            (e["dataset"], _normalised(batchnorm), _facts(rings[_among(rings, e, own)]))
-            for e, batchnorm, own in panels
-        ]
-        figure, grid = make_panels(headings, 2.6, sharey=True)
+        figure, grid = make_panels(headings, 2.5)
         entries: dict[str, Any] = {}
-        for axes, (e, _, own) in zip(grid, panels, strict=True):
+        for axes, (e, own, rows, what) in zip(grid, panels, strict=True):
             named = labels(e)
             lines = {
                 n["name"]: LOOKS[n["training"]].label
@@ -204,25 +213,25 @@ def draw_radii(table: pd.DataFrame, experiments: Sequence[Mapping[str, Any]]) ->
             }
             looks = looks_of(lines.values(), {look.label: look for look in LOOKS.values()})
             for network, label in lines.items():
-                rows = rings[(rings["dataset"] == e["dataset"]) & (rings["network"] == network)]
-                columns = ("error", "error_low", "error_high", "clean")
-                radius, error, low, high, clean = points_of(rows, "radius", columns)
+                columns = (what, f"{what}_low", f"{what}_high")
+                found = rows[rows["network"] == network]
+                radius, value, low, high = points_of(found, "radius", columns)
+                if not len(radius):
+                    continue
                 look = looks[label]
-                axes.fill_between(radius, low, high, color=look.color, alpha=0.2, linewidth=0)
+                axes.fill_between(radius, low, high, color=look.color, alpha=0.15, linewidth=0)
                 every = max(1, len(radius) // 8)
-                entries[label] = axes.plot(radius, error, **look.line(), markevery=every)[0]
-                axes.axhline(clean[0], color=look.color, linestyle=(0, (1, 1.5)), linewidth=0.9)
+                entries[label] = axes.plot(radius, value, **look.line(), markevery=every)[0]
+                if what == "error":
+                    axes.axhline(found["clean"].iloc[0], color=look.color, **CLEAN)
             axes.set_xlabel("radius of the frequency, cycles per image")
-            axes.set_ylim(0, None)
-        entries["on clean images"] = Line2D([], [], color=DARK_GREY, linestyle=(0, (1, 1.5)))
-        label_left(grid, "error rate")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            if what == "error":
+                axes.set_ylabel("error rate")
+                axes.set_ylim(0, None)
+            else:
+                axes.set_ylabel("error rate, natural less other")
+                axes.axhline(0, color=DARK_GREY, linewidth=0.8)
+        entries["on clean images"] = Line2D([], [], color=DARK_GREY, **CLEAN)
         add_legend(figure, entries)
         return finish(figure)
-
-
-def _among(
-    rings: pd.DataFrame, e: Mapping[str, Any], networks: Sequence[Mapping[str, Any]]
-) -> pd.Series:
-    """Return which rows are of some networks of an experiment."""
-    names = [network["name"] for network in networks]
-    return (rings["dataset"] == e["dataset"]) & rings["network"].isin(names)
