@@ -32,7 +32,7 @@ def main(job):
 
     pairs = heat_maps.frequencies(model.shape[1:], stride=p.stride, bandwidth=p.bandwidth)
     found = heat_maps.evaluate(
-        models, batches, pairs, norm=p.norm, seed=p.seed, dataset=w["dataset"]
+        models, batches, pairs, norms=p.norms, seed=p.seed, dataset=w["dataset"]
     )
     with store.TableWriter(
         job.output.sensitivity, heat_maps.SCHEMA, job.certificate(device)

@@ -51,7 +51,8 @@ class Sensitivity(Experiment):
     Attributes:
         networks: that of the experiment first.
         images: how many are perturbed, or None for all.
-        norm: L2 norm of a wave in each channel, in [0, 1] pixels.
+        norm: L2 norm of a wave in each channel, in [0, 1] pixels; that of figures and claims.
+        norms: all norms, ascending, that one among them.
         stride: each so many frequencies of a row and of a column are shown, 0 among them.
         bandwidth: side of the square of frequencies around 0 that are shown, or None for all.
     """
@@ -59,6 +60,7 @@ class Sensitivity(Experiment):
     networks: tuple[Network, ...]
     images: int | None
     norm: float
+    norms: tuple[float, ...]
     stride: int
     bandwidth: int | None
 
@@ -179,6 +181,7 @@ def _experiment(run: Run, name: str, entry: Mapping[str, Any]) -> Sensitivity:
         ),
         images=images,
         norm=float(entry["norm"]),
+        norms=tuple(sorted({float(norm) for norm in (entry["norm"], *entry["norms"])})),
         stride=stride,
         bandwidth=bandwidth,
     )

@@ -59,6 +59,7 @@ def _mapped(run: Run) -> list[dict[str, Any]]:
             "stand_in": e.stand_in,
             "sides": list(run.models[e.model].shape[1:]),
             "norm": e.norm,
+            "norms": list(e.norms),
             "shards": e.shards,
             "networks": [_network(e, network) for network in e.networks],
         }
@@ -148,7 +149,7 @@ def _shown(run: Run, wildcards: Any) -> dict[str, Any]:
     return {
         "networks": e.models(),
         "images": e.images,
-        "norm": e.norm,
+        "norms": list(e.norms),
         "stride": e.stride,
         "bandwidth": e.bandwidth,
         "device": run.device,

@@ -35,14 +35,16 @@ SCHEMA = pa.schema(
         ("image_id", pa.string()),
         ("label", pa.int64()),
         ("network", pa.string()),
+        ("norm", pa.float64()),
         ("clean", pa.bool_()),
         ("down", pa.list_(pa.int16())),
         ("right", pa.list_(pa.int16())),
         ("correct", pa.list_(pa.bool_())),
     ]
 )
-"""A row per image and network: whether it is right of the image as it is, and of the image with
-each wave; `down` and `right` are the frequencies of the waves, in cycles per image."""
+"""A row per image, norm and network: whether it is right of the image as it is, and of the image
+with each wave of that norm; `down` and `right` are the frequencies of the waves, in
+cycles per image."""
 
 
 def frequencies(
@@ -84,7 +86,7 @@ def evaluate(
     batches: Callable[[], Iterable[Batch]],
     pairs: Pairs,
     *,
-    norm: float,
+    norms: Sequence[float],
     seed: int,
     dataset: str,
 ) -> Iterator[pa.Table]:
@@ -99,7 +101,7 @@ def evaluate(
         batches: returns the image ids, labels and images, batch by batch; asked anew for each part
             of the waves where they are too many to be held.
         pairs: frequencies, as offsets from frequency 0.
-        norm: v, the L2 norm in each channel, in [0, 1] pixels.
+        norms: v, each an L2 norm in each channel, in [0, 1] pixels.
         seed: configured seed of the signs.
         dataset: name of the dataset, for the signs.
 
@@ -113,7 +115,8 @@ def evaluate(
     correct: list[list[Answers]] = []
     for start in range(0, len(pairs), held):
         part = pairs[start : start + held]
-        waves = (norm * basis_vectors(sides, part)).float().to(device)
+        waves = basis_vectors(sides, part)
+        waves = torch.cat([(norm * waves).float() for norm in norms]).to(device)
         down, right = torch.tensor(part).T
         for number, (image_ids, labels, images) in enumerate(batches()):
             x, y = images.to(device), labels.to(device)
@@ -122,13 +125,13 @@ def evaluate(
                 correct.append([])
             drawn = torch.stack([signs(first.shape, seed, dataset, name) for name in image_ids])
             r = drawn[:, :, down % sides[0], right % sides[1]].to(device)
-            shown = _with_waves(x, y, waves, r)
-            correct[number].append(_answers(models, len(part) * len(x), shown))
+            shown = _with_waves(x, y, waves, r.repeat(1, 1, len(norms)))
+            # Of each norm in turn come all waves, and of each wave all images.
+            shape = (len(models), len(norms), len(part), len(x))
+            correct[number].append(_answers(models, len(waves) * len(x), shown).reshape(shape))
     for (image_ids, labels, own), found in zip(clean, correct, strict=True):
-        # Of each wave in turn come all images.
-        shape = (len(models), len(pairs), len(image_ids))
-        waved = np.concatenate(found, axis=1).reshape(shape).transpose(2, 0, 1)
-        yield _table(list(models), image_ids, labels, own.T, waved, pairs)
+        waved = np.concatenate(found, axis=2).transpose(3, 1, 0, 2)
+        yield _table(list(models), norms, image_ids, labels, own.T, waved, pairs)
 
 
 Shown = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -177,23 +180,26 @@ def _answers(models: Mapping[str, Classifier], count: int, shown: Shown) -> Answ
 
 def _table(
     networks: Sequence[str],
+    norms: Sequence[float],
     image_ids: Sequence[str],
     labels: Tensor,
     clean: Answers,
     correct: Answers,
     pairs: Pairs,
 ) -> pa.Table:
-    """Return the rows of a batch: the networks of the first image, then those of the second.
+    """Return the rows of a batch: image by image, norm by norm, network by network.
 
     Args:
         networks: names.
+        norms: V norms.
         image_ids: of N images.
         labels: N.
         clean: N x networks.
-        correct: N x networks x P.
+        correct: N x V x networks x P.
         pairs: P frequencies.
     """
-    rows = clean.size
+    each = len(norms) * len(networks)
+    rows = len(image_ids) * each
     ends = pa.array(np.arange(rows + 1, dtype=np.int32) * len(pairs))
 
     def lists(values: NDArray[np.generic]) -> pa.Array:
@@ -201,10 +207,11 @@ def _table(
 
     down, right = (np.array(offsets, dtype=np.int16) for offsets in zip(*pairs, strict=True))
     columns = {
-        "image_id": np.repeat(np.array(image_ids, dtype=object), len(networks)),
-        "label": np.repeat(labels.numpy(), len(networks)),
-        "network": list(networks) * len(image_ids),
-        "clean": clean.ravel(),
+        "image_id": np.repeat(np.array(image_ids, dtype=object), each),
+        "label": np.repeat(labels.numpy(), each),
+        "network": list(networks) * (len(norms) * len(image_ids)),
+        "norm": np.tile(np.repeat(norms, len(networks)), len(image_ids)),
+        "clean": np.repeat(clean[:, None], len(norms), axis=1).ravel(),
         "down": lists(np.tile(down, rows)),
         "right": lists(np.tile(right, rows)),
         "correct": lists(correct.ravel()),

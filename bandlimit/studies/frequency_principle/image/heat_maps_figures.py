@@ -119,13 +119,16 @@ def draw_maps(table: pd.DataFrame, experiments: Sequence[Mapping[str, Any]]) -> 
     """Draw the heat map of each network, side by side, with one colour bar.
 
     Args:
-        table: `heat_map_frequencies`.
+        table: `heat_map_frequencies`, of which the main norm is drawn.
         experiments: what the catalogue tells of them.
 
     Raises:
         ValueError: a column is missing.
     """
-    check_columns(table, ("dataset", "network", "seeds", "images", "down", "right", "error"))
+    check_columns(
+        table, ("dataset", "network", "main", "seeds", "images", "down", "right", "error")
+    )
+    table = table[table["main"]]
     panels = [
         (e, label, table[(table["dataset"] == e["dataset"]) & (table["network"] == name)])
         for e in experiments
@@ -179,17 +182,19 @@ def draw_radii(
     Networks with and without BatchNorm have panels of their own, as has each dataset.
 
     Args:
-        table: `heat_maps`.
-        comparisons: `heat_map_comparisons`.
+        table: `heat_maps`, of which the main norm is drawn.
+        comparisons: `heat_map_comparisons`, the same.
         experiments: what the catalogue tells of them.
 
     Raises:
         ValueError: a column is missing.
     """
-    names = ("dataset", "network", "region", "radius", "seeds", "images")
+    names = ("dataset", "network", "main", "region", "radius", "seeds", "images")
     check_columns(table, (*names, "clean", "error", "error_low", "error_high"))
     check_columns(comparisons, (*names, "difference", "difference_low", "difference_high"))
-    of_errors, of_differences = (t[t["region"] == "ring"] for t in (table, comparisons))
+    of_errors, of_differences = (
+        t[t["main"] & (t["region"] == "ring")] for t in (table, comparisons)
+    )
     headings, panels = [], []
     for e in experiments:
         for batchnorm in (False, True):

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from bandlimit.files import store
@@ -27,10 +29,11 @@ OTHERS_LESS_LOWEST, NATURAL_LESS = "others less lowest", "natural less trained o
 
 
 class Answers:
-    """What the networks of an experiment say of images with waves.
+    """What the networks of an experiment say of images with waves of one norm.
 
     Attributes:
         e: the experiment, as the catalogue tells it.
+        norm: L2 norm of the waves in each channel.
         ids: of N images.
         down: frequencies of the P waves, in cycles per image.
         right: the same across.
@@ -39,12 +42,13 @@ class Answers:
 
     Args:
         e: the experiment.
-        files: its records of `heat_maps.SCHEMA`, shard by shard.
+        tables: its records of `heat_maps.SCHEMA`, shard by shard.
+        norm: that of the waves.
     """
 
-    def __init__(self, e: Mapping[str, Any], files: Sequence[str]) -> None:
-        self.e = e
-        tables = [store.read(path) for path in files]
+    def __init__(self, e: Mapping[str, Any], tables: Sequence[pa.Table], norm: float) -> None:
+        self.e, self.norm = e, norm
+        tables = [table.filter(pc.equal(table["norm"], norm)) for table in tables]
         names = [name for network in e["networks"] for name in network["models"]]
         clean, correct, self.ids = [], [], []
         for table in tables:
@@ -101,10 +105,11 @@ class Answers:
 
 
 def read(files: Sequence[str], experiments: Sequence[Mapping[str, Any]]) -> Iterator[Answers]:
-    """Yield the answers of each experiment; files are those of its shards, in order."""
+    """Yield the answers of each experiment and norm; files are those of its shards, in order."""
     place = 0
     for e in experiments:
-        yield Answers(e, files[place : place + e["shards"]])
+        tables = [store.read(path) for path in files[place : place + e["shards"]]]
+        yield from (Answers(e, tables, norm) for norm in e["norms"])
         place += e["shards"]
 
 
@@ -137,7 +142,9 @@ def _own(answers: Answers, network: Mapping[str, Any]) -> dict[str, Any]:
         "network": network["name"],
         "batchnorm": network["batchnorm"],
         "training": network["training"],
-        "norm": answers.e["norm"],
+        "norm": answers.norm,
+        "main": answers.norm == answers.e["norm"],
+        "least": answers.norm == min(answers.e["norms"]),
         "seeds": len(network["models"]),
         "images": len(answers.ids),
     }
@@ -173,7 +180,18 @@ def _heat_maps(answers: Answers) -> Iterator[dict[str, Any]]:
 
 COMPARED = (
     *("dataset", "document", "stand_in", "model", "network", "batchnorm", "training", "norm"),
-    *("seeds", "images", "comparison", "against", "region", "radius", "first", "second"),
+    *(
+        "main",
+        "least",
+        "seeds",
+        "images",
+        "comparison",
+        "against",
+        "region",
+        "radius",
+        "first",
+        "second",
+    ),
     *("difference", "difference_low", "difference_high"),
     *("rises", "rises_low", "rises_high"),
 )
