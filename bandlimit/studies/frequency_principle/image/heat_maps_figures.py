@@ -229,7 +229,7 @@ def draw_radii(
                 entries[label] = axes.plot(radius, value, **look.line(), markevery=every)[0]
                 if what == "error":
                     axes.axhline(found["clean"].iloc[0], color=look.color, **CLEAN)
-            axes.set_xlabel("radius of the frequency, cycles per image")
+            axes.set_xlabel("radius, cycles per image")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             if what == "error":
                 axes.set_ylabel("error rate")
