@@ -42,7 +42,7 @@ Errors = dict[Pair, NDArray[np.bool_]]
 
 
 def networks(name: str, count: int, shape: Sequence[int], images: torch.Tensor) -> list[nn.Module]:
-    """Return networks with weights of their own, and statistics of BatchNorm that fit the images."""
+    """Return networks with weights of their own, and statistics of BatchNorm that fit images."""
     found = []
     for seed in range(count):
         torch.manual_seed(seed)
@@ -157,7 +157,7 @@ def main() -> None:
         if i % options.stride == 0 and j % options.stride == 0
     ]
     batch = 1 if options.single else len(x)
-    # By clock and by processor: where other processes use the cores as well, the clock is theirs too.
+    # By processor as well: where others use the cores, the clock counts what they do.
     clocks = {"wall": time.perf_counter, "cpu": time.process_time}
     times: dict[str, list[float]] = {f"{side} {of}": [] for side in SIDES for of in clocks}
     for repetition in range(options.repetitions + 1):
