@@ -6,7 +6,9 @@ are in cycles per image; rows run downwards, as in an image.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,10 @@ from bandlimit.plots.style import (
     DARK_GREY,
     DPI,
     GREEN,
+    ORANGE,
     PAGE,
+    PINK,
+    SKY,
     VERMILLION,
     Floats,
     Look,
@@ -28,7 +33,6 @@ from bandlimit.plots.style import (
     check_columns,
     finish,
     label_left,
-    looks_of,
     make_panels,
     points_of,
     span,
@@ -51,6 +55,14 @@ LOOKS: Mapping[str, Look] = {
     ADVERSARIAL: Look("adversarial", VERMILLION, "^", (0, (6, 1.5, 1, 1.5))),
 }
 """Looks of networks by their training."""
+
+OTHERS = (
+    Look("", ORANGE, "D", (0, (4, 2))),
+    Look("", SKY, "v", (0, (3, 1, 1, 1, 1, 1))),
+    Look("", PINK, "P", (0, (2, 1))),
+    Look("", DARK_GREY, "X", "-"),
+)
+"""Looks of networks that go by their names, in turn."""
 
 
 CLEAN: Mapping[str, Any] = {"linestyle": (0, (1, 1.5)), "linewidth": 0.9}
@@ -113,6 +125,13 @@ def _normalised(batchnorm: bool) -> str:
 def _facts(rows: pd.DataFrame) -> str:
     seeds = span(rows["seeds"])
     return f"N = {span(rows['images'])}" + (f", {seeds} seeds" if seeds != "1" else "")
+
+
+def _looks(names: Sequence[str]) -> dict[str, Look]:
+    """Return the look of each network by what it is called."""
+    known = {look.label: look for look in LOOKS.values()}
+    others = zip([name for name in names if name not in known], itertools.cycle(OTHERS))
+    return known | {name: replace(look, label=name) for name, look in others}
 
 
 def draw_maps(table: pd.DataFrame, experiments: Sequence[Mapping[str, Any]]) -> Figure:
@@ -216,7 +235,7 @@ def draw_radii(
                 else n["name"]
                 for n in own
             }
-            looks = looks_of(lines.values(), {look.label: look for look in LOOKS.values()})
+            looks = _looks(list(dict.fromkeys(lines.values())))
             for network, label in lines.items():
                 columns = (what, f"{what}_low", f"{what}_high")
                 found = rows[rows["network"] == network]
