@@ -26,6 +26,7 @@ from bandlimit.config.defenses import DefenseEntry
 from bandlimit.config.experiments import Experiment
 from bandlimit.config.run import Run
 from bandlimit.defenses.sweep import Setting, forwards
+from bandlimit.studies.frequency_principle.image.heat_maps import frequencies
 from bandlimit.studies.high_frequency.components import CONVENTIONS
 from bandlimit.studies.robustness.settings import AttackEntry, Examination
 
@@ -42,8 +43,8 @@ class Cost:
 
     Attributes:
         inputs: 'clean', the attack, or the attack and the defence that it knows; 'training',
-            'perturbations' along the gradient, 'low-pass filter', 'components' of images, or
-            'smoothed kernels'.
+            'perturbations' along the gradient, 'low-pass filter', 'components' of images,
+            'smoothed kernels', or 'waves' of one frequency each.
         images: number of images; None where the dataset's size is not known before it is read.
         attack_forwards: forward passes of the attack, about (searches may end early).
         defense_forwards: forward passes of the defence, or of all that judge; at most so many.
@@ -96,6 +97,7 @@ def costs(run: Run) -> list[Cost]:
         *(_training_cost(run, name) for name, m in run.models.items() if m.source == "trained"),
         *_spectra_costs(run),
         *_frequency_costs(run),
+        *_wave_costs(run),
         *(_adaptive_cost(run, e, against, attack) for e, against, attack in sets),
     ]
 
@@ -221,6 +223,30 @@ def _frequency_costs(run: Run) -> list[Cost]:
                 )
                 for model in network.models()
             ]
+    return found
+
+
+def _wave_costs(run: Run) -> list[Cost]:
+    """Return the costs of Fourier heat maps: images, and images with each wave."""
+    study = run.studies.get("frequency_principle")
+    found = []
+    for e in study.experiments if study else ():
+        sides = run.models[e.model].shape[1:]
+        waves = len(frequencies(sides, stride=e.stride, bandwidth=e.bandwidth)) * len(e.norms)
+        known = [n for n in (run.datasets[e.dataset].size, e.images) if n is not None]
+        count = min(known, default=0)
+        found += [
+            Cost(
+                dataset=e.dataset,
+                model=model,
+                inputs="waves",
+                images=count if known else None,
+                attack_forwards=0,
+                defense_forwards=count * (1 + waves),
+                stored=0,
+            )
+            for model in e.models()
+        ]
     return found
 
 

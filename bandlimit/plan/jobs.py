@@ -260,7 +260,8 @@ def claim_experiments(run: Run) -> list[dict[str, Any]]:
     for study in run.studies:
         # A study may measure more networks than those of its experiments.
         pairs += getattr(catalogue.module(study), "networks", lambda run: [])(run)
-    for e, model in pairs:
+    # Two studies may measure the same one.
+    for e, model in {(e.dataset, model): (e, model) for e, model in pairs}.values():
         facts: dict[str, Any] = {"has": []}
         for study in run.studies:
             own = catalogue.module(study).facts(run, e.dataset, model)

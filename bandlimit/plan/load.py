@@ -254,6 +254,7 @@ def _check_models(run: Run, known: Mapping[str, Any], files: bool) -> None:
                     f"training.{name} must have either 'adversarial' or {key!r}, since the attack "
                     "is on images with pixels in [0, 1] and one label each, got both."
                 )
+        _check_component(name, recipe)
         if recipe.get("mixed_precision") and run.device == "cpu":
             raise UserError(
                 f"training.{name}.mixed_precision must be false where 'device' is 'cpu', got true; "
@@ -271,6 +272,31 @@ def _check_models(run: Run, known: Mapping[str, Any], files: bool) -> None:
                 f"The model {name!r} is trained by the workflow, but the configuration has no "
                 f"recipe for it under 'training'; {suggest(name, run.training)}."
             )
+
+
+def _check_component(name: str, recipe: Mapping[str, Any]) -> None:
+    """Refuse a component without one size, and noise on one."""
+    component = recipe.get("component")
+    if component is None:
+        return
+    place = f"training.{name}"
+    sizes = [key for key in ("radius", "bandwidth") if key in component]
+    if len(sizes) != 1:
+        raise UserError(
+            f"{place}.component must have either 'radius', of a disk, or 'bandwidth', of a square, "
+            f"got {' and '.join(sizes) or 'neither'}."
+        )
+    bandwidth = component.get("bandwidth", 1)
+    if bandwidth % 2 == 0 or ("bandwidth" in component and component["strict"]):
+        raise UserError(
+            f"{place}.component.bandwidth must be odd, and without 'strict', which is of a disk, "
+            f"got {bandwidth}."
+        )
+    if recipe.get("augmentation", {}).get("noise"):
+        raise UserError(
+            f"{place} must have either 'component' or 'noise' under 'augmentation', since noisy "
+            "images are clipped to pixels in [0, 1], got both."
+        )
 
 
 def _measured(recipe: Mapping[str, Any]) -> list[str]:

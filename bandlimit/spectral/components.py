@@ -1,7 +1,8 @@
 """Images in place of which only their low or their high frequencies are left.
 
 Source: "High-frequency Component Helps Explain the Generalization of Convolutional Neural
-Networks", eq. 1, and the scale of its released code.
+Networks", eq. 1, and the scale of its released code; the square is that of "A Fourier Perspective
+on Model Robustness in Computer Vision", Figure 1.
 """
 
 from __future__ import annotations
@@ -16,7 +17,13 @@ SCALES: tuple[str, ...] = ("maximum", "none")
 
 
 def component(
-    images: Tensor, *, part: str, radius: float, strict: bool = False, scale: str = "maximum"
+    images: Tensor,
+    *,
+    part: str,
+    radius: float | None = None,
+    strict: bool = False,
+    scale: str = "maximum",
+    bandwidth: int | None = None,
 ) -> Tensor:
     """Return the low-frequency or the high-frequency component of images, each made by itself.
 
@@ -25,12 +32,14 @@ def component(
 
     Args:
         images: N x C x H x W, floating, in [0, 1].
-        part: low, what lies in the disk of frequencies, or high, the rest.
-        radius: of the disk, in frequencies, at least 0.
+        part: low, what lies in the disk or in the square of frequencies, or high, the rest.
+        radius: of the disk, in frequencies, at least 0; None where there is a bandwidth.
         strict: whether the border of the disk is left out of it, as in the released code.
         scale: maximum divides each image by its own maximum over all channels and pixels, as the
             released code does for "standard pixel scale"; an image whose maximum is not above 0 is
             left as it is. none leaves all.
+        bandwidth: side of the square, in frequencies, as of `masks.square`; None where there is a
+            radius.
 
     Returns:
         Of the shape and type of the images, on their device. On the CPU an image has the same bits
@@ -43,15 +52,22 @@ def component(
         raise ValueError(
             f"images are N x C x H x W, floating, got {tuple(images.shape)} of {images.dtype}"
         )
-    if part not in PARTS or scale not in SCALES or not radius >= 0:
+    if part not in PARTS or scale not in SCALES or (radius is None) == (bandwidth is None):
         raise ValueError(
-            f"a component has a part among {PARTS}, a scale among {SCALES} and a radius of at "
-            f"least 0, got {part!r}, {scale!r} and {radius}"
+            f"a component has a part among {PARTS}, a scale among {SCALES} and one of radius and "
+            f"bandwidth, got {part!r}, {scale!r}, {radius} and {bandwidth}"
         )
-    disk = masks.disk(images.shape[2:], radius, strict=strict)
+    if bandwidth is not None:
+        low = masks.square(images.shape[2:], bandwidth)
+    elif radius is not None and radius >= 0:
+        low = masks.disk(images.shape[2:], radius, strict=strict)
+    else:
+        raise ValueError(
+            f"a component has a radius of at least 0, got {part!r}, {scale!r} and {radius}"
+        )
     number = PARTS.index(part)
     # One by one and from memory of its own: a transform of several rounds otherwise.
-    found = [fourier.split(image.clone(), disk)[number] for image in images]
+    found = [fourier.split(image.clone(), low)[number] for image in images]
     if not found:
         return torch.empty_like(images)
     components = torch.stack(found)

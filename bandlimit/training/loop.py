@@ -584,7 +584,17 @@ class _Training:
         device = self._images.device
         mirrored, offsets = draws.mirrored[rows].to(device), draws.offsets[rows].to(device)
         images = augment(self._images[rows.to(device)], mirrored, offsets, self._recipe.shift)
-        return images if images.is_floating_point() else images.float() / 255
+        images = images if images.is_floating_point() else images.float() / 255
+        if self._recipe.noise:
+            noise = [self._noise(draws.epoch, row) for row in rows.tolist()]
+            images = (images + torch.stack(noise).to(device)).clamp(0, 1)
+        return images
+
+    def _noise(self, epoch: int, row: int) -> torch.Tensor:
+        """Return the noise of an image, C x H x W, of a standard deviation of its own."""
+        draws = keys.generator(self._seed, "gaussian_augmentation", self._name, epoch, row)
+        deviation = self._recipe.noise * torch.rand(1, generator=draws)
+        return deviation * torch.randn(self._images.shape[1:], generator=draws)
 
     def _start(self, epoch: int, row: int) -> torch.Tensor:
         """Return where the attack on an image starts, C x H x W, uniform in [-1, 1)."""

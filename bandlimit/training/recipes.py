@@ -13,8 +13,9 @@ from typing import Any
 from bandlimit.errors import UserError, suggest
 from bandlimit.spectral.components import PARTS, SCALES
 
-AUGMENTATIONS: tuple[str, ...] = ("flip", "shift")
-"""The keys of `augmentation`: mirror half of the images; the largest shift in pixels."""
+AUGMENTATIONS: tuple[str, ...] = ("flip", "shift", "noise")
+"""The keys of `augmentation`: mirror half of the images; the largest shift in pixels; the largest
+standard deviation of noise."""
 
 OPTIMIZERS: tuple[str, ...] = ("sgd", "adam", "adagrad", "adadelta", "rmsprop")
 SCHEDULES: tuple[str, ...] = ("triangle", "constant")
@@ -76,22 +77,40 @@ class Component:
 
     Attributes:
         part: low or high.
-        radius: of the disk of low frequencies, at least 0.
+        radius: of the disk of low frequencies, at least 0; None where there is a bandwidth.
         strict: whether the border of the disk is high.
         scale: maximum, each image divided by its own, or none.
+        bandwidth: side of the square of low frequencies in place of a disk, an odd number of
+            frequencies; None where there is a radius.
 
     Raises:
-        UserError: a value is out of range or has no meaning.
+        UserError: a value is out of range or has no meaning, or there is not one of radius and
+            bandwidth.
     """
 
     part: str
-    radius: float
+    radius: float | None = None
     strict: bool = False
     scale: str = "maximum"
+    bandwidth: int | None = None
 
     def __post_init__(self) -> None:
         _check_choice("component.part", self.part, PARTS)
-        check("component.radius", self.radius, "a number of at least 0", low=0)
+        if (self.radius is None) == (self.bandwidth is None):
+            raise UserError(
+                "The hyper-parameter 'component' has either a 'radius', of a disk, or a "
+                f"'bandwidth', of a square; {self.radius!r} and {self.bandwidth!r} were given."
+            )
+        if self.radius is not None:
+            check("component.radius", self.radius, "a number of at least 0", low=0)
+        if self.bandwidth is not None:
+            odd = "an odd whole number of at least 1"
+            check("component.bandwidth", self.bandwidth, odd, whole=True, low=1)
+            if self.bandwidth % 2 == 0 or self.strict:
+                raise UserError(
+                    f"The hyper-parameter 'component.bandwidth' must be {odd}, without 'strict', "
+                    f"which is of a disk; {self.bandwidth!r} was given."
+                )
         check_switch("component.strict", self.strict)
         _check_choice("component.scale", self.scale, SCALES)
 
@@ -113,7 +132,9 @@ class Recipe:
             gradient.
         augmentation: flip (bool): mirror each image left to right with probability one half;
             shift (int): move each image by up to so many pixels along each axis, uniformly, black
-            pixels moving in. What is not named is not done.
+            pixels moving in; noise (float): then add to each image Gaussian noise whose standard
+            deviation, in [0, 1] pixels, is drawn uniformly from 0 to this number for the image, and
+            clip to [0, 1]. What is not named is not done.
         optimizer: sgd, adam, adagrad, adadelta or rmsprop, as of `torch.optim`.
         schedule: triangle, a learning rate that rises for a quarter of the steps and falls to 0, or
             constant.
@@ -133,7 +154,8 @@ class Recipe:
 
     Raises:
         UserError: a value is out of range or has no meaning, or PGD, which keeps pixels in [0, 1]
-            and follows one label, is asked for on components or mixtures.
+            and follows one label, is asked for on components or mixtures, or noise, which keeps
+            them there as well, on components.
     """
 
     epochs: int
@@ -198,6 +220,11 @@ class Recipe:
                     f"A recipe has either 'adversarial' or {name!r}, since the attack is on images "
                     "with pixels in [0, 1] and one label each; both were given."
                 )
+        if self.noise and self.component is not None:
+            raise UserError(
+                "A recipe has either the augmentation 'noise' or 'component', since noisy images "
+                "are clipped to pixels in [0, 1]; both were given."
+            )
 
     @property
     def flip(self) -> bool:
@@ -208,6 +235,11 @@ class Recipe:
     def shift(self) -> int:
         """The largest shift, in pixels."""
         return int(self.augmentation.get("shift", 0))
+
+    @property
+    def noise(self) -> float:
+        """The largest standard deviation of noise, in [0, 1] pixels."""
+        return float(self.augmentation.get("noise", 0))
 
     def checkpoint_steps(self, steps_per_epoch: int) -> dict[str, int]:
         """Return by name after how many steps the network is kept."""
@@ -304,3 +336,4 @@ def _check_augmentation(augmentation: Mapping[str, Any]) -> None:
             f"The augmentation 'shift' must be a whole number of pixels, at least 0; "
             f"{shift!r} was given."
         )
+    check("augmentation.noise", augmentation.get("noise", 0), "a number from 0 to 1", low=0, high=1)

@@ -124,6 +124,7 @@ def test_what_a_job_is_told_is_a_recipe_that_the_trainer_takes():
         {"dropout": 0.5},
         {"mixup": {"per": "image"}},
         {"component": {"part": "high", "radius": 4}},
+        {"augmentation": {"noise": 0.1}},
         {"architecture": "lenet"},
         {"mean": [0.3]},
     ],
@@ -198,6 +199,23 @@ WRONG = {
     "dropout": ({"dropout": 1}, "dropout"),
     "mixup": ({"mixup": {"alpha": 0}}, "mixup.alpha"),
     "component": ({"component": {"part": "low"}}, "radius"),
+    "two sizes of a component": (
+        {"component": {"part": "low", "radius": 4, "bandwidth": 3}},
+        f"training.{NAME}.component must have either .* got radius and bandwidth",
+    ),
+    "an even square": (
+        {"component": {"part": "low", "bandwidth": 4}},
+        f"training.{NAME}.component.bandwidth must be odd, .* got 4",
+    ),
+    "a square with a border": (
+        {"component": {"part": "low", "bandwidth": 3, "strict": True}},
+        f"training.{NAME}.component.bandwidth must be odd, and without 'strict'",
+    ),
+    "noisy component": (
+        {"component": {"part": "low", "radius": 4}, "augmentation": {"noise": 0.1}},
+        f"training.{NAME} must have either 'component' or 'noise'",
+    ),
+    "noise": ({"augmentation": {"noise": 2}}, "augmentation.noise.* must be at most 1"),
     "adversarial mixup": (
         {"mixup": {}, "adversarial": PGD},
         f"training.{NAME} must have either 'adversarial' or 'mixup', since",

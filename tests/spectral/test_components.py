@@ -46,6 +46,25 @@ def test_the_border_belongs_to_the_disk_unless_strict():
     assert torch.equal(below, narrow)
 
 
+@pytest.mark.parametrize("part", ["low", "high"])
+@pytest.mark.parametrize("shape", [(3, 12, 10), (1, 9, 11)])
+def test_a_bandwidth_is_the_side_of_a_square(part, shape):
+    x = images(shape=shape)
+    found = component(x, part=part, bandwidth=5, scale="none")
+    rows, columns = (abs(np.fft.fftfreq(side, 1 / side)) <= 2 for side in shape[1:])
+    inside = rows[:, None] & columns[None, :]
+    z = np.fft.fft2(x.numpy()) * (inside if part == "low" else ~inside)
+    assert found.numpy() == pytest.approx(np.fft.ifft2(z).real, abs=1e-12)
+    # No disk passes the same.
+    assert not torch.allclose(found, component(x, part=part, radius=2, scale="none"))
+
+
+@pytest.mark.parametrize("sizes", [{}, {"radius": 2, "bandwidth": 3}, {"radius": -1}])
+def test_a_component_has_one_size(sizes):
+    with pytest.raises(ValueError, match="radius"):
+        component(images(), part="low", **sizes)
+
+
 def test_both_parts_add_up_and_the_high_one_has_no_mean():
     x = images()
     low, high = (component(x, part=p, radius=2, scale="none") for p in ("low", "high"))

@@ -112,6 +112,30 @@ def test_a_component_takes_the_place_of_each_image(dataset, tmp_path):
     check_step(saved, F.cross_entropy(network((images - 0.5) / 0.25), labels), network)
 
 
+def test_noise_has_a_deviation_of_its_own_for_each_image_and_is_clipped(dataset, tmp_path):
+    saved, _ = trained(dataset, tmp_path, augmentation={"noise": 0.5})
+    images, labels = data(dataset)
+    deviations, noisy = [], []
+    for row, image in enumerate(images):
+        draws = keys.generator(1, "gaussian_augmentation", "toy", 0, row)
+        deviations.append(0.5 * torch.rand(1, generator=draws).item())
+        noisy.append(image + deviations[-1] * torch.randn(1, 8, 8, generator=draws))
+    assert min(deviations) < 0.05 and max(deviations) > 0.45 and max(deviations) <= 0.5
+    noisy = torch.stack(noisy)
+    assert noisy.min() < 0 and noisy.max() > 1
+    network = start()
+    logits = network((noisy.clamp(0, 1) - 0.5) / 0.25)
+    check_step(saved, F.cross_entropy(logits, labels), network)
+
+
+def test_a_square_of_frequencies_takes_the_place_of_each_image(dataset, tmp_path):
+    saved, _ = trained(dataset, tmp_path, component={"part": "low", "bandwidth": 3})
+    images, labels = data(dataset)
+    network = start()
+    shown = component(images, part="low", bandwidth=3)
+    check_step(saved, F.cross_entropy(network((shown - 0.5) / 0.25), labels), network)
+
+
 def test_draws_of_an_image_do_not_depend_on_batches():
     """Dropped features, an image's own share, and the order are the same in all batches."""
     found = []
@@ -151,6 +175,7 @@ def test_draws_of_an_image_do_not_depend_on_batches():
     "change",
     [
         {"dropout": 0.5},
+        {"augmentation": {"noise": 0.2, "flip": True}},
         {"mixup": {}},
         {"mixup": {"per": "image"}, "dropout": 0.3, "component": LOW},
         {"optimizer": "adagrad"},

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from bandlimit.config.experiments import Experiment
 from bandlimit.config.run import Run
 from bandlimit.studies.frequency_principle.image import artifacts as image
 from bandlimit.studies.frequency_principle.response import artifacts as response
-from bandlimit.studies.frequency_principle.settings import Sensitivity
 
 TITLE = "Frequency principle"
 CLAIMS = "workflow/claims/frequency_principle.yaml"
@@ -22,9 +22,9 @@ ARTIFACTS = (*response.ARTIFACTS, *image.ARTIFACTS)
 RECORDS = {**image.RECORDS}
 
 
-def networks(run: Run) -> list[tuple[Sensitivity, str]]:
+def networks(run: Run) -> list[tuple[Experiment, str]]:
     """Return the networks besides those of experiments of which claims may ask."""
-    return response.networks(run)
+    return [*response.networks(run), *image.networks(run)]
 
 
 def facts(run: Run, dataset: str, model: str) -> dict[str, Any]:

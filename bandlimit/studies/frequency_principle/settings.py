@@ -9,10 +9,39 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bandlimit.config import models
 from bandlimit.config.experiments import Experiment
 from bandlimit.config.run import Run
 from bandlimit.config.schema import member
 from bandlimit.errors import UserError
+
+NATURAL, GAUSSIAN, ADVERSARIAL = "natural", "gaussian", "adversarial"
+"""Ways to train: on images as they are, with Gaussian noise, or on adversarial images."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """Networks trained alike, with what sets them apart from others.
+
+    Attributes:
+        name: of the model; further seeds have names of their own, see `models`.
+        architecture: of the model.
+        batchnorm: whether it has BatchNorm.
+        training: natural, gaussian or adversarial; natural where it was not trained here.
+        seeds: how many networks there are.
+        recipe: how it was trained, but for noise and attack; empty if not here.
+    """
+
+    name: str
+    architecture: str
+    batchnorm: bool
+    training: str
+    seeds: int
+    recipe: Mapping[str, Any]
+
+    def models(self) -> list[str]:
+        """Return the names of the models, one for each seed."""
+        return [self.name, *(f"{self.name}_{end}" for end in models.further(self.seeds))]
 
 
 @dataclass(frozen=True)
@@ -43,10 +72,36 @@ class Sensitivity(Experiment):
     """An experiment whose networks' sensitivity to image frequencies is measured.
 
     Attributes:
+        networks: that of the experiment first.
+        images: how many are perturbed, or None for all.
+        norm: L2 norm of a wave in each channel, in [0, 1] pixels; that of figures and claims.
+        norms: all norms, ascending, that one among them.
+        stride: each so many frequencies of a row and of a column are shown, 0 among them.
+        bandwidth: side of the square of frequencies around 0 that are shown, or None for all.
         followed: networks whose response frequencies are measured along their training.
     """
 
+    networks: tuple[Network, ...]
+    images: int | None
+    norm: float
+    norms: tuple[float, ...]
+    stride: int
+    bandwidth: int | None
     followed: tuple[Followed, ...] = ()
+
+    def models(self) -> list[str]:
+        """Return the names of all models, all seeds of a network together."""
+        return [name for network in self.networks for name in network.models()]
+
+    def natural(self, network: Network) -> Network | None:
+        """Return the natural network that was trained as another one but for noise and attack."""
+        if network.training == NATURAL or not network.recipe:
+            return None
+        for other in self.networks:
+            alike = (other.architecture, other.recipe) == (network.architecture, network.recipe)
+            if other.training == NATURAL and alike:
+                return other
+        return None
 
 
 @dataclass(frozen=True)
@@ -65,19 +120,30 @@ class FrequencyPrinciple:
     projection: Mapping[str, Any]
     filtering: Mapping[str, Any]
 
+    def experiment(self, dataset: str, model: str) -> Sensitivity:
+        """Return the experiment of a dataset and a model.
+
+        Raises:
+            KeyError: the study has none.
+        """
+        for experiment in self.experiments:
+            if (experiment.dataset, experiment.model) == (dataset, model):
+                return experiment
+        raise KeyError((dataset, model))
+
     def other_models(self, experiment: Experiment) -> list[str]:
         """Return the trained models besides its own that the study runs on an experiment."""
-        return [
-            network.name
-            for own in self.experiments
-            if own.name == experiment.name
-            for network in own.followed
-        ]
+        for own in self.experiments:
+            if own.name == experiment.name:
+                names = [network.name for network in (*own.networks, *own.followed)]
+                return [name for name in names if name != own.model]
+        return []
 
 
 def models_in_use(section: Mapping[str, Any], config: Mapping[str, Any]) -> set[str]:
     """Return the models besides those of its experiments that the study needs."""
-    return {name for entry in section["experiments"].values() for name in entry["followed"]}
+    entries = section["experiments"].values()
+    return {name for entry in entries for name in (*entry["networks"], *entry["followed"])}
 
 
 def load(section: Mapping[str, Any], run: Run) -> FrequencyPrinciple:
@@ -89,16 +155,13 @@ def load(section: Mapping[str, Any], run: Run) -> FrequencyPrinciple:
         run: all that studies share.
 
     Raises:
-        UserError: a network that is to be followed is not one that the run trains, or its recipe
-            records no outputs.
+        UserError: a network is not a model of the run, takes other images than its experiment has,
+            or shall be followed and records no outputs; there are fewer images, or a spectrum has
+            not the frequencies that are asked for.
     """
     return FrequencyPrinciple(
         experiments=tuple(
-            Sensitivity(
-                **vars(run.experiments[name]),
-                followed=tuple(_followed(run, name, model) for model in entry["followed"]),
-            )
-            for name, entry in section["experiments"].items()
+            _experiment(run, name, entry) for name, entry in section["experiments"].items()
         ),
         simulations={
             name: _simulation(run, name, sizes)
@@ -107,6 +170,73 @@ def load(section: Mapping[str, Any], run: Run) -> FrequencyPrinciple:
         },
         projection=section["projection"],
         filtering=section["filtering"],
+    )
+
+
+def _experiment(run: Run, name: str, entry: Mapping[str, Any]) -> Sensitivity:
+    experiment = run.experiments[name]
+    place = f"frequency_principle.experiments.{name}"
+    dataset = run.datasets[experiment.dataset]
+    ends = {n: model for n, model in run.models.items() if model.source != "checkpoint"}
+    for network in entry["networks"]:
+        member(network, ends, "models of the run", f"{place}.networks")
+        models.check_match(dataset, run.models[network])
+        if run.models[network].shape != run.models[experiment.model].shape:
+            # A dataset may not know the shape of its images.
+            raise UserError(
+                f"{place}.networks must have networks that take the images of "
+                f"{experiment.model!r}, {run.models[experiment.model].shape}, and {network!r} "
+                f"takes {run.models[network].shape}."
+            )
+    images, stride, bandwidth = entry.get("images"), entry["stride"], entry.get("bandwidth")
+    if images is not None and dataset.size is not None and images > dataset.size:
+        raise UserError(
+            f"{place}.images must be from 1 to {dataset.size}, the images of {dataset.name!r}, "
+            f"got {images}."
+        )
+    side = min(run.models[experiment.model].shape[1:])
+    odd = side - 1 + side % 2
+    if bandwidth is not None and (bandwidth > odd or bandwidth % 2 == 0):
+        raise UserError(
+            f"{place}.bandwidth must be an odd number from 1 to {odd}, the frequencies of images "
+            f"{side} pixels wide, got {bandwidth}; without it, all frequencies are shown."
+        )
+    widest = max(1, (bandwidth or side) // 2)
+    if stride > widest:
+        raise UserError(
+            f"{place}.stride must be from 1 to {widest}, the highest of the frequencies that are "
+            f"shown, got {stride}; no frequency but 0 would be left."
+        )
+    return Sensitivity(
+        **vars(experiment),
+        networks=tuple(
+            _network(run, network)
+            for network in dict.fromkeys([experiment.model, *entry["networks"]])
+        ),
+        images=images,
+        norm=float(entry["norm"]),
+        norms=tuple(sorted({float(norm) for norm in (entry["norm"], *entry["norms"])})),
+        stride=stride,
+        bandwidth=bandwidth,
+        followed=tuple(_followed(run, name, model) for model in entry["followed"]),
+    )
+
+
+def _network(run: Run, name: str) -> Network:
+    model = run.models[name]
+    recipe = run.training.get(name, {}) if model.source == "trained" else {}
+    augmentation = dict(recipe.get("augmentation", {}))
+    noise = augmentation.pop("noise", 0)
+    # What tells networks apart, or leaves the training of the first one as it is.
+    apart = ("adversarial", "augmentation", "checkpoints", "trajectory", "curves", "seeds")
+    alike = {key: value for key, value in recipe.items() if key not in apart}
+    return Network(
+        name=name,
+        architecture=model.architecture,
+        batchnorm=model.batchnorm,
+        training=ADVERSARIAL if recipe.get("adversarial") else GAUSSIAN if noise else NATURAL,
+        seeds=int(recipe.get("seeds", 1)),
+        recipe={**alike, "augmentation": augmentation} if recipe else {},
     )
 
 

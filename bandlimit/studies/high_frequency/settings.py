@@ -401,6 +401,11 @@ def _check_convolutions(run: Run, found: Learning, place: str) -> None:
 def _check_component(name: str, recipe: Mapping[str, Any]) -> None:
     """Refuse a network whose curves are not of the component that it is trained on."""
     component, curves = recipe["component"], recipe["curves"]
+    if "radius" not in component:
+        raise UserError(
+            f"training.{name}.component must have a 'radius', as this study's networks are trained "
+            f"on disks of frequencies, got the bandwidth {component['bandwidth']} of a square."
+        )
     radius = float(component["radius"])
     if radius not in map(float, curves["train_radii"]):
         raise UserError(

@@ -7,17 +7,130 @@ from __future__ import annotations
 
 from typing import Any
 
+from bandlimit.config import paths
 from bandlimit.config.run import Run
-from bandlimit.studies.artifact import Artifact, Records
+from bandlimit.studies.artifact import SAMPLED, Artifact, Figure, Made, Records, Table
+from bandlimit.studies.frequency_principle.settings import (
+    NATURAL,
+    FrequencyPrinciple,
+    Network,
+    Sensitivity,
+)
 
 GROUP = "image frequency"
 
 TABLES = "results/tables/frequency_principle"
 
+SENSITIVITY = "sensitivity"
+"""Folder of the records of heat maps below results/."""
+
+
+def of(run: Run) -> FrequencyPrinciple:
+    """Return the settings of the study."""
+    study: FrequencyPrinciple = run.studies["frequency_principle"]
+    return study
+
 
 # Fourier heat maps, and waves as an attack
 
-HEAT_MAPS: tuple[Artifact, ...] = ()
+
+def model_files(run: Run, wildcards: Any) -> list[str]:
+    """Return the models of the experiment of a dataset and a model."""
+    e = of(run).experiment(wildcards.dataset, wildcards.model)
+    return [paths.model_file(name) for name in e.models()]
+
+
+def sensitivity_files(run: Run) -> list[str]:
+    """Return what networks say of images with waves, in the order of `_mapped`."""
+    return [
+        f"results/{SENSITIVITY}/{e.dataset}/{e.model}/{shard}.parquet"
+        for e in of(run).experiments
+        for shard in e.shard_names()
+    ]
+
+
+def _mapped(run: Run) -> list[dict[str, Any]]:
+    """Return what these files stand for."""
+    return [
+        {
+            "dataset": e.dataset,
+            "model": e.model,
+            "document": e.document,
+            "stand_in": e.stand_in,
+            "sides": list(run.models[e.model].shape[1:]),
+            "norm": e.norm,
+            "norms": list(e.norms),
+            "shards": e.shards,
+            "networks": [_network(e, network) for network in e.networks],
+        }
+        for e in of(run).experiments
+    ]
+
+
+def _network(e: Sensitivity, network: Network) -> dict[str, Any]:
+    natural = e.natural(network)
+    return {
+        "name": network.name,
+        "models": network.models(),
+        "batchnorm": network.batchnorm,
+        "training": network.training,
+        "trained": bool(network.recipe),
+        "natural": natural.name if natural else None,
+    }
+
+
+def _maps(run: Run) -> bool:
+    return bool(of(run).experiments)
+
+
+OF_SENSITIVITY = (
+    Made("heat_maps", "Figures 3 and 4, table", "error under waves, by radius of the frequency"),
+    Made("heat_map_comparisons", "Figures 3 and 4, networks", "networks compared on equal images"),
+    Made("heat_map_frequencies", "Figures 3 and 4, all", "error under each wave"),
+    Made("waves_as_attack", "Figure 7 (c, d)", "waves as a black-box attack"),
+)
+
+HEAT_MAPS: tuple[Artifact, ...] = (
+    Table(
+        "heat_maps",
+        makes=OF_SENSITIVITY,
+        reads=lambda run: {"sensitivity": sensitivity_files(run)},
+        identity=lambda run: {
+            "experiments": _mapped(run),
+            "tables": [made.name for made in OF_SENSITIVITY],
+        },
+        when=_maps,
+        group=GROUP,
+    ),
+    Figure(
+        "figure_heat_maps",
+        where="Figures 3 and 4",
+        shows="Fourier heat maps of networks side by side",
+        reads=lambda run: {"table": f"{TABLES}/heat_map_frequencies.parquet"},
+        identity=lambda run: {
+            "experiments": [
+                {**e, "stride": own.stride, "bandwidth": own.bandwidth}
+                for e, own in zip(_mapped(run), of(run).experiments, strict=True)
+            ]
+        },
+        when=_maps,
+        group=GROUP,
+        in_ledger=True,
+    ),
+    Figure(
+        "figure_heat_map_radii",
+        where="Figures 3 and 4, by radius",
+        shows="error under waves, by radius of the frequency",
+        reads=lambda run: {
+            "table": f"{TABLES}/heat_maps.parquet",
+            "comparisons": f"{TABLES}/heat_map_comparisons.parquet",
+        },
+        identity=lambda run: {"experiments": _mapped(run)},
+        when=_maps,
+        group=GROUP,
+        in_ledger=True,
+    ),
+)
 
 
 # Corruptions, noise of a band, and what trained networks make of them
@@ -28,9 +141,42 @@ CORRUPTIONS: tuple[Artifact, ...] = ()
 ARTIFACTS = (*HEAT_MAPS, *CORRUPTIONS)
 
 
-RECORDS: dict[str, Records] = {}
+# Records
+
+
+def _shown(run: Run, wildcards: Any) -> dict[str, Any]:
+    e = of(run).experiment(wildcards.dataset, wildcards.model)
+    return {
+        "networks": e.models(),
+        "images": e.images,
+        "norms": list(e.norms),
+        "stride": e.stride,
+        "bandwidth": e.bandwidth,
+        "device": run.device,
+        "seed": run.seed,
+    }
+
+
+RECORDS: dict[str, Records] = {
+    "map_sensitivity": Records(_shown, again=SAMPLED),
+}
+
+
+def networks(run: Run) -> list[tuple[Sensitivity, str]]:
+    """Return the networks besides those of experiments of which claims may ask."""
+    return [(e, n.name) for e in of(run).experiments for n in e.networks if n.name != e.model]
 
 
 def facts(run: Run, dataset: str, model: str) -> dict[str, Any]:
     """Return what claims may ask of a network, as this half of the study knows it."""
+    for e in of(run).experiments:
+        for network in e.networks:
+            if (e.dataset, network.name) == (dataset, model):
+                natural = network.training == NATURAL
+                has = {
+                    "waves": True,
+                    "waves_batchnorm": natural and network.batchnorm,
+                    "waves_trained": e.natural(network) is not None,
+                }
+                return {"has": [part for part, there in has.items() if there]}
     return {}

@@ -1,0 +1,44 @@
+"""Show networks the images of a shard with waves of one frequency each: a Fourier heat map."""
+
+from bandlimit import progress
+from bandlimit.data import stream
+from bandlimit.files import store
+from bandlimit.models import classifier
+from bandlimit.models.device import choose_device
+from bandlimit.provenance.job import run
+from bandlimit.studies.frequency_principle.image import heat_maps
+
+BATCH = 128
+"""Images in flight; memory, not results."""
+
+
+def main(job):
+    p, w = job.params, job.wildcards
+    device = choose_device(p.device)
+    models = {
+        name: classifier.load(path, p.device)
+        for name, path in zip(p.networks, job.input.models, strict=True)
+    }
+    for model in models.values():
+        stream.check_shape(job.input.dataset, model.shape)
+    keep = stream.chosen(job.input.dataset, p.images, name=w["dataset"], seed=p.seed)
+
+    def batches():
+        return progress.images(
+            stream.batches(job.input.dataset, BATCH, w["shard"], keep),
+            progress.count(job.input.dataset, w["shard"], keep),
+            f"waves for {w['model']} and others",
+        )
+
+    pairs = heat_maps.frequencies(model.shape[1:], stride=p.stride, bandwidth=p.bandwidth)
+    found = heat_maps.evaluate(
+        models, batches, pairs, norms=p.norms, seed=p.seed, dataset=w["dataset"]
+    )
+    with store.TableWriter(
+        job.output.sensitivity, heat_maps.SCHEMA, job.certificate(device)
+    ) as out:
+        for table in found:
+            out.write(table)
+
+
+run(main, snakemake)
