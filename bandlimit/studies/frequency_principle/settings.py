@@ -135,7 +135,8 @@ class FrequencyPrinciple:
         """Return the trained models besides its own that the study runs on an experiment."""
         for own in self.experiments:
             if own.name == experiment.name:
-                names = [network.name for network in (*own.networks, *own.followed)]
+                names = [network.name for network in own.networks]
+                names += [network.name for network in own.followed]
                 return [name for name in names if name != own.model]
         return []
 
