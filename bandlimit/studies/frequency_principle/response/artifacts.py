@@ -414,4 +414,54 @@ IMAGES: tuple[Artifact, ...] = (
 )
 
 
-ARTIFACTS = (*SINUSOIDS, *MANIFOLDS, *THEORY, *IMAGES)
+# All works on the same axes
+
+WORKS = {
+    "one_dimension": "Xu et al., one dimension",
+    "projection": "Xu et al., images",
+    "sinusoids": "Rahaman et al., sinusoids",
+    "manifolds": "Rahaman et al., manifolds",
+    "linear_principle_times": "Zhang et al., model",
+    "counterexample": "E, Ma and Wu",
+}
+"""Tables that tell when each frequency is learnt, and whose work they are of."""
+
+
+def _works(run: Run) -> dict[str, str]:
+    made = {
+        one.name: f"{TABLES}/{one.name}.parquet"
+        for artifact in (*SINUSOIDS, *MANIFOLDS, *THEORY, *IMAGES)
+        if artifact.kind == "tables" and artifact.when(run)
+        for one in artifact.made(run)
+    }
+    return {name: made[name] for name in WORKS if name in made}
+
+
+def _any_work(run: Run) -> bool:
+    return bool(_works(run))
+
+
+OVERVIEW: tuple[Artifact, ...] = (
+    Table(
+        "learning_times",
+        where="All works, table",
+        shows="when each response frequency is learnt",
+        reads=_works,
+        identity=lambda run: {"works": {name: WORKS[name] for name in _works(run)}},
+        when=_any_work,
+        group=GROUP,
+    ),
+    Figure(
+        "figure_learning_times",
+        where="All works",
+        shows="which response frequencies are learnt when, under which theory",
+        reads=tables_of("learning_times"),
+        when=_any_work,
+        group=GROUP,
+        in_ledger=True,
+        face=True,
+    ),
+)
+
+
+ARTIFACTS = (*OVERVIEW, *SINUSOIDS, *MANIFOLDS, *THEORY, *IMAGES)
