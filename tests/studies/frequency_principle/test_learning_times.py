@@ -9,8 +9,8 @@ from bandlimit.studies.frequency_principle.response import learning_figures, lea
 WORKS = {"sinusoids": "A", "flow": "B"}
 
 
-def times(case, steps, *, learnt=3, seeds=3, **more):
-    frame = pd.DataFrame({"frequency": [5.0, 10.0, 20.0], "step": steps})
+def times(case, at, *, learnt=3, seeds=3, **more):
+    frame = pd.DataFrame({"frequency": [5.0, 10.0, 20.0], "step": at})
     return frame.assign(case=case, threshold=0.1, learnt=learnt, seeds=seeds, **more)
 
 

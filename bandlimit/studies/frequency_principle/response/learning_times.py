@@ -65,7 +65,7 @@ def learning_times(tables: Mapping[str, pd.DataFrame], works: Mapping[str, str])
 
 
 MILDEST = 0.3
-"""Relative error below which a frequency of labels counts as learnt here: the document's mildest."""
+"""Relative error below which a frequency of labels counts as learnt: the mildest that is asked."""
 
 
 def chosen(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
