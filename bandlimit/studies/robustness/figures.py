@@ -84,6 +84,9 @@ DEFENSE_STYLE: Mapping[str, Look] = {
     "flip": Look("horizontal flip", GREEN, "D", (0, (1, 1))),
     "shift": Look("shift", PINK, "v", (0, (3, 1, 1, 1, 1, 1))),
     "smoothed_kernels": Look("smoothed kernels", SKY, "P", (0, (4, 1))),
+    "smoothed_kernels_normalized": Look(
+        "smoothed kernels, normalised", PINK, "<", (0, (2, 1, 1, 1))
+    ),
     "undefended": Look("undefended", DARK_GREY, "X", (0, (2, 1))),
 }
 """Look of each defence; others are drawn under their own names."""
