@@ -211,6 +211,28 @@ def _crossed(
     return mean, error, mean - reach, mean + reach
 
 
+def student(
+    values: NDArray[np.float64], width: float = 0.0, level: float = 0.95
+) -> tuple[float, float, float, float]:
+    """Return mean, standard error, and interval of the mean by Student's t.
+
+    Error and interval of a single value are nan; all are where there is none, or one is nan.
+
+    Args:
+        values: of independent cases.
+        width: standard deviation with which each is known; it adds to theirs.
+        level: coverage, in (0, 1).
+    """
+    if not values.size:
+        return math.nan, math.nan, math.nan, math.nan
+    mean = float(values.mean())
+    if values.size < 2:
+        return mean, math.nan, math.nan, math.nan
+    error = math.hypot(float(values.std(ddof=1)), width) / math.sqrt(values.size)
+    reach = float(t.ppf((1 + level) / 2, values.size - 1)) * error
+    return mean, error, mean - reach, mean + reach
+
+
 def quantile(level: float) -> float:
     """Return how many standard errors an interval of a normal value reaches to each side."""
     return float(norm.ppf((1 + level) / 2))

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scipy.stats import multinomial
+from scipy.stats import multinomial, sem, ttest_1samp
 from statsmodels.stats.proportion import confint_proportions_2indep
 
 from bandlimit import statistics
@@ -197,6 +197,23 @@ def test_networks_and_images_are_both_samples():
     of_networks = np.std([0.75, 0.5, 0.25], ddof=1) / np.sqrt(3)
     assert mean == 0.5 and error == pytest.approx(np.hypot(of_images, of_networks))
     assert low < mean - 1.96 * error and high > mean + 1.96 * error
+
+
+def test_student_is_the_interval_of_the_t_test():
+    values = np.array([0.3, 0.1, 0.7, 0.4])
+    mean, error, low, high = statistics.student(values, level=0.9)
+    assert (mean, error) == pytest.approx((0.375, sem(values)))
+    assert (low, high) == pytest.approx(ttest_1samp(values, 0).confidence_interval(0.9))
+    # Each known to within 0.2, which is part of what they vary by.
+    wider = statistics.student(values, 0.2)[1]
+    assert wider**2 == pytest.approx((values.var(ddof=1) + 0.04) / 4)
+
+
+def test_student_needs_two_values_that_are_known():
+    assert statistics.student(np.array([0.5]))[0] == 0.5
+    for found in ([0.5], [], [0.5, np.nan]):
+        assert np.isnan(statistics.student(np.array(found))[1:]).all()
+    assert np.isnan(statistics.student(np.array([]))[0])
 
 
 def test_the_interval_of_networks_and_images_covers():

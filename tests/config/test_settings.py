@@ -516,6 +516,7 @@ WRONG = {
             f"{X0}.model": "own",
             "perturbation_spectra": None,
             "defenses.soft": {"kind": "smoothed_kernels", "rho": 1},
+            f"{R0}.defenses": ["post_averaging", "post_averaging_fixed", "low_pass"],
             f"{R0}.controls": ["soft"],
         },
         r"^defenses.soft smooths the kernels of a first convolution, and the model 'own' has none; "

@@ -745,3 +745,10 @@ def test_a_figure_reaches_only_what_draws_it(script, module):
     folder = f"bandlimit/studies/{script.split('/')[0]}/"
     drawing = {Path(f).stem for f in files if f.startswith(folder) and "figures" in f}
     assert drawing == {module}
+
+
+def test_an_attack_of_one_step_has_no_panel_of_its_loss():
+    frame = losses_frame()
+    frame = frame[(frame["attack"] == "eot_pgd") | (frame["step"] == 1)]
+    (panel,) = robustness_figures.loss_curves(frame).axes
+    assert "EOT-PGD\non" in panel.get_title()

@@ -30,7 +30,7 @@ from bandlimit.models import classifier
 from bandlimit.models.classifier import Classifier
 from bandlimit.models.weights import empty_network, read_safetensors
 from bandlimit.spectral.components import PARTS, component
-from bandlimit.statistics import crossed
+from bandlimit.studies.high_frequency.columns import mean, share
 
 Floats = NDArray[np.float64]
 Shown = tuple[str, float | None]
@@ -187,9 +187,9 @@ def _row(
         "batch_size": len(pixels) / ceil(len(pixels) / size),
         "part": part,
         "radius": np.nan if radius is None else radius,
-        **_share("running", running),
-        **_share("batch", batch),
-        **_named("difference", batch - running),
+        **share("running", running),
+        **share("batch", batch),
+        **mean("difference", batch - running),
     }
 
 
@@ -197,16 +197,3 @@ def _right(logits: Tensor, labels: Tensor) -> Floats:
     """Return what is right, N."""
     right = (logits.argmax(dim=1).cpu() == labels) & sound(logits).cpu()
     return right.numpy().astype(float)
-
-
-def _named(name: str, values: Floats) -> dict[str, Any]:
-    names = (name, f"{name}_error", f"{name}_low", f"{name}_high")
-    return dict(zip(names, crossed(values), strict=True))
-
-
-def _share(name: str, values: Floats) -> dict[str, Any]:
-    found = _named(name, values)
-    for side in (f"{name}_low", f"{name}_high"):
-        # Of a share.
-        found[side] = None if found[side] is None else min(max(found[side], 0.0), 1.0)
-    return found

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bandlimit.files import store
-from bandlimit.statistics import crossed
+from bandlimit.studies.high_frequency.columns import mean, share
 from bandlimit.studies.high_frequency.components import CONVENTIONS, FOURIER, IMAGE, SVD
 
 Floats = NDArray[np.float64]
@@ -105,18 +105,6 @@ def _own(parts: Parts) -> dict[str, Any]:
     }
 
 
-def _share(name: str, values: Floats) -> dict[str, Any]:
-    mean, error, low, high = crossed(values)
-    # Of a share.
-    low, high = (None if side is None else min(max(side, 0.0), 1.0) for side in (low, high))
-    return {name: mean, f"{name}_error": error, f"{name}_low": low, f"{name}_high": high}
-
-
-def _difference(name: str, values: Floats) -> dict[str, Any]:
-    names = (name, f"{name}_error", f"{name}_low", f"{name}_high")
-    return dict(zip(names, crossed(values), strict=True))
-
-
 def _counts(parts: Parts) -> Iterator[dict[str, Any]]:
     for radius in parts.radii:
         hidden = parts.hidden(FOURIER, radius)
@@ -125,10 +113,10 @@ def _counts(parts: Parts) -> Iterator[dict[str, Any]]:
             "radius": radius,
             "least": int(hidden.sum(axis=1).min()),
             "greatest": int(hidden.sum(axis=1).max()),
-            **_share("share", hidden),
-            **_share("right", parts.right(IMAGE, None, None, "text")),
-            **_share("right_lfc", parts.right(FOURIER, "low", radius, "text")),
-            **_share("right_hfc", parts.right(FOURIER, "high", radius, "text")),
+            **share("share", hidden),
+            **share("right", parts.right(IMAGE, None, None, "text")),
+            **share("right_lfc", parts.right(FOURIER, "low", radius, "text")),
+            **share("right_hfc", parts.right(FOURIER, "high", radius, "text")),
         }
 
 
@@ -147,7 +135,7 @@ def _corollary_1(parts: Parts) -> Iterator[dict[str, Any]]:
                 "convention": convention,
                 "radius": radius,
                 "adversarial": int(fooled.sum()),
-                **_share("share", fooled),
+                **share("share", fooled),
             }
             for norm in ("l2", "linf"):
                 away = parts.of(norm, FOURIER, "low", radius, convention)[fooled > 0]
@@ -166,13 +154,13 @@ def _svd(parts: Parts) -> Iterator[dict[str, Any]]:
             "radius": radius,
             "energy_fourier": float(parts.of("energy", FOURIER, "low", radius, "text").mean()),
             "energy_svd": float(parts.of("energy", SVD, "low", radius, "text").mean()),
-            **_share("fourier", fourier),
-            **_share("svd", singular),
-            **_difference("difference", fourier - singular),
-            **_difference("half_less", fourier / 2 - singular),
+            **share("fourier", fourier),
+            **share("svd", singular),
+            **mean("difference", fourier - singular),
+            **mean("half_less", fourier / 2 - singular),
             "ratio": float(singular.sum() / fourier.sum()) if fourier.sum() else np.nan,
-            **_share("right_leading", parts.right(SVD, "low", radius, "text")),
-            **_share("right_trailing", parts.right(SVD, "high", radius, "text")),
+            **share("right_leading", parts.right(SVD, "low", radius, "text")),
+            **share("right_trailing", parts.right(SVD, "high", radius, "text")),
         }
 
 
@@ -184,9 +172,9 @@ def _conventions(parts: Parts) -> Iterator[dict[str, Any]]:
                 **_own(parts),
                 "radius": radius,
                 "convention": convention,
-                **_share("right_lfc", parts.right(FOURIER, "low", radius, convention)),
-                **_share("right_hfc", parts.right(FOURIER, "high", radius, convention)),
-                **_share("hidden", parts.hidden(FOURIER, radius, convention)),
+                **share("right_lfc", parts.right(FOURIER, "low", radius, convention)),
+                **share("right_hfc", parts.right(FOURIER, "high", radius, convention)),
+                **share("hidden", parts.hidden(FOURIER, radius, convention)),
             }
 
 

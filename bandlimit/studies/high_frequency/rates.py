@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from bandlimit.claims import reported
 from bandlimit.errors import UserError
 from bandlimit.files import store
-from bandlimit.statistics import crossed, crossed_difference
+from bandlimit.statistics import crossed_difference, student
+from bandlimit.studies.high_frequency.columns import columns, mean, share
 
 Floats = NDArray[np.float64]
 Told = Mapping[str, Any]
@@ -36,8 +36,6 @@ FACTS = (
     *("optimizer", "dropout", "mixup", "adversarial"),
 )
 """What tables say of a network besides its name."""
-
-NUMBERS = ("value", "error", "low", "high")
 
 
 class Curves:
@@ -149,34 +147,9 @@ def frames(
     return {name: pd.DataFrame(rows) for name, rows in found.items()}
 
 
-def interval(values: Floats) -> dict[str, Any]:
-    """Return mean, error and interval of values, S x N; nan where there are none."""
-    if not values.size:
-        return dict.fromkeys(NUMBERS, math.nan)
-    return dict(zip(NUMBERS, crossed(values), strict=True))
-
-
-def _interval_of(found: tuple[float, float | None, float | None, float | None]) -> dict[str, Any]:
-    return dict(zip(NUMBERS, found, strict=True))
-
-
-def accuracy(values: Floats) -> dict[str, Any]:
-    """Return `interval` of what is right, within [0, 1]."""
-    found = interval(values)
-    for side in ("low", "high"):
-        if found[side] is not None:
-            found[side] = min(max(found[side], 0.0), 1.0)
-    return found
-
-
 def _own(e: Told) -> dict[str, Any]:
     """Return the columns by which claims find an experiment."""
     return {key: e[key] for key in ("dataset", "model", "document", "stand_in")}
-
-
-def _named(name: str, found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return numbers under names that begin with the name of what they measure."""
-    return {name if key == "value" else f"{name}_{key}": value for key, value in found.items()}
 
 
 def _curves(here: Curves) -> Iterator[dict[str, Any]]:
@@ -197,7 +170,7 @@ def _curves(here: Curves) -> Iterator[dict[str, Any]]:
                     "part": part,
                     "radius": radius,
                     "count": right.shape[1],
-                    **_named("accuracy", accuracy(right)),
+                    **share("accuracy", right),
                     "loss": float(rows["loss"].mean()),
                 }
 
@@ -218,9 +191,9 @@ def _table_1(here: Curves, document: Sequence[Mapping[str, Any]]) -> Iterator[di
             "seeds": network["seeds"],
             "images": here.right(name, TEST, FULL, None).shape[1],
             # On what it was trained on, and on whole images that it was not.
-            **_named("train", accuracy(here.right(name, TRAIN, part, radius))),
-            **_named("test", accuracy(here.right(name, TEST, FULL, None))),
-            **_named("test_part", accuracy(here.right(name, TEST, part, radius))),
+            **share("train", here.right(name, TRAIN, part, radius)),
+            **share("test", here.right(name, TEST, FULL, None)),
+            **share("test_part", here.right(name, TEST, part, radius)),
             "reported_train": own.get("train", math.nan),
             "reported_test": own.get("test", math.nan),
         }
@@ -244,10 +217,10 @@ def _labels(here: Curves, trained: float) -> Iterator[dict[str, Any]]:
             "first_epoch": float(
                 here.rows(name, TRAIN, FULL, None).query("step == @first")["epoch"].iloc[0]
             ),
-            **_named("first_train", accuracy(here.right(name, TRAIN, FULL, None, first))),
-            **_named("first_low", accuracy(here.right(name, TRAIN, LOW, radius, first))),
-            **_named("train", accuracy(here.right(name, TRAIN, FULL, None))),
-            **_named("last_low", accuracy(here.right(name, TRAIN, LOW, radius))),
+            **share("first_train", here.right(name, TRAIN, FULL, None, first)),
+            **share("first_low", here.right(name, TRAIN, LOW, radius, first)),
+            **share("train", here.right(name, TRAIN, FULL, None)),
+            **share("last_low", here.right(name, TRAIN, LOW, radius)),
             "epochs_until": float(np.mean(until)),
             "reached": float(np.mean(reached)),
         }
@@ -288,11 +261,11 @@ def _batch_sizes(here: Curves) -> Iterator[dict[str, Any]]:
                     "seeds": network["seeds"],
                     "images": test.shape[1],
                     "radius": radius,
-                    **_named("train", accuracy(train)),
-                    **_named("test", accuracy(test)),
-                    **_named("gap", _interval_of(crossed_difference(train, test))),
-                    **_named("lfc", accuracy(here.right(name, TEST, LOW, radius))),
-                    **_named("hfc", accuracy(here.right(name, TEST, HIGH, radius))),
+                    **share("train", train),
+                    **share("test", test),
+                    **columns("gap", crossed_difference(train, test)),
+                    **share("lfc", here.right(name, TEST, LOW, radius)),
+                    **share("hfc", here.right(name, TEST, HIGH, radius)),
                 }
 
 
@@ -324,10 +297,10 @@ def _batchnorm(here: Curves) -> Iterator[dict[str, Any]]:
                 "radius": radius,
                 "seeds": here.networks[network]["seeds"],
                 "images": here.right(network, TEST, FULL, None).shape[1],
-                **_named("along", accuracy(here.along(network, TRAIN, part, radius))),
-                **_named("train", accuracy(here.right(network, TRAIN, part, radius))),
-                **_named("test", accuracy(here.right(network, TEST, FULL, None))),
-                **_named("test_part", accuracy(here.right(network, TEST, part, radius))),
+                **share("along", here.along(network, TRAIN, part, radius)),
+                **share("train", here.right(network, TRAIN, part, radius)),
+                **share("test", here.right(network, TEST, FULL, None)),
+                **share("test_part", here.right(network, TEST, part, radius)),
             }
 
 
@@ -400,7 +373,7 @@ def comparisons(here: Curves, trained: float) -> Iterator[dict[str, Any]]:
             "cases": a.shape[1],
             "first": float(a[:pairs].mean()),
             "second": float(b[:pairs].mean()),
-            **_named("difference", interval(a[:pairs] - b[:pairs])),
+            **mean("difference", a[:pairs] - b[:pairs]),
         }
 
     radii = sorted(e["radii"])
@@ -483,24 +456,9 @@ def _slower(here: Curves, true: str, shuffled: str, trained: float) -> dict[str,
         "cases": pairs,
         "first": float(a[:pairs].mean()),
         "second": float(b[:pairs].mean()),
-        **_named("difference", _of_seeds(change, width)),
-        **_named("relative", _of_seeds(change / b[:pairs], width / float(b[:pairs].min()))),
+        **columns("difference", student(change, width)),
+        **columns("relative", student(change / b[:pairs], width / float(b[:pairs].min()))),
     }
-
-
-def _of_seeds(values: Floats, width: float) -> dict[str, Any]:
-    """Return mean, error and 95% interval over seeds by Student's t; nan where one is not known.
-
-    Args:
-        values: of each seed.
-        width: standard deviation with which each is known.
-    """
-    count, mean = len(values), float(values.mean())
-    if count < 2 or math.isnan(mean):
-        return {"value": mean, **dict.fromkeys(NUMBERS[1:], math.nan)}
-    error = math.sqrt((float(values.var(ddof=1)) + width**2) / count)
-    reach = float(stats.t.ppf(0.975, count - 1)) * error
-    return {"value": mean, "error": error, "low": mean - reach, "high": mean + reach}
 
 
 def _sizes(here: Curves, scheme: str, of: Any) -> list[Any]:
@@ -522,7 +480,7 @@ def _sizes(here: Curves, scheme: str, of: Any) -> list[Any]:
         "measure": "gap",
         "first": train["first"] - test["first"],
         "second": train["second"] - test["second"],
-        **_named("difference", _interval_of(crossed_difference(trained, tested))),
+        **columns("difference", crossed_difference(trained, tested)),
     }
     rows = [test, train, gap]
     return rows + [of(kind, great, small, TEST, HIGH, radius) for radius in here.e["radii"]]

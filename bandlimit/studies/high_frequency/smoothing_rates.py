@@ -15,13 +15,13 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from scipy import stats
 
 from bandlimit.claims import reported
 from bandlimit.files import store
 from bandlimit.models import classifier
 from bandlimit.models.kernels import first_kernels, high_band_share, roughness
-from bandlimit.statistics import crossed
+from bandlimit.statistics import student
+from bandlimit.studies.high_frequency.columns import UNKNOWN, columns, mean, share
 
 Floats = NDArray[np.float64]
 SETTING = ["attack", "loss", "epsilon"]
@@ -132,7 +132,6 @@ def _rows(
     greatest = max((key[-1] for key in right if key[-1] is not None), default=None)
     for key, values in right.items():
         rho, normalized, attack, loss, epsilon = key
-        mean, error, low, high = crossed(values)
         bare = right[0.0, False, attack, loss, epsilon]
         row: dict[str, Any] = {
             **{column: e[column] for column in ("dataset", "model", "document", "stand_in")},
@@ -146,9 +145,7 @@ def _rows(
             "greatest_epsilon": epsilon == greatest,
             "seeds": len(values),
             "images": values.shape[1],
-            "accuracy": mean,
-            "accuracy_low": None if low is None else max(low, 0.0),
-            "accuracy_high": None if high is None else min(high, 1.0),
+            **share("accuracy", values),
             "zero": float(zero[key].mean()),
             **_beside("gain", values, bare),
         }
@@ -161,11 +158,10 @@ def _rows(
 
 def _beside(name: str, values: Floats, other: Floats | None) -> dict[str, Any]:
     """Return the difference to other answers on the same images, seed by seed."""
-    names = (name, f"{name}_error", f"{name}_low", f"{name}_high")
     if other is None:
-        return dict.fromkeys(names, math.nan)
+        return columns(name, UNKNOWN)
     pairs = min(len(values), len(other))
-    return dict(zip(names, crossed(values[:pairs] - other[:pairs]), strict=True))
+    return mean(name, values[:pairs] - other[:pairs])
 
 
 # Kernels
@@ -208,8 +204,8 @@ def smoothness(files: Sequence[str], experiments: Sequence[Mapping[str, Any]]) -
                     "training": "adversarial" if name == e["robust"] else "natural",
                     "seeds": network["seeds"],
                     "kernels": int(weights[0].shape[0] * weights[0].shape[1]),
-                    **_mean("roughness", found[name][0]),
-                    **_mean("high_band", found[name][1]),
+                    **columns("roughness", student(found[name][0])),
+                    **columns("high_band", student(found[name][1])),
                 }
             )
         if e["robust"]:
@@ -224,21 +220,8 @@ def smoothness(files: Sequence[str], experiments: Sequence[Mapping[str, Any]]) -
                     "training": "adversarial less natural",
                     "seeds": pairs,
                     "kernels": rows[-1]["kernels"],
-                    **_mean("roughness", robust[0][:pairs] - natural[0][:pairs]),
-                    **_mean("high_band", robust[1][:pairs] - natural[1][:pairs]),
+                    **columns("roughness", student(robust[0][:pairs] - natural[0][:pairs])),
+                    **columns("high_band", student(robust[1][:pairs] - natural[1][:pairs])),
                 }
             )
     return pd.DataFrame(rows)
-
-
-def _mean(name: str, values: Floats) -> dict[str, Any]:
-    """Return mean and 95% interval over seeds, by Student's t."""
-    mean = float(values.mean())
-    error = float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-    reach = float(stats.t.ppf(0.975, len(values) - 1)) * error if len(values) > 1 else math.nan
-    return {
-        name: mean,
-        f"{name}_error": error,
-        f"{name}_low": mean - reach,
-        f"{name}_high": mean + reach,
-    }

@@ -5,6 +5,7 @@ Imports nothing heavy, since every start of the workflow pays for it.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from bandlimit.studies.perturbation_spectra.settings import (
     Network,
     PerturbationSpectra,
     Spectra,
+    alike,
 )
 
 TITLE = "Perturbation spectra"
@@ -117,13 +119,10 @@ def _two_layer(run: Run) -> tuple[Spectra, Network] | None:
 def _trained_alike(run: Run) -> tuple[Spectra, Network, Network] | None:
     """Return the first natural network that has an adversarially trained one of its recipe."""
     for e in of(run).experiments:
-        for natural in e.networks:
-            for other in e.networks:
-                alike = natural.batchnorm == other.batchnorm and natural.recipe == other.recipe
-                alike = alike and natural.architecture == other.architecture
-                kinds = (natural.training, other.training) == ("natural", "adversarial")
-                if alike and kinds and natural.loss == other.loss and natural.recipe:
-                    return e, natural, other
+        for natural, other in itertools.product(e.networks, repeat=2):
+            kinds = (natural.training, other.training)
+            if kinds == ("natural", "adversarial") and alike(_told(natural), _told(other)):
+                return e, natural, other
     return None
 
 

@@ -21,7 +21,8 @@ from scipy import stats
 
 from bandlimit.files import store
 from bandlimit.spectral import shells as spectra
-from bandlimit.statistics import paired_error, quantile, wilson
+from bandlimit.statistics import paired_error, quantile, student, wilson
+from bandlimit.studies.perturbation_spectra.settings import alike
 
 Floats = NDArray[np.float64]
 
@@ -129,22 +130,9 @@ def _parts(images: Sequence[str], measured: Sequence[str]) -> list[tuple[str, An
     return found
 
 
-def mean_interval(values: Floats) -> dict[str, float]:
-    """Return mean, deviation, error and 95% interval of values; nan ones are left out."""
-    known = values[~np.isnan(values)]
-    if not known.size:
-        return dict.fromkeys(("mean", "deviation", "error", "low", "high"), math.nan)
-    mean = float(known.mean())
-    deviation = float(known.std(ddof=1)) if known.size > 1 else math.nan
-    error = deviation / math.sqrt(known.size)
-    reach = float(stats.t.ppf(0.975, known.size - 1)) * error if known.size > 1 else math.nan
-    return {
-        "mean": mean,
-        "deviation": deviation,
-        "error": error,
-        "low": mean - reach,
-        "high": mean + reach,
-    }
+def _known(values: Floats) -> Floats:
+    """Return values without those that are nan."""
+    return values[~np.isnan(values)]
 
 
 def _lifts(
@@ -167,10 +155,10 @@ def _lifts(
         uniform = spectra.uniform_share(of, radius)
         ratio = spectra.lfc_ratio(energies, of, radius)
         of_images = spectra.lfc_ratio(clean, of, radius)
-        known = ~np.isnan(ratio)
+        known = _known(ratio)
         bare_ratio = spectra.lfc_ratio(bare, of, radius)
         bare_of_images = spectra.lfc_ratio(bare_clean, of, radius)
-        found = mean_interval(ratio)
+        mean, error, low, high = student(known)
         rows.append(
             {
                 **key,
@@ -178,16 +166,16 @@ def _lifts(
                 "radius": radius,
                 "main": radius == e["radius"],
                 "uniform": uniform,
-                "images": int(known.sum()),
-                "zero": float((~known).mean()),
-                "ratio": found["mean"],
-                "deviation": found["deviation"],
-                "error": found["error"],
-                "low": found["low"],
-                "high": found["high"],
-                "lift": found["mean"] / uniform,
-                "lift_low": found["low"] / uniform,
-                "lift_high": found["high"] / uniform,
+                "images": known.size,
+                "zero": float(np.isnan(ratio).mean()),
+                "ratio": mean,
+                "deviation": float(known.std(ddof=1)) if known.size > 1 else math.nan,
+                "error": error,
+                "low": low,
+                "high": high,
+                "lift": mean / uniform,
+                "lift_low": low / uniform,
+                "lift_high": high / uniform,
                 "clean_ratio": float(of_images.mean()),
                 "below_clean": _share_below(ratio, of_images),
                 "ratio_without_mean": _mean(bare_ratio),
@@ -202,7 +190,7 @@ def _lifts(
 
 def _mean(values: Floats) -> float:
     """Return the mean of what is known."""
-    known = values[~np.isnan(values)]
+    known = _known(values)
     return float(known.mean()) if known.size else math.nan
 
 
@@ -216,17 +204,17 @@ def _profile(key: Mapping[str, Any], table: Any, of: spectra.Shells) -> list[dic
     profile = spectra.radial_profile(spectra.per_shell(table, "magnitudes"), of)
     rows = []
     for distance in range(profile.shape[1]):
-        values = profile[:, distance]
-        found = mean_interval(values)
+        known = _known(profile[:, distance])
+        mean, error, low, high = student(known)
         rows.append(
             {
                 **key,
                 "distance": distance,
-                "images": int((~np.isnan(values)).sum()),
-                "profile": found["mean"],
-                "low": found["low"],
-                "high": found["high"],
-                "error": found["error"],
+                "images": known.size,
+                "profile": mean,
+                "low": low,
+                "high": high,
+                "error": error,
             }
         )
     return rows
@@ -237,26 +225,28 @@ def _cell(
 ) -> dict[str, Any]:
     """Return where one cell's perturbations lie, in themselves and relative to the image."""
     radius = e["radius"]
-    lift = mean_interval(spectra.lift(spectra.per_shell(table, "energies"), of, radius))
+    own = spectra.lift(spectra.per_shell(table, "energies"), of, radius)
+    lift, _, lift_low, lift_high = student(_known(own))
     zero = np.array(table["zero"].to_pylist())
     inside, outside = spectra.inside_and_outside(
         spectra.per_shell(table, "log_difference")[~zero], of, radius
     )
     # Where nothing changes beyond the radius, no ratio says how much more does within it.
-    relative = mean_interval(inside / np.where(outside > 0, outside, np.nan))
-    magnitude = verdict(lift["low"], lift["high"])
+    ratio = inside / np.where(outside > 0, outside, np.nan)
+    relative, _, relative_low, relative_high = student(_known(ratio))
+    magnitude = verdict(lift_low, lift_high)
     return {
         **key,
         "radius": radius,
         "images": int((~zero).sum()),
-        "lift": lift["mean"],
-        "lift_low": lift["low"],
-        "lift_high": lift["high"],
+        "lift": lift,
+        "lift_low": lift_low,
+        "lift_high": lift_high,
         "magnitude": magnitude,
-        "relative_lift": relative["mean"],
-        "relative_low": relative["low"],
-        "relative_high": relative["high"],
-        "relative": verdict(relative["low"], relative["high"]),
+        "relative_lift": relative,
+        "relative_low": relative_low,
+        "relative_high": relative_high,
+        "relative": verdict(relative_low, relative_high),
         "supports": SPEAKS[magnitude],
     }
 
@@ -321,22 +311,10 @@ def _pairs(networks: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Any, An
             kind, mse = "squared error", True
         for other in networks:
             natural = other["training"] == "natural" and other["loss"] == "cross_entropy"
-            if natural and network is not other and _alike(network, other, mse=mse):
+            if natural and network is not other and alike(network, other, mse=mse):
                 yield kind, here, (other["name"], "end")
                 # The first of several: a claim asks for one difference.
                 break
-
-
-def _alike(network: Mapping[str, Any], other: Mapping[str, Any], *, mse: bool = False) -> bool:
-    """Return whether networks differ in nothing but the attack they were trained on, or the loss.
-
-    Other epochs or augmentation would pass for an effect of either.
-    """
-    apart = ("learning_rate",) if mse else ()
-    one, two = ({k: v for k, v in n["recipe"].items() if k not in apart} for n in (network, other))
-    losses = ("mse", "cross_entropy") if mse else (other["loss"], other["loss"])
-    same = all(network[key] == other[key] for key in ("batchnorm", "architecture"))
-    return same and bool(one) and one == two and (network["loss"], other["loss"]) == losses
 
 
 def _natural(model: str, networks: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -46,6 +46,24 @@ class Network:
     recipe: Mapping[str, Any]
 
 
+def alike(network: Mapping[str, Any], other: Mapping[str, Any], *, mse: bool = False) -> bool:
+    """Return whether networks differ in nothing but the attack they were trained on, or the loss.
+
+    Other epochs or augmentation would pass for an effect of either.
+
+    Args:
+        network: batchnorm, architecture, loss and recipe, as in `Network`.
+        other: the same of the other.
+        mse: whether the first has the squared error where the other has the cross-entropy, each
+            with a learning rate of its own; otherwise both have one loss.
+    """
+    apart = ("learning_rate",) if mse else ()
+    one, two = ({k: v for k, v in n["recipe"].items() if k not in apart} for n in (network, other))
+    losses = ("mse", "cross_entropy") if mse else (other["loss"], other["loss"])
+    same = all(network[key] == other[key] for key in ("batchnorm", "architecture"))
+    return same and bool(one) and one == two and (network["loss"], other["loss"]) == losses
+
+
 @dataclass(frozen=True)
 class Perturbation:
     """A way to perturb images along the gradient, whether the network is fooled or not.

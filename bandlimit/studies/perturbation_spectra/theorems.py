@@ -1080,12 +1080,11 @@ def training_records(seed: int, replicates: int = 5, steps: int = 1000) -> list[
         spread: Record = {"replicates": replicates}
         for name in ("fall", "rise"):
             values = np.array([row[name] for row in rows])
-            mean, error = float(values.mean()), float(stats.sem(values))
-            reach = float(stats.t.ppf(0.975, replicates - 1)) * error
+            mean, error, low, high = statistics.student(values)
             spread |= {
                 f"{name}_mean": mean,
-                f"{name}_low": mean - reach,
-                f"{name}_high": mean + reach,
+                f"{name}_low": low,
+                f"{name}_high": high,
                 f"{name}_error": error,
             }
         for row in rows:

@@ -82,8 +82,8 @@ DEFENSE_STYLE: Mapping[str, Look] = {
     "post_averaging_fixed": Look("post-averaging, fixed", ORANGE, "s", (0, (5, 1.5))),
     "low_pass": Look("low-pass filter", BLUE, "^", (0, (6, 1.5, 1, 1.5))),
     "flip": Look("horizontal flip", GREEN, "D", (0, (1, 1))),
-    "shift": Look("shift", PINK, "v", (0, (3, 1, 1, 1, 1, 1))),
     "smoothed_kernels": Look("smoothed kernels", SKY, "P", (0, (4, 1))),
+    "smoothed_kernels_normalized": Look("smoothed, normalised", PINK, "<", (0, (2, 1, 1, 1))),
     "undefended": Look("undefended", DARK_GREY, "X", (0, (2, 1))),
 }
 """Look of each defence; others are drawn under their own names."""
@@ -272,6 +272,8 @@ def restored_by_controls(frame: pd.DataFrame, reference: str = "post_averaging")
             axes.set_yticks(range(len(controls)), [_name(name) for name in controls])
             axes.set_ylim(-0.6, len(controls) - 0.4)
             axes.grid(axis="y", visible=False)
+            # Names of controls take half the width, and the title stands above the other half.
+            axes.set_title(axes.get_title().replace(", ", ",\n", 1))
         for axes in grid:
             axes.set_xlim(-0.03, 1.03)
             axes.set_xticks(np.linspace(0, 1, 6))
@@ -365,7 +367,8 @@ def defense_rate_by_confidence(frame: pd.DataFrame) -> Figure:
 def loss_curves(frame: pd.DataFrame) -> Figure:
     """Draw the loss that an attack maximises over its steps, a panel per attack.
 
-    A line is the mean over images and restarts, the band holds the middle half.
+    A line is the mean over images and restarts, the band holds the middle half. An attack of one
+    step has no line.
 
     Args:
         frame: as `rates.loss_curves` gives it: dataset, model, against, attack, epsilon
@@ -380,7 +383,12 @@ def loss_curves(frame: pd.DataFrame) -> Figure:
         + ["mean", "lower", "upper"],
     )
     with style():
-        groups = list(frame.groupby(["dataset", "model", "against", "attack"], sort=True))
+        names = ["dataset", "model", "against", "attack"]
+        groups = [
+            (name, rows)
+            for name, rows in frame.groupby(names, sort=True)
+            if rows["step"].nunique() > 1
+        ]
         headings = []
         for (dataset, model, against, attack), rows in groups:
             facts = f"{_attack(attack)}\non {_name(against)}, N = {span(rows['images'])}"

@@ -219,14 +219,22 @@ def test_profiles_are_of_the_waves(found):
 
 
 def test_images_without_a_perturbation_are_left_out_and_counted(tmp_path):
-    d = wave(1, 0.01)
-    d[2] = 0
-    spectra = store.read(write(tmp_path, "m", {"p": d})[1])
-    of = shells.shells((SIDE, SIDE))
-    ratio = shells.lfc_ratio(shells.per_shell(spectra, "energies"), of, 2)
-    found = rates.mean_interval(ratio)
-    assert np.isnan(ratio[2]) and found["mean"] == pytest.approx(1)
-    assert rates.mean_interval(np.array([np.nan]))["mean"] is math.nan
+    of, e = shells.shells((SIDE, SIDE)), {"radii": [2.0], "radius": 2.0}
+
+    def lift(d):
+        images, spectra = write(tmp_path, "m", {"p": d})
+        group = store.read(images).to_pandas()
+        (row,) = rates._lifts({}, e, False, group, store.read(spectra), of)
+        return row
+
+    some = wave(1, 0.01)
+    some[2] = 0
+    row = lift(some)
+    assert row["ratio"] == pytest.approx(1) and row["images"] == len(IDS) - 1
+    assert row["zero"] == pytest.approx(1 / len(IDS)) and row["low"] <= row["ratio"] <= row["high"]
+    none = lift(0 * some)
+    assert none["images"] == 0 and none["zero"] == 1
+    assert all(math.isnan(none[key]) for key in ("ratio", "deviation", "error", "low", "lift_high"))
 
 
 def test_mean_maps_are_those_of_the_images(tmp_path):
