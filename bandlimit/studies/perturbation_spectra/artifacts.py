@@ -71,6 +71,11 @@ def perturbation_files(run: Run, wildcards: Any) -> list[str]:
     return _of(experiment(run, wildcards), PERTURBATIONS, wildcards.model)
 
 
+def perturbed_files(e: Spectra, model: str) -> list[str]:
+    """Return the perturbed images of a model of an experiment."""
+    return _of(e, PERTURBATIONS, model)
+
+
 def filtered_files(run: Run) -> list[str]:
     """Return the evaluations of the low-pass filter."""
     return [
@@ -114,7 +119,7 @@ def _two_layer(run: Run) -> tuple[Spectra, Network] | None:
     return _first(run, lambda e, n: n.architecture == "two_layer")
 
 
-def _trained_alike(run: Run) -> tuple[Spectra, Network, Network] | None:
+def trained_alike(run: Run) -> tuple[Spectra, Network, Network] | None:
     """Return the first natural network that has an adversarially trained one of its recipe."""
     for e in of(run).experiments:
         for natural in e.networks:
@@ -272,7 +277,7 @@ def _followed_others(run: Run) -> bool:
 
 
 def _shares(run: Run) -> dict[str, Any]:
-    found = _trained_alike(run)
+    found = trained_alike(run)
     assert found is not None
     e, natural, adversarial = found
     return {
@@ -282,7 +287,7 @@ def _shares(run: Run) -> dict[str, Any]:
 
 
 def _shares_identity(run: Run) -> dict[str, Any]:
-    found = _trained_alike(run)
+    found = trained_alike(run)
     assert found is not None
     e, network, _ = found
     return {
@@ -384,7 +389,7 @@ ARTIFACTS = (
         shows="share of low frequencies, image by image",
         reads=_shares,
         identity=_shares_identity,
-        when=lambda run: _trained_alike(run) is not None,
+        when=lambda run: trained_alike(run) is not None,
         in_ledger=True,
     ),
     Figure(

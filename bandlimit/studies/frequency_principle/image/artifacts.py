@@ -16,6 +16,9 @@ from bandlimit.studies.frequency_principle.settings import (
     Network,
     Sensitivity,
 )
+from bandlimit.studies.perturbation_spectra import artifacts as perturbation_spectra
+from bandlimit.studies.perturbation_spectra.settings import Network as Trained
+from bandlimit.studies.perturbation_spectra.settings import Spectra
 
 GROUP = "image frequency"
 
@@ -193,6 +196,56 @@ def _filter(network: Network) -> dict[str, Any]:
     }
 
 
+def _compares(run: Run) -> bool:
+    return any(e.natural(n) for e in corrupting(run) for n in e.corrupted())
+
+
+def _pictured(run: Run) -> dict[str, Any]:
+    """Return what identifies the spectra of the corruptions of the first experiment."""
+    e = corrupting(run)[0]
+    return {
+        "dataset": e.dataset,
+        "images": e.images,
+        "corruptions": list(e.corruptions),
+        "severity": e.severity,
+        "seed": run.seed,
+    }
+
+
+def _perturbed(run: Run) -> tuple[Spectra, Trained, Trained] | None:
+    """Return a natural network and the adversarially trained one of its recipe.
+
+    Their perturbations are records of another study, where that one runs.
+    """
+    if "perturbation_spectra" not in run.studies or not of(run).experiments:
+        return None
+    return perturbation_spectra.trained_alike(run)
+
+
+def _fooled(run: Run) -> dict[str, Any]:
+    found = _perturbed(run)
+    assert found is not None
+    e, natural, adversarial = found
+    return {
+        "dataset": paths.dataset_file(e.dataset),
+        "natural": perturbation_spectra.perturbed_files(e, natural.name),
+        "adversarial": perturbation_spectra.perturbed_files(e, adversarial.name),
+    }
+
+
+def _fooled_identity(run: Run) -> dict[str, Any]:
+    found = _perturbed(run)
+    assert found is not None
+    e, natural, adversarial = found
+    size = run.datasets[e.dataset].size
+    return {
+        "networks": [natural.name, adversarial.name],
+        "perturbation": run.studies["perturbation_spectra"].attack,
+        # All that there are.
+        "images": e.images or size,
+    }
+
+
 OF_CORRUPTIONS = (
     Made("corruption_rates", "Figure 6, table", "accuracy under corruptions"),
     Made("corruption_slopes", "Figure 6, lines", "change of accuracy by share of high frequencies"),
@@ -211,6 +264,53 @@ CORRUPTIONS: tuple[Artifact, ...] = (
             "tables": [made.name for made in OF_CORRUPTIONS],
         },
         when=_corrupts,
+        group=GROUP,
+    ),
+    Figure(
+        "figure_band_pass",
+        where="Figure 1",
+        shows="networks trained and tested on low or on high frequencies",
+        reads=lambda run: {"table": f"{TABLES}/band_pass.parquet"},
+        when=lambda run: any(e.filtered for e in corrupting(run)),
+        group=GROUP,
+    ),
+    Figure(
+        "figure_corruption_spectra",
+        where="Figure 2",
+        shows="mean spectra of images and of corruptions",
+        reads=lambda run: {"dataset": paths.dataset_file(corrupting(run)[0].dataset)},
+        identity=_pictured,
+        when=_corrupts,
+        group=GROUP,
+    ),
+    Figure(
+        "figure_band_noise",
+        where="Figure 5",
+        shows="accuracy under noise of a band of frequencies",
+        reads=lambda run: {"table": f"{TABLES}/band_noise.parquet"},
+        when=lambda run: any(e.bandwidths for e in corrupting(run)),
+        group=GROUP,
+        in_ledger=True,
+    ),
+    Figure(
+        "figure_corruptions",
+        where="Figure 6",
+        shows="change of accuracy against the share of high frequencies of corruptions",
+        reads=lambda run: {
+            "rates": f"{TABLES}/corruption_rates.parquet",
+            "slopes": f"{TABLES}/corruption_slopes.parquet",
+        },
+        when=_compares,
+        group=GROUP,
+        in_ledger=True,
+    ),
+    Figure(
+        "figure_fooled_spectra",
+        where="Figure 7 (a, b)",
+        shows="mean spectra of perturbations of misclassified images",
+        reads=_fooled,
+        identity=_fooled_identity,
+        when=lambda run: _perturbed(run) is not None,
         group=GROUP,
     ),
 )

@@ -41,7 +41,8 @@ SCHEMA = pa.schema(
 """A row per image and what was done to it: nothing, the corruption `name`, or noise of a band, low
 (in the square of `bandwidth`) or high (beyond it). `l2` is the norm of the change of pixels in
 [0, 1], `high_fraction` the share of its energy beyond the square of the experiment, null where
-nothing changed; `correct` has an answer of each network, in their order."""
+nothing changed; `correct` has an answer of each network, in their order. Noise of a band is
+not shown to networks behind a filter, which have no answers there."""
 
 
 def evaluate(
@@ -74,6 +75,7 @@ def evaluate(
         dataset: name of the dataset, of all draws.
     """
     device = models[0][0].mean.device
+    bare = [own for own in models if own[1] is None]
     for image_ids, labels, images in batches:
         if not len(image_ids):
             continue
@@ -109,7 +111,7 @@ def evaluate(
         for bandwidth in bandwidths:
             for part in PARTS:
                 shown = (x + band_noise(noise, part, bandwidth, noise_norm)).clamp(0, 1)
-                rows.append(_rows(models, image_ids, y, x, shown, high_pass, BAND, part, bandwidth))
+                rows.append(_rows(bare, image_ids, y, x, shown, high_pass, BAND, part, bandwidth))
         yield pa.concat_tables(rows)
 
 

@@ -37,11 +37,9 @@ class Answers:
         self._rows = dict(list(frame.groupby(["kind", "name", "bandwidth"], dropna=False)))
         clean = frame[frame["kind"] == CLEAN]
         self.ids = clean["image_id"].tolist()
-        self._places = {}
-        start = 0
-        for network in e["networks"]:
-            self._places[network["name"]] = slice(start, start + len(network["models"]))
-            start += len(network["models"])
+        self._places = _places(e["networks"])
+        # Those behind a filter are not asked of noise of a band.
+        self._bare = _places([network for network in e["networks"] if not network["part"]])
 
     def changes(self, kind: str) -> list[tuple[str, int | None]]:
         """Return name and bandwidth of what was done to images, in order."""
@@ -64,12 +62,22 @@ class Answers:
     ) -> Floats:
         """Return what is right, S x N, 1 or 0."""
         found = np.array(self._of(kind, name, bandwidth)["correct"].tolist(), dtype=np.float64)
-        return found.T[self._places[network]]
+        places = self._bare if kind == BAND else self._places
+        return found.T[places[network]]
 
     def high_fraction(self, name: str) -> Floats:
         """Return the share of high frequencies in a corruption, of each image that it changed."""
         values = self._of(CORRUPTED, name, None)["high_fraction"].to_numpy(dtype=np.float64)
         return values[~np.isnan(values)]
+
+
+def _places(networks: Sequence[Mapping[str, Any]]) -> dict[str, slice]:
+    """Return where the answers of each network's models are."""
+    found, start = {}, 0
+    for network in networks:
+        found[network["name"]] = slice(start, start + len(network["models"]))
+        start += len(network["models"])
+    return found
 
 
 def frames(
@@ -92,7 +100,8 @@ def frames(
         answers = Answers(e, pd.concat(tables, ignore_index=True))
         for network in e["networks"]:
             found["corruption_rates"] += _rates(answers, network)
-            found["band_noise"] += _band_noise(answers, network)
+            if not network["part"]:
+                found["band_noise"] += _band_noise(answers, network)
             if network["natural"]:
                 found["corruption_slopes"].append(_slope(answers, network, seed))
             if network["part"]:
