@@ -144,9 +144,15 @@ def draw_corruptions(rates: pd.DataFrame, slopes: pd.DataFrame) -> Figure:
             top = rates.groupby("corruption")["high_fraction"].mean()
             last = -1.0
             for name, share in top.sort_values().items():
-                # Letters that would lie on each other are left of a gap.
-                place_x = max(float(share), last + 0.022)
-                axes.text(place_x, 0.01, letters[str(name)], transform=axes.get_xaxis_transform())
+                # Letters that would lie on each other are moved to the right.
+                place_x = max(float(share), last + 0.015)
+                axes.text(
+                    place_x,
+                    0.01,
+                    letters[str(name)],
+                    transform=axes.get_xaxis_transform(),
+                    horizontalalignment="center",
+                )
                 last = place_x
             axes.axhline(0, color=DARK_GREY, linewidth=0.8)
             axes.set_xlabel("share of high frequencies")
@@ -162,7 +168,7 @@ def draw_corruptions(rates: pd.DataFrame, slopes: pd.DataFrame) -> Figure:
 
 def _told(line: Any) -> str:
     """Return what sets a network apart from others of its method."""
-    size = "" if pd.isna(line.size) else f"{line.size:g}, "
+    size = "" if pd.isna(line.size) else f"{line.shape} {line.size:g}, "
     return size if line.method.endswith("pass") else f"{_kind(bool(line.batchnorm))}, "
 
 

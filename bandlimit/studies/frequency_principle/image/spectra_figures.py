@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from bandlimit.attacks.records import Batch
 from bandlimit.data.corruptions import corrupt
@@ -130,8 +130,12 @@ def draw(maps: Mapping[str, Floats], label: str, *, shared: bool) -> Figure:
             if place + columns >= len(maps):
                 axes.set_xlabel("cycles per image")
             if not shared:
-                bar = figure.colorbar(shown, ax=axes, shrink=0.8, pad=0.03)
-                bar.ax.tick_params(labelsize=6)
+                # As high as its panel; numbers at the ends alone, where they fit.
+                bar = figure.colorbar(shown, cax=axes.inset_axes((1.05, 0, 0.07, 1)))
+                ends = [low, float(np.sqrt(low * high)), high]
+                bar.ax.yaxis.set_major_locator(FixedLocator(ends))
+                bar.ax.yaxis.set_major_formatter(FixedFormatter([f"{end:.2g}" for end in ends]))
+                bar.ax.yaxis.set_minor_locator(NullLocator())
         label_left(used, "cycles per image")
         if shared:
             figure.colorbar(shown, ax=used, pad=0.02, aspect=25).set_label(label)
