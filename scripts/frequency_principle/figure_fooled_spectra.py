@@ -9,8 +9,7 @@ from bandlimit.studies.perturbation_spectra.spectrum_figures import read
 def main(job):
     p, maps = job.params, {}
     for training in ("natural", "adversarial"):
-        paths = job.input[training]
-        paths = [paths] if isinstance(paths, str) else paths
+        paths = getattr(job.input, training)
         found = read(job.input.dataset, paths, p.perturbation, images=p.images)
         values, count = spectra_figures.of_fooled(found)
         if values is not None:

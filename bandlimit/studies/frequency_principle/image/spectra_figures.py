@@ -99,7 +99,7 @@ def draw(maps: Mapping[str, Floats], label: str, *, shared: bool) -> Figure:
     width = PAGE * max(columns, 2) / COLUMNS
     every = np.concatenate([values.ravel() for values in maps.values()])
     with style():
-        figure = Figure(figsize=(width, 1.95 * rows), dpi=DPI, layout="constrained")
+        figure = Figure(figsize=(width, (1.95 if shared else 1.6) * rows), dpi=DPI, layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False)
         used = list(grid.ravel()[: len(maps)])
         for axes in grid.ravel()[len(maps) :]:
@@ -134,7 +134,7 @@ def draw(maps: Mapping[str, Floats], label: str, *, shared: bool) -> Figure:
                 bar = figure.colorbar(shown, cax=axes.inset_axes((1.05, 0, 0.07, 1)))
                 ends = [low, float(np.sqrt(low * high)), high]
                 bar.ax.yaxis.set_major_locator(FixedLocator(ends))
-                bar.ax.yaxis.set_major_formatter(FixedFormatter([f"{end:.2g}" for end in ends]))
+                bar.ax.yaxis.set_major_formatter(FixedFormatter([f"{end:.3g}" for end in ends]))
                 bar.ax.yaxis.set_minor_locator(NullLocator())
         label_left(used, "cycles per image")
         if shared:
