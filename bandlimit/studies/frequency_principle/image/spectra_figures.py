@@ -99,7 +99,9 @@ def draw(maps: Mapping[str, Floats], label: str, *, shared: bool) -> Figure:
     width = PAGE * max(columns, 2) / COLUMNS
     every = np.concatenate([values.ravel() for values in maps.values()])
     with style():
-        figure = Figure(figsize=(width, (1.95 if shared else 1.6) * rows), dpi=DPI, layout="constrained")
+        figure = Figure(
+            figsize=(width, (1.95 if shared else 1.6) * rows), dpi=DPI, layout="constrained"
+        )
         grid = figure.subplots(rows, columns, squeeze=False)
         used = list(grid.ravel()[: len(maps)])
         for axes in grid.ravel()[len(maps) :]:
