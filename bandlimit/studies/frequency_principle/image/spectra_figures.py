@@ -16,7 +16,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from bandlimit.attacks.records import Batch
 from bandlimit.data.corruptions import corrupt
-from bandlimit.plots.style import DPI, PAGE, Floats, finish, label_left, style, wrapped
+from bandlimit.plots.style import DPI, PAGE, POINTS, Floats, finish, label_left, style, wrapped
 from bandlimit.spectral import fourier
 from bandlimit.studies.perturbation_spectra.spectrum_figures import Perturbed
 
@@ -91,17 +91,15 @@ def draw(maps: Mapping[str, Floats], label: str, *, shared: bool) -> Figure:
 
     Args:
         maps: by the title of their panel, H x W each, centred.
-        label: of the colour bar.
+        label: what colours show.
         shared: whether all have one colour bar; else each its own.
     """
     columns = min(COLUMNS, len(maps))
     rows = -(-len(maps) // columns)
-    width = PAGE * max(columns, 2) / COLUMNS
+    width = PAGE * max(columns, 2.4) / COLUMNS
     every = np.concatenate([values.ravel() for values in maps.values()])
     with style():
-        figure = Figure(
-            figsize=(width, (1.95 if shared else 1.6) * rows), dpi=DPI, layout="constrained"
-        )
+        figure = Figure(figsize=(width, 0.3 + 1.6 * rows), dpi=DPI, layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False)
         used = list(grid.ravel()[: len(maps)])
         for axes in grid.ravel()[len(maps) :]:
@@ -131,7 +129,7 @@ def draw(maps: Mapping[str, Floats], label: str, *, shared: bool) -> Figure:
                 axis.set_major_locator(FixedLocator([-reach, 0, reach]))
             if place + columns >= len(maps):
                 axes.set_xlabel("cycles per image")
-            if not shared:
+            if not shared or place + 1 == len(maps):
                 # As high as its panel; numbers at the ends alone, where they fit.
                 bar = figure.colorbar(shown, cax=axes.inset_axes((1.05, 0, 0.07, 1)))
                 ends = [low, float(np.sqrt(low * high)), high]
@@ -139,8 +137,5 @@ def draw(maps: Mapping[str, Floats], label: str, *, shared: bool) -> Figure:
                 bar.ax.yaxis.set_major_formatter(FixedFormatter([f"{end:.3g}" for end in ends]))
                 bar.ax.yaxis.set_minor_locator(NullLocator())
         label_left(used, "cycles per image")
-        if shared:
-            figure.colorbar(shown, ax=used, pad=0.02, aspect=25).set_label(label)
-        else:
-            figure.suptitle(label, fontsize=8)
+        figure.suptitle(label, fontsize=POINTS)
         return finish(figure)
