@@ -11,7 +11,7 @@ def main(job):
     for training in ("natural", "adversarial"):
         paths = getattr(job.input, training)
         found = read(job.input.dataset, paths, p.perturbation, images=p.images)
-        values, count = spectra_figures.of_fooled(found)
+        values, count = spectra_figures.of_fooled(found.changes, found.labels, found.after)
         if values is not None:
             maps[f"{training} training\nN = {count}"] = values
     figure = spectra_figures.draw(maps, "mean |F(δ)|", shared=True)

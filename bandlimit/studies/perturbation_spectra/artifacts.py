@@ -71,11 +71,6 @@ def perturbation_files(run: Run, wildcards: Any) -> list[str]:
     return _of(experiment(run, wildcards), PERTURBATIONS, wildcards.model)
 
 
-def perturbed_files(e: Spectra, model: str) -> list[str]:
-    """Return the perturbed images of a model of an experiment."""
-    return _of(e, PERTURBATIONS, model)
-
-
 def filtered_files(run: Run) -> list[str]:
     """Return the evaluations of the low-pass filter."""
     return [
@@ -119,17 +114,9 @@ def _two_layer(run: Run) -> tuple[Spectra, Network] | None:
     return _first(run, lambda e, n: n.architecture == "two_layer")
 
 
-def trained_alike(run: Run) -> tuple[Spectra, Network, Network] | None:
+def _trained_alike(run: Run) -> tuple[Spectra, Network, Network] | None:
     """Return the first natural network that has an adversarially trained one of its recipe."""
-    for e in of(run).experiments:
-        for natural in e.networks:
-            for other in e.networks:
-                alike = natural.batchnorm == other.batchnorm and natural.recipe == other.recipe
-                alike = alike and natural.architecture == other.architecture
-                kinds = (natural.training, other.training) == ("natural", "adversarial")
-                if alike and kinds and natural.loss == other.loss and natural.recipe:
-                    return e, natural, other
-    return None
+    return of(run).trained_alike()
 
 
 def _has(found: Callable[[Run], tuple[Spectra, Network] | None]) -> Callable[[Run], bool]:
@@ -277,7 +264,7 @@ def _followed_others(run: Run) -> bool:
 
 
 def _shares(run: Run) -> dict[str, Any]:
-    found = trained_alike(run)
+    found = _trained_alike(run)
     assert found is not None
     e, natural, adversarial = found
     return {
@@ -287,7 +274,7 @@ def _shares(run: Run) -> dict[str, Any]:
 
 
 def _shares_identity(run: Run) -> dict[str, Any]:
-    found = trained_alike(run)
+    found = _trained_alike(run)
     assert found is not None
     e, network, _ = found
     return {
@@ -389,7 +376,7 @@ ARTIFACTS = (
         shows="share of low frequencies, image by image",
         reads=_shares,
         identity=_shares_identity,
-        when=lambda run: trained_alike(run) is not None,
+        when=lambda run: _trained_alike(run) is not None,
         in_ledger=True,
     ),
     Figure(

@@ -110,6 +110,18 @@ class PerturbationSpectra:
     attack: str
     aware_steps: int
 
+    def trained_alike(self) -> tuple[Spectra, Network, Network] | None:
+        """Return the first natural network that has an adversarially trained one of its recipe."""
+        for e in self.experiments:
+            for natural in e.networks:
+                for other in e.networks:
+                    alike = natural.batchnorm == other.batchnorm and natural.recipe == other.recipe
+                    alike = alike and natural.architecture == other.architecture
+                    kinds = (natural.training, other.training) == ("natural", "adversarial")
+                    if alike and kinds and natural.loss == other.loss and natural.recipe:
+                        return e, natural, other
+        return None
+
     def experiment(self, dataset: str, model: str) -> Spectra:
         """Return the experiment that measures a model, or a checkpoint, on a dataset.
 

@@ -18,7 +18,6 @@ from bandlimit.studies.frequency_principle.image import (
     corruptions_rates,
     spectra_figures,
 )
-from bandlimit.studies.perturbation_spectra.spectrum_figures import Perturbed
 
 SETTINGS = {
     "corruptions": ["gaussian_noise", "fog"],
@@ -178,11 +177,9 @@ def test_spectra_of_corruptions_are_means_over_images():
 def test_only_images_that_are_wrong_count_as_fooled():
     changes = np.zeros((3, 1, 4, 4))
     changes[:, 0, 0, 0] = (1, 2, 4)
-    found = Perturbed(["a", "b", "c"], changes, changes, [0, 1, 2], [0, 1, 2], [5, 1, 5], 3)
-    values, count = spectra_figures.of_fooled(found)
+    values, count = spectra_figures.of_fooled(changes, [0, 1, 2], [5, 1, 5])
     assert count == 2 and values == pytest.approx(np.full((4, 4), 2.5))
-    nothing = Perturbed(["a"], changes[:1], changes[:1], [0], [0], [0], 1)
-    assert spectra_figures.of_fooled(nothing) == (None, 0)
+    assert spectra_figures.of_fooled(changes[:1], [0], [0]) == (None, 0)
 
 
 def test_figures_draw_each_network_once():

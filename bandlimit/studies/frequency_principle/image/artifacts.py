@@ -16,9 +16,6 @@ from bandlimit.studies.frequency_principle.settings import (
     Network,
     Sensitivity,
 )
-from bandlimit.studies.perturbation_spectra import artifacts as perturbation_spectra
-from bandlimit.studies.perturbation_spectra.settings import Network as Trained
-from bandlimit.studies.perturbation_spectra.settings import Spectra
 
 GROUP = "image frequency"
 
@@ -212,14 +209,15 @@ def _pictured(run: Run) -> dict[str, Any]:
     }
 
 
-def _perturbed(run: Run) -> tuple[Spectra, Trained, Trained] | None:
+def _perturbed(run: Run) -> tuple[Any, Any, Any] | None:
     """Return a natural network and the adversarially trained one of its recipe.
 
     Their perturbations are records of another study, where that one runs.
     """
     if "perturbation_spectra" not in run.studies or not of(run).experiments:
         return None
-    return perturbation_spectra.trained_alike(run)
+    found: tuple[Any, Any, Any] | None = run.studies["perturbation_spectra"].trained_alike()
+    return found
 
 
 def _fooled(run: Run) -> dict[str, Any]:
@@ -228,8 +226,14 @@ def _fooled(run: Run) -> dict[str, Any]:
     e, natural, adversarial = found
     return {
         "dataset": paths.dataset_file(e.dataset),
-        "natural": perturbation_spectra.perturbed_files(e, natural.name),
-        "adversarial": perturbation_spectra.perturbed_files(e, adversarial.name),
+        "natural": [
+            f"results/perturbations/{e.dataset}/{natural.name}/{shard}.parquet"
+            for shard in e.shard_names()
+        ],
+        "adversarial": [
+            f"results/perturbations/{e.dataset}/{adversarial.name}/{shard}.parquet"
+            for shard in e.shard_names()
+        ],
     }
 
 

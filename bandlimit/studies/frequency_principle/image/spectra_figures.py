@@ -18,7 +18,6 @@ from bandlimit.attacks.records import Batch
 from bandlimit.data.corruptions import corrupt
 from bandlimit.plots.style import DPI, PAGE, POINTS, Floats, finish, label_left, style, wrapped
 from bandlimit.spectral import fourier
-from bandlimit.studies.perturbation_spectra.spectrum_figures import Perturbed
 
 MAP = "viridis"
 """Colour map of magnitudes: even to the eye, and safe for colour-blind."""
@@ -69,15 +68,22 @@ def of_corruptions(
     return {name: total / count for name, total in sums.items()}
 
 
-def of_fooled(found: Perturbed) -> tuple[Floats | None, int]:
+def of_fooled(
+    changes: Floats, labels: Sequence[int], after: Sequence[int]
+) -> tuple[Floats | None, int]:
     """Return the mean magnitudes of perturbations of misclassified images, and their number.
 
     Those that the network gets wrong after the perturbation; None where there are none.
+
+    Args:
+        changes: perturbations, N x C x H x W.
+        labels: of the images, N.
+        after: what the network sees in the perturbed images, N.
     """
-    wrong = np.array(found.after) != np.array(found.labels)
+    wrong = np.array(after) != np.array(labels)
     if not wrong.any():
         return None, 0
-    return _magnitudes(torch.from_numpy(found.changes[wrong])).mean(axis=0), int(wrong.sum())
+    return _magnitudes(torch.from_numpy(changes[wrong])).mean(axis=0), int(wrong.sum())
 
 
 def _magnitudes(x: torch.Tensor) -> Floats:
