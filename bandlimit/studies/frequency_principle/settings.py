@@ -29,7 +29,8 @@ class Network:
         batchnorm: whether it has BatchNorm.
         training: natural, gaussian or adversarial; natural where it was not trained here.
         seeds: how many networks there are.
-        recipe: how it was trained, but for noise and attack; empty if not here.
+        recipe: how it was trained, but for noise, attack and component; empty if not here.
+        component: of each image, that it was trained on in its place, or None.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Network:
     training: str
     seeds: int
     recipe: Mapping[str, Any]
+    component: Mapping[str, Any] | None = None
 
     def models(self) -> list[str]:
         """Return the names of the models, one for each seed."""
@@ -78,6 +80,12 @@ class Sensitivity(Experiment):
         norms: all norms, ascending, that one among them.
         stride: each so many frequencies of a row and of a column are shown, 0 among them.
         bandwidth: side of the square of frequencies around 0 that are shown, or None for all.
+        filtered: networks trained on components of images, which see them behind the same filter.
+        corruptions: names of `bandlimit.data.corruptions`; none where nothing is corrupted.
+        severity: of the corruptions, 1 to 5.
+        noise_norm: L2 norm of noise of a band in each channel, in [0, 1] pixels.
+        bandwidths: sides of the squares of frequencies below or above which noise lies, odd.
+        high_pass: side of the square that high frequencies of a corruption lie beyond, odd.
         followed: networks whose response frequencies are measured along their training.
     """
 
@@ -87,19 +95,29 @@ class Sensitivity(Experiment):
     norms: tuple[float, ...]
     stride: int
     bandwidth: int | None
+    filtered: tuple[Network, ...] = ()
+    corruptions: tuple[str, ...] = ()
+    severity: int = 3
+    noise_norm: float = 8.0
+    bandwidths: tuple[int, ...] = ()
+    high_pass: int = 27
     followed: tuple[Followed, ...] = ()
+
+    def corrupted(self) -> tuple[Network, ...]:
+        """Return the networks that get corrupted images, those behind a filter last."""
+        return (*self.networks, *self.filtered)
 
     def models(self) -> list[str]:
         """Return the names of all models, all seeds of a network together."""
         return [name for network in self.networks for name in network.models()]
 
     def natural(self, network: Network) -> Network | None:
-        """Return the natural network that was trained as another one but for noise and attack."""
-        if network.training == NATURAL or not network.recipe:
+        """Return the natural network trained as another one but for noise, attack, component."""
+        if (network.training == NATURAL and not network.component) or not network.recipe:
             return None
         for other in self.networks:
             alike = (other.architecture, other.recipe) == (network.architecture, network.recipe)
-            if other.training == NATURAL and alike:
+            if other.training == NATURAL and not other.component and alike:
                 return other
         return None
 
@@ -135,7 +153,7 @@ class FrequencyPrinciple:
         """Return the trained models besides its own that the study runs on an experiment."""
         for own in self.experiments:
             if own.name == experiment.name:
-                names = [network.name for network in own.networks]
+                names = [network.name for network in own.corrupted()]
                 names += [network.name for network in own.followed]
                 return [name for name in names if name != own.model]
         return []
@@ -143,8 +161,12 @@ class FrequencyPrinciple:
 
 def models_in_use(section: Mapping[str, Any], config: Mapping[str, Any]) -> set[str]:
     """Return the models besides those of its experiments that the study needs."""
-    entries = section["experiments"].values()
-    return {name for entry in entries for name in (*entry["networks"], *entry["followed"])}
+    return {
+        name
+        for entry in section["experiments"].values()
+        for group in ("networks", "filtered", "followed")
+        for name in entry[group]
+    }
 
 
 def load(section: Mapping[str, Any], run: Run) -> FrequencyPrinciple:
@@ -179,7 +201,7 @@ def _experiment(run: Run, name: str, entry: Mapping[str, Any]) -> Sensitivity:
     place = f"frequency_principle.experiments.{name}"
     dataset = run.datasets[experiment.dataset]
     ends = {n: model for n, model in run.models.items() if model.source != "checkpoint"}
-    for network in entry["networks"]:
+    for network in (*entry["networks"], *entry["filtered"]):
         member(network, ends, "models of the run", f"{place}.networks")
         models.check_match(dataset, run.models[network])
         if run.models[network].shape != run.models[experiment.model].shape:
@@ -208,6 +230,21 @@ def _experiment(run: Run, name: str, entry: Mapping[str, Any]) -> Sensitivity:
             f"{place}.stride must be from 1 to {widest}, the highest of the frequencies that are "
             f"shown, got {stride}; no frequency but 0 would be left."
         )
+    for key in ("bandwidths", "high_pass"):
+        for number in entry[key] if key == "bandwidths" else [entry[key]]:
+            # Where nothing is corrupted, the default may not fit.
+            if entry["corruptions"] and (number > odd or number % 2 == 0):
+                raise UserError(
+                    f"{place}.{key} must be odd and from 1 to {odd}, the frequencies of images "
+                    f"{side} pixels wide, got {number}."
+                )
+    filtered = tuple(_network(run, network) for network in dict.fromkeys(entry["filtered"]))
+    for own in filtered:
+        if own.component is None:
+            raise UserError(
+                f"{place}.filtered must have networks trained on a 'component' of each image; "
+                f"{own.name!r} is none."
+            )
     return Sensitivity(
         **vars(experiment),
         networks=tuple(
@@ -219,6 +256,12 @@ def _experiment(run: Run, name: str, entry: Mapping[str, Any]) -> Sensitivity:
         norms=tuple(sorted({float(norm) for norm in (entry["norm"], *entry["norms"])})),
         stride=stride,
         bandwidth=bandwidth,
+        filtered=filtered,
+        corruptions=tuple(entry["corruptions"]),
+        severity=entry["severity"],
+        noise_norm=float(entry["noise_norm"]),
+        bandwidths=tuple(sorted(entry["bandwidths"])),
+        high_pass=entry["high_pass"],
         followed=tuple(_followed(run, name, model) for model in entry["followed"]),
     )
 
@@ -229,7 +272,10 @@ def _network(run: Run, name: str) -> Network:
     augmentation = dict(recipe.get("augmentation", {}))
     noise = augmentation.pop("noise", 0)
     # What tells networks apart, or leaves the training of the first one as it is.
-    apart = ("adversarial", "augmentation", "checkpoints", "trajectory", "curves", "seeds")
+    apart = (
+        *("adversarial", "augmentation", "component", "checkpoints", "trajectory", "curves"),
+        *("seeds", "architecture", "mean", "std"),
+    )
     alike = {key: value for key, value in recipe.items() if key not in apart}
     return Network(
         name=name,
@@ -238,6 +284,7 @@ def _network(run: Run, name: str) -> Network:
         training=ADVERSARIAL if recipe.get("adversarial") else GAUSSIAN if noise else NATURAL,
         seeds=int(recipe.get("seeds", 1)),
         recipe={**alike, "augmentation": augmentation} if recipe else {},
+        component=recipe.get("component"),
     )
 
 

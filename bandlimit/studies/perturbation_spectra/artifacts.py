@@ -5,7 +5,6 @@ Imports nothing heavy, since every start of the workflow pays for it.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +15,6 @@ from bandlimit.studies.perturbation_spectra.settings import (
     Network,
     PerturbationSpectra,
     Spectra,
-    alike,
 )
 
 TITLE = "Perturbation spectra"
@@ -118,12 +116,7 @@ def _two_layer(run: Run) -> tuple[Spectra, Network] | None:
 
 def _trained_alike(run: Run) -> tuple[Spectra, Network, Network] | None:
     """Return the first natural network that has an adversarially trained one of its recipe."""
-    for e in of(run).experiments:
-        for natural, other in itertools.product(e.networks, repeat=2):
-            kinds = (natural.training, other.training)
-            if kinds == ("natural", "adversarial") and alike(_told(natural), _told(other)):
-                return e, natural, other
-    return None
+    return of(run).trained_alike()
 
 
 def _has(found: Callable[[Run], tuple[Spectra, Network] | None]) -> Callable[[Run], bool]:

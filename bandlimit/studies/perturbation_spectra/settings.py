@@ -5,6 +5,7 @@ Imports nothing heavy, since every start of the workflow pays for it.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -127,6 +128,15 @@ class PerturbationSpectra:
     perturbations: Mapping[str, Perturbation]
     attack: str
     aware_steps: int
+
+    def trained_alike(self) -> tuple[Spectra, Network, Network] | None:
+        """Return the first natural network that has an adversarially trained one of its recipe."""
+        for e in self.experiments:
+            for natural, other in itertools.product(e.networks, repeat=2):
+                kinds = (natural.training, other.training)
+                if kinds == ("natural", "adversarial") and alike(vars(natural), vars(other)):
+                    return e, natural, other
+        return None
 
     def experiment(self, dataset: str, model: str) -> Spectra:
         """Return the experiment that measures a model, or a checkpoint, on a dataset.

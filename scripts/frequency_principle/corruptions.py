@@ -1,0 +1,15 @@
+"""Tables of corruptions, of noise of a band, and of networks behind filters."""
+
+from bandlimit.files import tables
+from bandlimit.provenance.job import run
+from bandlimit.studies.frequency_principle.image.corruptions_rates import frames
+from bandlimit.studies.frequency_principle.image.corruptions_tables import table
+
+
+def main(job):
+    found = frames(job.input.corrupted, job.params.experiments, job.params.seed)
+    for i, name in enumerate(job.params.tables):
+        tables.save(table(name, found[name]), **job.forms(i), certificate=job.certificate())
+
+
+run(main, snakemake)

@@ -1,0 +1,14 @@
+"""Figure 5: accuracy under noise of a band."""
+
+from bandlimit.files import store
+from bandlimit.plots import files
+from bandlimit.provenance.job import run
+from bandlimit.studies.frequency_principle.image import corruptions_figures
+
+
+def main(job):
+    figure = corruptions_figures.draw_band_noise(store.read(job.input.table).to_pandas())
+    files.save(figure, **job.pictures(), certificate=job.certificate())
+
+
+run(main, snakemake)
