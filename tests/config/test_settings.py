@@ -14,7 +14,7 @@ from bandlimit.plan import load as plan_load
 
 HOME = Path(__file__).parents[2]
 BASE = yaml.safe_load((HOME / "config.yaml").read_text(encoding="utf-8"))
-# Most of their networks belong to these studies alone; for its mistakes see test_learning_settings.py.
+# Most of their networks belong to these studies alone; for mistakes see test_learning_settings.py.
 del BASE["high_frequency"], BASE["frequency_principle"]
 del BASE["experiments"]["fashion_mnist_small"]
 BASE["training"] = {n: r for n, r in BASE["training"].items() if "_small" not in n}
