@@ -11,6 +11,7 @@ import yaml
 
 from bandlimit.errors import UserError
 from bandlimit.plan import catalogue, jobs, load
+from bandlimit.studies import STUDIES
 
 HOME = Path(__file__).parents[2]
 BASE = yaml.safe_load((HOME / "config.yaml").read_text(encoding="utf-8"))
@@ -86,7 +87,7 @@ def test_a_job_is_identified_by_what_it_is_asked():
     wildcards = SimpleNamespace(dataset="fashion_mnist_test", model=f"{MAIN}_seed_2", shard="1of1")
     assert jobs.identity(run, "evaluate_components", wildcards)["radii"] == [4, 7, 10, 14]
     asked = jobs.identity(run, "evaluate_smoothing", wildcards)
-    assert asked["rhos"] == [0.1, 0.25, 0.5, 1] and asked["images"] == 200
+    assert asked["rhos"] == [0.1, 0.25, 0.5, 1] and asked["images"] == 192
 
 
 def test_objects_are_detected_where_there_is_a_folder():
@@ -149,7 +150,9 @@ def test_objects_are_detected_without_an_experiment():
 
     def nothing_else(config):
         config.update({STUDY: {"detection": {"folder": "coco"}}})
-        for study in ("bandlimiting", "perturbation_spectra", "robustness"):
+        for study in STUDIES:
+            if study == STUDY:
+                continue
             del config[study]
 
     assert list(loaded(nothing_else).studies) == [STUDY]
@@ -318,7 +321,7 @@ REFUSED = {
     ),
     "other test images": (
         curves(f"{MAIN}_lenet", images=100),
-        rf"training.{MAIN}_lenet.curves.images must be that of '{MAIN}', .* 300, got 100",
+        rf"training.{MAIN}_lenet.curves.images must be that of '{MAIN}', .* 1024, got 100",
     ),
     "other training images": (
         curves(f"{MAIN}_batch_25", train_images=100),

@@ -367,7 +367,7 @@ WRONG = {
     "no study": (
         {"bandlimiting": None, "perturbation_spectra": None, "robustness": None},
         r"The configuration runs nothing: a section of a study \(bandlimiting, "
-        r"perturbation_spectra, high_frequency, robustness\) must name",
+        r"perturbation_spectra, high_frequency, frequency_principle, robustness\) must name",
     ),
     "studies of none of these": (
         {"only": ["imagenet_samples"], "bandlimiting": None},
