@@ -1,0 +1,235 @@
+"""Where the works disagree, and what our runs show of it.
+
+The question is one of response frequency or of image frequency, and never of both: no answer to one
+follows from the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from bandlimit.files.tables import Column, Table
+from bandlimit.statistics import square_and_add, wilson
+
+Tables = Mapping[str, pd.DataFrame]
+
+COLUMNS = (
+    *("question", "frequency", "first", "second", "measure", "where"),
+    *("value", "low", "high", "between", "shows"),
+)
+
+FIRST, SECOND, NEITHER = "the first", "the second", "neither, by this interval"
+
+
+def disagreements(tables: Tables, *, width: float = 0.5) -> pd.DataFrame:
+    """Return where works disagree, a row for each measurement that tells.
+
+    Args:
+        tables: by name, those that the run has: sinusoids, counterexample, manifold_levels, lifts,
+            low_pass, corruption_rates.
+        width: h of the features of the counter-example, in radians.
+
+    Returns:
+        Columns: question; frequency, response or image; first and second, what each side says;
+        measure; where, on which network or case; value with its interval low and high (null where
+        it is exact); between, the number above which the first is right and below which the second
+        is; shows, who.
+    """
+    asked: tuple[tuple[tuple[str, ...], Callable[..., list[dict[str, Any]]]], ...] = (
+        (("sinusoids",), _order),
+        (("counterexample",), lambda table: _counterexample(table, width)),
+        (("manifold_levels",), _manifolds),
+        (("lifts",), _lifts),
+        (("low_pass",), _gain),
+        (("corruption_rates",), _loss),
+    )
+    rows = [
+        {**row, "shows": _who(row)}
+        for names, ask in asked
+        if all(name in tables for name in names)
+        for row in ask(*(tables[name] for name in names))
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _who(row: Mapping[str, Any]) -> str:
+    low = row["value"] if row["low"] is None else row["low"]
+    high = row["value"] if row["high"] is None else row["high"]
+    if low > row["between"]:
+        return FIRST
+    return SECOND if high < row["between"] else NEITHER
+
+
+UNIVERSAL: dict[str, Any] = {
+    "question": "Is the lower response frequency always learnt first?",
+    "frequency": "response",
+    "first": "Xu et al., Zhang et al.: yes, by networks in general",
+}
+"""What three measurements ask, each against another work."""
+
+
+def _order(sinusoids: pd.DataFrame) -> list[dict[str, Any]]:
+    against = "it may depend on the amplitudes"
+    rows = sinusoids.drop_duplicates("case")
+    return [
+        UNIVERSAL
+        | {
+            "second": against,
+            "measure": "rank correlation of frequency and time to learn it",
+            "where": f"sinusoids, {row.case} amplitudes",
+            "value": row.spearman,
+            "low": row.spearman_low,
+            "high": row.spearman_high,
+            "between": 0.0,
+        }
+        for row in rows.itertuples()
+    ]
+
+
+def _counterexample(eigenvalues: pd.DataFrame, width: float) -> list[dict[str, Any]]:
+    own = eigenvalues[(eigenvalues["width"] - width).abs() < 1e-9].set_index("frequency")
+    rates = own["by_formula"]
+    return [
+        UNIVERSAL
+        | {
+            "second": "E, Ma and Wu: no, below the frequency 2 / h",
+            "measure": f"rate of k = 1 over that of k = {k}",
+            "where": f"their kernel, h = {width:g}",
+            "value": float(rates[1] / rates[k]),
+            "low": None,
+            "high": None,
+            "between": 1.0,
+        }
+        for k in (3, 8)
+        if 1 in rates and k in rates
+    ]
+
+
+def _manifolds(levels: pd.DataFrame) -> list[dict[str, Any]]:
+    rows = levels.sort_values("turns")
+    if len(rows) < 2:
+        return []
+    none, many = rows.iloc[0], rows.iloc[-1]
+    value, low, high = _less(none["amplitude"], none, many["amplitude"], many)
+    return [
+        {
+            "question": "Are high response frequencies hard to learn as such?",
+            "frequency": "response",
+            "first": "Xu et al.: yes",
+            "second": "Rahaman et al.: less so where the data lie on a curve of many turns",
+            "measure": (
+                f"amplitude of the highest frequencies at L = {none['turns']:g} less that at "
+                f"L = {many['turns']:g}"
+            ),
+            "where": "sinusoids on curves",
+            "value": value,
+            "low": low,
+            "high": high,
+            "between": 0.0,
+        }
+    ]
+
+
+def _less(a: float, of_a: pd.Series, b: float, of_b: pd.Series) -> tuple[float, float, float]:
+    low, high = square_and_add(a, (of_a["low"], of_a["high"]), b, (of_b["low"], of_b["high"]))
+    return float(a - b), float(low), float(high)
+
+
+def _lifts(lifts: pd.DataFrame) -> list[dict[str, Any]]:
+    rows = lifts[
+        lifts["main"] & (lifts["checkpoint"] == "end") & (lifts["perturbation"] == "pgd_l2")
+    ]
+    return [
+        {
+            "question": "Do perturbations of natural networks gather at low image frequencies?",
+            "frequency": "image",
+            "first": "A Frequency Domain Analysis: yes",
+            "second": "Yin et al.: no, they are uniform",
+            "measure": "energy of PGD perturbations at low frequencies, over a flat spectrum's",
+            "where": row.model,
+            "value": row.lift,
+            "low": row.lift_low,
+            "high": row.lift_high,
+            "between": 1.5,
+        }
+        for row in rows.itertuples()
+        if row.training == "natural"
+    ]
+
+
+FILTER: dict[str, Any] = {
+    "question": "Is a low-pass filter of images worth it?",
+    "frequency": "image",
+    "first": "A Frequency Domain Analysis: yes, it takes perturbations away",
+    "second": "Yin et al.: no, it gains on some inputs and loses on others",
+}
+"""What measurements of attacks and of corruptions ask together."""
+
+
+def _gain(low_pass: pd.DataFrame) -> list[dict[str, Any]]:
+    found = []
+    for row in low_pass[low_pass["best"]].to_dict("records"):
+        bare = row["unfiltered_attacked"]
+        of_bare = wilson(bare * row["images"], row["images"])
+        for attack in ("unaware", "aware"):
+            interval = (row[f"{attack}_low"], row[f"{attack}_high"])
+            low, high = square_and_add(row[attack], interval, bare, of_bare)
+            knows = "knows" if attack == "aware" else "does not know"
+            found.append(
+                FILTER
+                | {
+                    "measure": f"accuracy it adds under PGD that {knows} the filter",
+                    "where": f"{row['model']}, cut-off {row['cutoff']:g}",
+                    "value": row[attack] - bare,
+                    "low": low,
+                    "high": high,
+                    "between": 0.0,
+                }
+            )
+    return found
+
+
+def _loss(corruption_rates: pd.DataFrame) -> list[dict[str, Any]]:
+    rates = corruption_rates
+    rows = rates[(rates["method"] == "low-pass") & rates["corruption"].isin(["fog", "contrast"])]
+    # The narrowest filter loses, or gains, most.
+    rows = rows[rows["size"] == rows["size"].min()]
+    return [
+        FILTER
+        | {
+            "measure": f"accuracy it adds on images under {row.corruption}",
+            "where": row.network,
+            "value": row.change,
+            "low": row.change_low,
+            "high": row.change_high,
+            "between": 0.0,
+        }
+        for row in rows.itertuples()
+    ]
+
+
+def table(frame: pd.DataFrame) -> Table:
+    """Return `disagreements` as its readers see it."""
+    columns = {
+        "question": Column("Question"),
+        "frequency": Column("Frequency"),
+        "first": Column("One side"),
+        "second": Column("The other"),
+        "measure": Column("Measured"),
+        "where": Column("On"),
+        "value": Column("Value", 3, interval=("low", "high")),
+        "between": Column("Between them", 2),
+        "shows": Column("Right here"),
+    }
+    return Table(
+        frame,
+        columns,
+        "Where the works disagree, and what these runs show",
+        "Of each measurement its 95% interval (none where it is exact) and the number between both "
+        "sides: above it the first is right on this network, below it the second. Response "
+        "frequency is that of the function a network computes, image frequency that of the pixels: "
+        "no answer to a question of one is an answer to a question of the other.",
+    )
