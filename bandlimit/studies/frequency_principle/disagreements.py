@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from bandlimit.files.tables import Column, Table
-from bandlimit.statistics import square_and_add, wilson
+from bandlimit.statistics import difference, square_and_add
 
 Tables = Mapping[str, pd.DataFrame]
 
@@ -172,11 +172,9 @@ FILTER: dict[str, Any] = {
 def _gain(low_pass: pd.DataFrame) -> list[dict[str, Any]]:
     found = []
     for row in low_pass[low_pass["best"]].to_dict("records"):
-        bare = row["unfiltered_attacked"]
-        of_bare = wilson(bare * row["images"], row["images"])
+        bare, count = row["unfiltered_attacked"], row["images"]
         for attack in ("unaware", "aware"):
-            interval = (row[f"{attack}_low"], row[f"{attack}_high"])
-            low, high = square_and_add(row[attack], interval, bare, of_bare)
+            low, high = difference(row[attack] * count, count, bare * count, count)
             knows = "knows" if attack == "aware" else "does not know"
             found.append(
                 FILTER
