@@ -33,10 +33,13 @@ QUESTIONS = {
         ?action a s:CreateAction ; w:resourceUsage ?used .
         ?used a s:PropertyValue ; s:propertyID ?quantity ; s:value ?value .
         OPTIONAL { ?used s:unitCode ?unit } }""",
-    # 3. Which configuration files was it given?
+    # 3. Which configuration files was it given? The authors look among the objects of the engine's
+    # action, where their validator lets none be; this looks where a tool's configuration stands.
     "configuration": """SELECT ?told WHERE {
-        ?engine a s:OrganizeAction ; s:object ?told .
-        MINUS { ?told a s:ControlAction } }""",
+        ?workflow a b:ComputationalWorkflow ; bw:input ?formal .
+        ?action a s:CreateAction ; s:instrument ?workflow ; s:object ?told .
+        ?told s:exampleOfWork ?formal .
+        ?formal s:name "configuration" . }""",
     # 4. Which file is the environment of the workflow, and of a step, built from?
     "environment": """SELECT ?of ?file ?format ?profile WHERE {
         { ?of a s:HowTo, b:ComputationalWorkflow } UNION
@@ -75,16 +78,22 @@ QUESTIONS = {
         ?tool a s:SoftwareApplication ; s:mainEntity ?wrapped ; s:softwareRequirements ?needed .
         ?needed s:version ?version . }""",
     # 11. How were parameters of the workflow used by its tools?
+    # Types come last: rdflib would begin with all pairs of entities that have them.
     "flow": """SELECT ?given ?input ?parameter ?step WHERE {
         ?workflow a b:ComputationalWorkflow ; bw:input ?formal ; s:step ?step .
-        ?action a s:CreateAction ; s:instrument ?workflow ; s:object ?given .
+        ?action s:instrument ?workflow ; s:object ?given .
         ?given s:exampleOfWork ?formal .
-        ?formal a b:FormalParameter ; s:name ?input ; s:additionalType ?type .
-        ?connection a w:ParameterConnection ;
-            w:sourceParameter ?formal ; w:targetParameter ?target .
-        ?step a s:HowToStep ; s:workExample ?tool ; w:connection ?connection .
-        ?tool a s:SoftwareApplication ; bw:input ?target .
-        ?target a b:FormalParameter ; s:name ?parameter . }""",
+        ?formal s:name ?input ; s:additionalType ?type .
+        ?connection w:sourceParameter ?formal ; w:targetParameter ?target .
+        ?step s:workExample ?tool ; w:connection ?connection .
+        ?tool bw:input ?target .
+        ?target s:name ?parameter .
+        FILTER EXISTS { ?action a s:CreateAction }
+        FILTER EXISTS { ?formal a b:FormalParameter }
+        FILTER EXISTS { ?connection a w:ParameterConnection }
+        FILTER EXISTS { ?step a s:HowToStep }
+        FILTER EXISTS { ?tool a s:SoftwareApplication }
+        FILTER EXISTS { ?target a b:FormalParameter } }""",
 }
 
 

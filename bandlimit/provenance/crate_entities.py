@@ -96,7 +96,8 @@ class _Builder:
             instrument=refs(
                 package(*pair) for pair in sorted(packages(run.jobs)) if pair[0] == "snakemake"
             ),
-            object=refs([*self._engine(configuration), *(control["@id"] for control in controls)]),
+            # The profile would have the configuration here too, and the validator refuses it.
+            object=refs(control["@id"] for control in controls),
             result=ref(whole["@id"]),
             actionStatus=COMPLETED,
             **self._span(),
@@ -165,8 +166,10 @@ class _Builder:
         )
 
     def _configuration(self) -> list[str]:
-        """Return what the run was told: its configuration files, and what was set besides."""
-        found = []
+        """Return what the run was told: configuration, what was set besides, Snakemake's profile."""
+        # Snakemake takes a profile of this name by itself.
+        profile = "profiles/default/config.yaml"
+        found = [self._graph.id(name) for name in self._run.project if name == profile]
         for job in self._run.jobs:
             for given in job.proof["config"]:
                 if isinstance(given, str):
@@ -189,12 +192,6 @@ class _Builder:
             exampleOfWork=ref(crate_flow.CONFIGURATION),
         )
         return identifier
-
-    def _engine(self, configuration: Sequence[str]) -> list[str]:
-        """Return what told Snakemake how to run: the configuration and the project's profile."""
-        # Snakemake takes a profile of this name by itself.
-        profile = "profiles/default/config.yaml"
-        return [*configuration, *(self._graph.id(n) for n in self._run.project if n == profile)]
 
     def _span(self) -> dict[str, str]:
         """Return when the first job began and the last one ended, where that was measured."""

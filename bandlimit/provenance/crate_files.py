@@ -58,13 +58,17 @@ def add(graph: Graph) -> None:
                 properties |= _tool(graph, name, tools[name])
             graph.crate.add_file(path, name, properties=properties)
     works = _works(graph)
+    named: dict[str, Any] = {}
     for name, entry in sorted({**run.files, **run.outside}.items()):
         properties = facts(graph, name, entry["sha256"], entry["bytes"])
         properties |= works.get(name, {})
         if name in run.inside:
             graph.crate.add_file(place(run.results, name), name, properties=properties)
+        elif graph.id(name) in named:
+            # What holds the same is one entity.
+            named[graph.id(name)].append_to("alternateName", name, compact=True)
         else:
-            _named(graph, name, properties)
+            named[graph.id(name)] = _named(graph, name, properties)
 
 
 def facts(graph: Graph, name: str, sha256: str, size: int) -> dict[str, Any]:
@@ -81,20 +85,16 @@ def facts(graph: Graph, name: str, sha256: str, size: int) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value}
 
 
-def _named(graph: Graph, name: str, properties: dict[str, Any]) -> None:
-    """Add a file or folder that does not lie in the crate; equal ones are one entity."""
+def _named(graph: Graph, name: str, properties: dict[str, Any]) -> Any:
+    """Add a file or folder that does not lie in the crate, and return its entity."""
     from rocrate.model import DataEntity
 
-    known = graph.crate.get(graph.id(name))
-    if known is not None:
-        known.append_to("alternateName", name, compact=True)
-        return
     kind = "File"
     if name in graph.run.outside and (graph.run.home / name).is_dir():
         # Its hash is of the list of its files.
         kind, properties["identifier"] = "Dataset", properties.pop("sha256")
     properties = {"@type": kind, **properties}
-    graph.crate.add(DataEntity(graph.crate, graph.id(name), properties=properties))
+    return graph.crate.add(DataEntity(graph.crate, graph.id(name), properties=properties))
 
 
 def _tool(graph: Graph, name: str, jobs: Sequence[Job]) -> dict[str, Any]:

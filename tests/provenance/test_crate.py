@@ -154,7 +154,7 @@ def test_steps_stand_in_the_order_of_the_run(made):
     assert ids(steps[1]["workExample"]) == ["scripts/attack.py"]
     engine = known["#engine-run"]
     assert ids(engine["instrument"]) == ["pkg:pypi/snakemake@9.27.1"]
-    controls = [known[i] for i in ids(engine["object"]) if i.startswith("#control/")]
+    controls = [known[i] for i in ids(engine["object"])]
     assert [ids(c["instrument"]) for c in controls] == [[s["@id"]] for s in steps]
     assert known["pkg:generic/python@3.11.7"]["version"] == "3.11.7"
     requirements = ids(known["scripts/attack.py"]["softwareRequirements"])
@@ -424,6 +424,20 @@ def test_a_broken_crate_does_not_satisfy_the_profile(made, cache):
     os.unlink(f"{FOLDER}/{TABLE}")
     payload = f"The RO-Crate does not include the Data Entity '{TABLE}' as part of its payload"
     assert {payload, *BREAKS.values()} <= issues(cache, PROFILES[1])
+
+
+@needs_validator
+def test_the_engines_action_can_not_hold_the_configuration(made, cache):
+    """The profile asks for it (Engine configuration files), and its question 3 looks there."""
+    path = Path(FOLDER, crate.METADATA)
+    found = json.loads(path.read_text())
+    engine = next(e for e in found["@graph"] if e["@id"] == "#engine-run")
+    engine["object"].append({"@id": "config.yaml"})
+    path.write_text(json.dumps(found))
+    assert issues(cache, PROFILES[1]) == {
+        "An OrganizeAction must reference the ControlAction instances representing the step "
+        "executions via object"
+    }
 
 
 @needs_validator
