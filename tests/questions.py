@@ -39,7 +39,8 @@ QUESTIONS = {
         ?workflow a b:ComputationalWorkflow ; bw:input ?formal .
         ?action a s:CreateAction ; s:instrument ?workflow ; s:object ?told .
         ?told s:exampleOfWork ?formal .
-        ?formal s:name "configuration" . }""",
+        ?formal s:name ?name .
+        FILTER (?name IN ("configuration", "profile")) }""",
     # 4. Which file is the environment of the workflow, and of a step, built from?
     "environment": """SELECT ?of ?file ?format ?profile WHERE {
         { ?of a s:HowTo, b:ComputationalWorkflow } UNION

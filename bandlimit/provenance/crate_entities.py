@@ -68,11 +68,14 @@ class _Builder:
             for job, action in zip(run.jobs, actions, strict=True)
         ]
         configuration = self._configuration()
-        given = [*configuration, *(graph.id(name) for name in run.outside)]
+        # Snakemake takes a profile of this name by itself.
+        profile = [graph.id(n) for n in run.project if n == "profiles/default/config.yaml"]
+        inputs = [graph.id(name) for name in run.outside]
         made = [graph.id(name) for name in artifacts]
         for identifier, name, those in (
             (crate_flow.CONFIGURATION, "configuration", configuration),
-            (crate_flow.INPUTS, "inputs", [graph.id(name) for name in run.outside]),
+            (crate_flow.PROFILE, "profile", profile),
+            (crate_flow.INPUTS, "inputs", inputs),
             (crate_flow.ARTIFACTS, "artifacts", made),
         ):
             graph.parameter(identifier, name, "File", many=True)
@@ -84,7 +87,7 @@ class _Builder:
             name="The run of the workflow",
             description="All jobs that led to the final artifacts, from the first to the last.",
             instrument=ref(WORKFLOW),
-            object=refs(given),
+            object=refs([*configuration, *profile, *inputs]),
             result=refs(made),
             actionStatus=COMPLETED,
             **self._span(),
@@ -166,10 +169,8 @@ class _Builder:
         )
 
     def _configuration(self) -> list[str]:
-        """Return what the run was told: configuration, what was set besides, Snakemake's profile."""
-        # Snakemake takes a profile of this name by itself.
-        profile = "profiles/default/config.yaml"
-        found = [self._graph.id(name) for name in self._run.project if name == profile]
+        """Return what the run was told: its configuration files, and what was set besides."""
+        found = []
         for job in self._run.jobs:
             for given in job.proof["config"]:
                 if isinstance(given, str):
@@ -282,7 +283,7 @@ class _Builder:
             "conformsTo": ref("https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE"),
             "step": refs(step["@id"] for step in steps.values()),
             "hasPart": refs(quote(job.script) for job in run.jobs),
-            "input": refs([crate_flow.CONFIGURATION, crate_flow.INPUTS]),
+            "input": refs([crate_flow.CONFIGURATION, crate_flow.PROFILE, crate_flow.INPUTS]),
             "output": ref(crate_flow.ARTIFACTS),
             "buildInstructions": refs(
                 self._graph.id(name) for name in self._run.environment(run.jobs)

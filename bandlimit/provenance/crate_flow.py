@@ -13,9 +13,10 @@ from urllib.parse import quote
 from bandlimit.provenance.crate_run import Job
 
 CONFIGURATION = "#parameter/workflow/configuration"
+PROFILE = "#parameter/workflow/profile"
 INPUTS = "#parameter/workflow/inputs"
 ARTIFACTS = "#parameter/workflow/artifacts"
-"""Parameters of the workflow: what it is told, reads and makes."""
+"""Parameters of the workflow: what it and its engine are told, what it reads and makes."""
 
 
 class Connection(NamedTuple):

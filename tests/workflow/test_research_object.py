@@ -39,7 +39,7 @@ def test_jobs_that_take_a_while_tell_memory_and_processor_time(graph, jobs):
         for action, quantity, _, value in questions.ask(graph, "resources")
     }
     attacks = {job for job in jobs if job.startswith("#job/attack/")}
-    assert len(attacks) > 5
+    assert len(attacks) > 2
     # All of them import torch: 100 MiB and a second are less than that takes.
     assert all(used[job, "max_rss"] > 100 and used[job, "cpu_time"] > 1 for job in attacks)
 
@@ -53,10 +53,7 @@ def test_configuration_environment_and_versions_are_those_of_the_project(graph, 
     told = {file for (file,) in questions.ask(graph, "configuration")}
     assert told == {"config.yaml", "overlay.yaml", "profiles/default/config.yaml"}
     steps = {of for of, *_ in questions.ask(graph, "environment") if of.startswith("#step/")}
-    assert {"#step/attack", "#step/train_model", "#step/manifest"} & steps == {
-        "#step/attack",
-        "#step/manifest",
-    }
+    assert {"#step/attack", "#step/make_dataset", "#step/manifest"} < steps
     files = {file for _, file, *_ in questions.ask(graph, "environment")}
     assert files == {"envs/bandlimit.yaml", "requirements.lock"}
     lock = (tiny_run.folder / "requirements.lock").read_text(encoding="utf-8")
@@ -70,5 +67,7 @@ def test_settings_and_images_flow_into_jobs(graph):
     flow = {(given, *rest) for given, _, *rest in questions.ask(graph, "flow")}
     assert ("overlay.yaml", "parameters", "#step/attack") in flow
     assert ("overlay.yaml", "seed", "#step/make_dataset") in flow
+    # How Snakemake runs its jobs says nothing of what they make.
+    assert not {row for row in flow if row[0].startswith("profiles/")}
     assert len(questions.ask(graph, "inputs")) > 3
     assert len(questions.ask(graph, "outputs")) > 80
