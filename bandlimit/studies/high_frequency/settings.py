@@ -19,6 +19,7 @@ from bandlimit.config.schema import epsilon, member
 from bandlimit.defenses.kinds import WITHOUT_CONVOLUTION
 from bandlimit.errors import UserError
 from bandlimit.files import folders
+from bandlimit.models.kinds import NO_BATCHNORM
 
 GROUPS = ("components", "batchnorm", "heuristics", "architectures", "optimizers")
 """Lists of networks that an experiment compares, each with its own network or with each other."""
@@ -440,7 +441,7 @@ def _network(
         _check_component(name, recipe)
     return Network(
         name=name,
-        architecture=model.architecture.removesuffix(models.NO_BATCHNORM),
+        architecture=model.architecture.removesuffix(NO_BATCHNORM),
         batchnorm=model.batchnorm,
         recipe=recipe,
         shuffled=bool(run.datasets[recipe["dataset"]].shuffle_labels),

@@ -300,7 +300,8 @@ def _entries(run: Run, wildcards: Any, names: Sequence[str]) -> dict[str, Any]:
         entry = of(run).defenses[name]
         # Those of the experiment, so that its r attacks nothing anew that has no r.
         own = {key: value for key, value in main.items() if key in PARAMETERS[entry.kind]}
-        entries[name] = {"kind": entry.kind, **own, **entry.parameters}
+        code = {"own_code": entry.code} if entry.code else {}
+        entries[name] = {"kind": entry.kind, **own, **entry.parameters, **code}
     return entries
 
 
