@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bandlimit.config.schema import member
-from bandlimit.defenses.kinds import PARAMETERS, REQUIRED
+from bandlimit.defenses.kinds import PARAMETERS, REQUIRED, SOURCES, TRANSFORMS
 from bandlimit.errors import UserError, suggest
 from bandlimit.files import own_code
 
@@ -26,6 +26,14 @@ class DefenseEntry:
         if self.kind == "post_averaging":
             return bool(self.parameters.get("draws") != "fixed")
         return self.kind == "noise" or bool(self.parameters.get("random"))
+
+    def belongs(self, group: str) -> bool:
+        """Return whether it is one of those that a word of `GROUPS` stands for."""
+        if self.kind in SOURCES:
+            return False
+        if group == "transforms":
+            return self.kind in TRANSFORMS
+        return self.random == (group == "random")
 
     @property
     def code(self) -> dict[str, str]:

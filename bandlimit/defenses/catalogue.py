@@ -68,8 +68,9 @@ def create(
     if kind not in PARAMETERS:
         raise UserError(f"There is no defence {kind!r}; {suggest(kind, PARAMETERS)}.")
     # Which code it was planned with is no parameter, but what a job checks.
+    known = PARAMETERS[kind] | (frozenset({"own_code"}) if kind == "python" else frozenset())
     for parameter in parameters:
-        if parameter not in PARAMETERS[kind] | {"own_code"} * (kind == "python"):
+        if parameter not in known:
             raise UserError(
                 f"The defence {kind!r} has no parameter {parameter!r}; "
                 f"{suggest(parameter, PARAMETERS[kind])}."

@@ -44,5 +44,8 @@ of the user's own may do that or not, so what it hands to its classifier counts 
 FILTERS = ("low_pass",)
 """Kinds of defence that let a band of frequencies pass, to which an attack may keep."""
 
+GROUPS = ("random", "deterministic", "transforms")
+"""Words for all examined defences that draw, that don't, or that transform their input."""
+
 WITHOUT_CONVOLUTION = ("two_layer",)
 """Architectures without a convolution, and so without kernels to smooth."""

@@ -1,27 +1,28 @@
 """A defence of the user's own: a module around a classifier, named by file and class.
 
-The class is called with the classifier and its parameters, and makes a `torch.nn.Module` from pixels in
-[0, 1], N x C x H x W, to logits or log-probabilities, N x classes. One that draws says so in the
-configuration (`random: true`). Its forward may take a second argument, `generators`: a
+The class is called with the classifier and its parameters, and makes a `torch.nn.Module` from
+pixels in [0, 1], N x C x H x W, to logits or log-probabilities, N x classes. One that draws says so
+in the configuration (`random: true`). Its forward may take a second argument, `generators`: a
 `torch.Generator` for each image, so that all images go in one call. One that draws from the global
 generators of torch, numpy and random is called image by image, with all three keyed by the image
-and the number of the draw. Either way the output for an image depends on no other image.
+and the number of the draw, while its classifier sees all images in one batch. Either way the output
+for an image depends on no other image.
 """
 
 from __future__ import annotations
 
 import copy
 import inspect
-import random as of_python
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from bandlimit import keys
+from bandlimit.defenses import turns
 from bandlimit.defenses.base import Defense, DrawName
 from bandlimit.errors import UserError
 from bandlimit.files import own_code as files
@@ -99,9 +100,9 @@ class OwnDefense(Defense):
         if not len(x):
             return x.new_zeros(0, self.classes)
         if not self.random:
-            before = _states()
+            before = turns.states()
             output = self._called(x)
-            if before != _states():
+            if not turns.same(before, turns.states()):
                 raise UserError(
                     f"The defence {self.source!r} draws random numbers, and its entry in the "
                     "configuration does not say so; set 'random: true' beside 'source'."
@@ -110,11 +111,9 @@ class OwnDefense(Defense):
         keyed = [keys.generator(self.name.seed, *self.name.parts(i, draw)) for i in ids]
         if self._by_generators:
             return self._called(x, generators=keyed)
-        outputs = []
-        for row, generator in zip(x.split(1), keyed, strict=True):
-            with _seeded(int(torch.randint(2**32, (), generator=generator))):
-                outputs.append(self._called(row))
-        return torch.cat(outputs)
+        seeds = [int(torch.randint(2**32, (), generator=generator)) for generator in keyed]
+        rows = x.split(1)
+        return torch.cat(turns.take(lambda i: self._called(rows[i]), seeds, self.classifier))
 
     def _called(self, x: Tensor, **more: Any) -> Tensor:
         """Return what the module makes of some images, checked."""
@@ -159,7 +158,7 @@ class Shown(nn.Module):
         super().__init__()
         self.classifier = classifier
         self.shape, self.classes = classifier.shape, classifier.classes
-        self._like: Tensor | None = None
+        self._own = threading.local()
 
     @property
     def mean(self) -> Tensor:
@@ -177,25 +176,25 @@ class Shown(nn.Module):
         Raises:
             UserError: the gradient shall go by the identity, and other images are shown than given.
         """
-        if self._like is not None:
-            if x.shape != self._like.shape:
+        given = getattr(self._own, "given", None)
+        if given is not None:
+            if x.shape != given.shape:
                 raise UserError(
                     "A gradient through the identity needs a defence that shows its classifier "
-                    f"images as it gets them, {tuple(self._like.shape)}, and it shows "
+                    f"images as it gets them, {tuple(given.shape)}, and it shows "
                     f"{tuple(x.shape)}; its gradient must be 'exact'."
                 )
-            x = x.detach() + (self._like - self._like.detach())
-        logits: Tensor = self.classifier(x)
-        return logits
+            x = x.detach() + (given - given.detach())
+        return turns.answer(x, self.classifier)
 
     @contextmanager
     def like(self, x: Tensor | None) -> Iterator[None]:
         """Let gradients go to these images, as if they were what is shown; None changes nothing."""
-        self._like = x
+        self._own.given = x
         try:
             yield
         finally:
-            self._like = None
+            self._own.given = None
 
 
 def _made(
@@ -214,28 +213,3 @@ def _made(
             f"The defence {source!r} must be a torch.nn.Module, got {type(module).__name__}."
         )
     return module
-
-
-def _states() -> tuple[bytes, ...]:
-    """Return the states of the global generators, to see whether something draws from them."""
-    name, words, *rest = np.random.get_state()  # noqa: NPY002 (that is what others draw from)
-    return (
-        torch.get_rng_state().numpy().tobytes(),
-        repr((name, bytes(words), rest)).encode(),
-        repr(of_python.getstate()).encode(),
-    )
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Key the global generators within the block; afterwards they are as before."""
-    states = np.random.get_state(), of_python.getstate()  # noqa: NPY002
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        np.random.seed(seed)  # noqa: NPY002
-        of_python.seed(seed)
-        try:
-            yield
-        finally:
-            np.random.set_state(states[0])  # noqa: NPY002
-            of_python.setstate(states[1])

@@ -1,8 +1,8 @@
 """Code of the user's own: a network or a defence that the configuration names by file and name.
 
-A source is `path/to/file.py:Name`. The file and what it imports beside it are data to this project:
-their bytes identify the jobs that run them. Imports nothing heavy, since every start of the workflow
-pays for it.
+A source is `path/to/file.py:Name`. The file and what it imports beside it are data to this
+project: their bytes identify the jobs that run them. Imports nothing heavy, since every start of
+the workflow pays for it.
 """
 
 from __future__ import annotations

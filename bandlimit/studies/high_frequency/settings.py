@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bandlimit.config import models
 from bandlimit.config.experiments import Experiment
 from bandlimit.config.run import Run
 from bandlimit.config.schema import epsilon, member
