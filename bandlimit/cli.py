@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     for add in (
         *(_add_new, _add_plan, _add_artifacts, _add_audit, _add_explain, _add_verify, _add_sign),
-        _add_status,
+        *(_add_status, _add_check_defense),
     ):
         add(commands)
     options = parser.parse_args(arguments)
@@ -105,6 +105,27 @@ def _new(options: argparse.Namespace) -> int:
     )
     print(found)
     return 0
+
+
+def _add_check_defense(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "check-defense",
+        help="try a defence on a few images, before a run attacks it",
+        description="Exit status: 0, or 1 where something failed.",
+    )
+    parser.add_argument("name", metavar="NAME", help="of the defence in the configuration")
+    _configfile(parser)
+    parser.set_defaults(run=_check_defense)
+
+
+def _check_defense(options: argparse.Namespace) -> int:
+    config = overlays.read(["config.yaml", *options.configfile])
+    run = load.load(config, ".")
+    from bandlimit.studies.robustness import trial  # imports torch
+
+    found = trial.lines(run, options.name)
+    print(trial.text(found))
+    return int(any(line.state == trial.FAILED for line in found))
 
 
 def _add_artifacts(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bandlimit.config.schema import member
-from bandlimit.defenses.kinds import PARAMETERS, REQUIRED
+from bandlimit.defenses.kinds import PARAMETERS, REQUIRED, SOURCES, TRANSFORMS
 from bandlimit.errors import UserError, suggest
+from bandlimit.files import own_code
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,22 @@ class DefenseEntry:
         """Whether its output differs from call to call."""
         if self.kind == "post_averaging":
             return bool(self.parameters.get("draws") != "fixed")
-        return self.kind == "noise"
+        return self.kind == "noise" or bool(self.parameters.get("random"))
+
+    def belongs(self, group: str) -> bool:
+        """Return whether it is one of those that a word of `GROUPS` stands for."""
+        if self.kind in SOURCES:
+            return False
+        if group == "transforms":
+            return self.kind in TRANSFORMS
+        return self.random == (group == "random")
+
+    @property
+    def code(self) -> dict[str, str]:
+        """The sha256 of each file of code of the user's own that it consists of, where it does."""
+        if self.kind != "python":
+            return {}
+        return own_code.files(self.parameters["source"], f"defenses.{self.name}.source")
 
 
 def resolve(name: str, entry: Mapping[str, Any], models: Mapping[str, Any]) -> DefenseEntry:
@@ -47,6 +63,8 @@ def resolve(name: str, entry: Mapping[str, Any], models: Mapping[str, Any]) -> D
         )
     for key in sorted(REQUIRED.get(entry["kind"], frozenset()) - set(parameters)):
         raise UserError(f"defenses.{name} is of the kind {entry['kind']!r}, which needs {key!r}.")
+    if "source" in parameters:
+        own_code.files(parameters["source"], f"defenses.{name}.source")
     if "model" in parameters:
         member(parameters["model"], models, "models", f"defenses.{name}.model")
     return DefenseEntry(name=name, kind=entry["kind"], parameters=parameters)

@@ -10,9 +10,7 @@ from bandlimit.config import registry
 from bandlimit.config.datasets import Dataset
 from bandlimit.config.schema import member
 from bandlimit.errors import UserError
-
-NO_BATCHNORM = "_no_batchnorm"
-"""End of the names of architectures that are there with BatchNorm and without."""
+from bandlimit.models.kinds import NO_BATCHNORM, check_architecture, own_files
 
 WITHOUT_BATCHNORM = (
     *("two_layer", "fully_connected", "vgg16", "lenet", "cifar_alexnet", "cifar_vgg11"),
@@ -51,6 +49,11 @@ class Model:
         )
 
     @property
+    def code(self) -> dict[str, str]:
+        """The sha256 of each file of code of the user's own that its architecture consists of."""
+        return own_files(self.architecture, f"The architecture of {self.name!r}")
+
+    @property
     def downloads(self) -> bool:
         """Whether its weights come from the network."""
         return self.source in ("torchvision", "url")
@@ -71,6 +74,7 @@ def resolve(name: str, own: Mapping[str, Any], known: Mapping[str, Any], place: 
     if name in own:
         entry = own[name]
         _check_normalisation(f"models.{name}", entry["shape"], entry["mean"], entry["std"])
+        check_architecture(entry["architecture"], f"models.{name}.architecture")
         return Model(
             name=name,
             source="file",
@@ -129,6 +133,7 @@ def of_recipe(name: str, recipe: Mapping[str, Any], datasets: Mapping[str, Datas
             f"'source' of the registry, or with a 'shape' of its own; got {dataset.name!r}, which "
             "has neither."
         )
+    check_architecture(recipe["architecture"], f"{place}.architecture")
     channels = dataset.shape[0]
     mean, std = recipe.get("mean", [0.0] * channels), recipe.get("std", [1.0] * channels)
     _check_normalisation(place, dataset.shape, mean, std)

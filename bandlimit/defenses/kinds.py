@@ -18,28 +18,34 @@ PARAMETERS: dict[str, frozenset[str]] = {
     "jpeg": frozenset({"quality"}),
     "noise": frozenset({"radius"}),
     "other_model": frozenset({"model"}),
+    "python": frozenset({"source", "random", "parameters"}),
 }
 """What a configured defence may state besides its kind, by kind.
 
-Radius and directions are those of the experiment where they are not stated; only the cutoff, rho
-and the other model have no default.
+Radius and directions are those of the experiment where they are not stated; only the cutoff, rho,
+the other model and the source have no default.
 """
 
 REQUIRED: dict[str, frozenset[str]] = {
     "low_pass": frozenset({"cutoff"}),
     "smoothed_kernels": frozenset({"rho"}),
     "other_model": frozenset({"model"}),
+    "python": frozenset({"source"}),
 }
 """What it must state, by kind."""
 
 SOURCES = ("undefended", "other_model")
 """Kinds of defence whose adversarial images are also tried on every other: transfer."""
 
-TRANSFORMS = ("low_pass", "rounding", "flip", "shift", "jpeg", "noise")
-"""Kinds of defence that transform the input, where an attack may use the identity's gradient."""
+TRANSFORMS = ("low_pass", "rounding", "flip", "shift", "jpeg", "noise", "python")
+"""Kinds of defence that transform the input, where an attack may use the identity's gradient; code
+of the user's own may do that or not, so what it hands to its classifier counts as its input."""
 
 FILTERS = ("low_pass",)
 """Kinds of defence that let a band of frequencies pass, to which an attack may keep."""
+
+GROUPS = ("random", "deterministic", "transforms")
+"""Words for all examined defences that draw, that don't, or that transform their input."""
 
 WITHOUT_CONVOLUTION = ("two_layer", "fully_connected")
 """Architectures without a convolution, and so without kernels to smooth."""

@@ -10,29 +10,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from bandlimit.errors import UserError, suggest
-
-_NO_BATCHNORM = "_no_batchnorm"
-_SMALL_RESNETS = {
-    **{f"cifar_resnet{depth}": (depth, 1) for depth in (20, 32, 44, 56, 110)},
-    "strided_resnet8": (8, 2),
-}
-"""Depth and stride of the first convolution."""
-_TORCHVISION = ("resnet50", "resnet152", "vgg16", "vgg16_bn")
-
-ARCHITECTURES: tuple[str, ...] = (
-    *_SMALL_RESNETS,
-    *(name + _NO_BATCHNORM for name in _SMALL_RESNETS),
-    "small_cnn",
-    "small_cnn_no_batchnorm",
-    "two_layer",
-    "fully_connected",
-    "lenet",
-    "cifar_alexnet",
-    "cifar_vgg11",
-    *_TORCHVISION,
-    "efficientnet_lite0",
+from bandlimit.files import own_code
+from bandlimit.models.kinds import (
+    ARCHITECTURES,
+    NO_BATCHNORM,
+    SMALL_RESNETS,
+    TORCHVISION,
+    check_architecture,
+    library,
 )
-"""The names that `build` knows."""
 
 OF_ONE_SIZE: tuple[str, ...] = (
     "small_cnn",
@@ -400,18 +386,19 @@ def build(
     """Return a network with fresh parameters: standardised N x channels x H x W -> N x classes.
 
     Args:
-        name: one of `ARCHITECTURES`.
+        name: one of `kinds.ARCHITECTURES`, 'torchvision:NAME', 'timm:NAME', or
+            'path/to/file.py:build', which is called with `classes` and `channels` by keyword.
         classes: number of logits.
         channels: of the images.
         sides: height and width of the images; needed by those in `OF_ONE_SIZE` alone.
 
     Raises:
-        UserError: no architecture has this name, it takes only images of 3 channels, or it needs
-            the sides, or larger ones.
+        UserError: no architecture has this name, it takes only images of 3 channels, it needs the
+            sides, or larger ones, or code of the user's own makes no network.
     """
     if name not in ARCHITECTURES:
-        raise UserError(f"There is no architecture {name!r}; {suggest(name, ARCHITECTURES)}.")
-    plain = name.removesuffix(_NO_BATCHNORM)
+        return _from_elsewhere(name, classes, channels)
+    plain = name.removesuffix(NO_BATCHNORM)
     if name in OF_ONE_SIZE:
         if sides is None:
             raise UserError(
@@ -428,8 +415,8 @@ def build(
         return kind(sides, classes=classes, channels=channels)
     if name == "cifar_vgg11":
         return CifarVGG11(classes=classes, channels=channels)
-    if plain in _SMALL_RESNETS:
-        depth, stride = _SMALL_RESNETS[plain]
+    if plain in SMALL_RESNETS:
+        depth, stride = SMALL_RESNETS[plain]
         return CifarResNet(
             depth, classes=classes, channels=channels, stride=stride, batchnorm=plain == name
         )
@@ -438,7 +425,7 @@ def build(
             f"The architecture {name!r} takes images of 3 channels, and {channels} were given; "
             "all but those of torchvision and efficientnet_lite0 take any number."
         )
-    if name in _TORCHVISION:
+    if name in TORCHVISION:
         import torchvision  # 3 s: paid only by the networks that come from it
 
         network: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=classes)
@@ -447,6 +434,60 @@ def build(
 
     efficientnet: nn.Module = EfficientNet.from_name("efficientnet-lite0", num_classes=classes)
     return efficientnet
+
+
+def _from_elsewhere(name: str, classes: int, channels: int) -> nn.Module:
+    """Return a network of a package, or of the user's own code."""
+    check_architecture(name, "The architecture")
+    named = library(name)
+    if named and named[0] == "torchvision":
+        return _of_torchvision(named[1], classes, channels)
+    if named:
+        return _of_timm(named[1], classes, channels)
+    network = own_code.load(name, "The architecture")(classes=classes, channels=channels)
+    if not isinstance(network, nn.Module):
+        raise UserError(
+            f"The architecture {name!r} must return a torch.nn.Module when it is called with "
+            f"classes={classes} and channels={channels}, and it returned {type(network).__name__}."
+        )
+    return network
+
+
+def _of_torchvision(name: str, classes: int, channels: int) -> nn.Module:
+    import torchvision
+
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
+        raise UserError(
+            f"torchvision has no classifier 'torchvision:{name}'; {suggest(name, known)}."
+        )
+    if channels != 3:
+        raise UserError(
+            f"The architecture 'torchvision:{name}' takes images of 3 channels, and {channels} "
+            "were given."
+        )
+    # Further outputs that some have are for training.
+    more = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    network: nn.Module = torchvision.models.get_model(
+        name, weights=None, num_classes=classes, **more
+    )
+    return network
+
+
+def _of_timm(name: str, classes: int, channels: int) -> nn.Module:
+    try:
+        import timm
+    except ImportError as error:
+        raise UserError(
+            f"The architecture 'timm:{name}' needs the package timm, which is not installed; "
+            "'uv pip install timm' in the environment, or the extra 'bandlimit[timm]', brings it."
+        ) from error
+    if name not in timm.list_models():
+        raise UserError(f"timm has no model 'timm:{name}'; {suggest(name, timm.list_models())}.")
+    network: nn.Module = timm.create_model(
+        name, pretrained=False, num_classes=classes, in_chans=channels
+    )
+    return network
 
 
 def with_own_padding(network: nn.Module) -> nn.Module:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import operator
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -17,6 +19,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from bandlimit.models import architectures
+
+logger = logging.getLogger(__name__)
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -200,26 +204,40 @@ def fold(network: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
     Folding is done in float64 and the result cast to `dtype`, in channels_last, frozen. ReLUs work
     in place where nothing else reads their input, which halves the memory of a gradient: a hook
     that needs pre-activations is a forward pre-hook. The network that is given is used up: copy it
-    first if it is needed afterwards.
+    first if it is needed afterwards. One that `torch.fx` can't trace, such as one whose way through
+    its layers depends on the values, is returned as it is, frozen.
     """
-    network = architectures.with_own_padding(network).eval().double()
-    folded = fx.symbolic_trace(network)
+    network = architectures.with_own_padding(network).eval()
+    try:
+        folded = fx.symbolic_trace(network)
+    except Exception as error:  # whatever the user's own code raises at a proxy
+        logger.info("the network runs as it is, since it can't be traced: %s", error)
+        return frozen(network, dtype)
+    folded = folded.double()
     modules = dict(folded.named_modules())
+    calls = Counter(str(node.target) for node in folded.graph.nodes if node.op == "call_module")
     for node in list(folded.graph.nodes):
         norm = modules.get(str(node.target)) if node.op == "call_module" else None
         if not isinstance(norm, nn.BatchNorm2d):
             continue
         before = node.args[0]
         conv = modules.get(str(before.target)) if before.op == "call_module" else None
-        if isinstance(conv, nn.Conv2d) and len(before.users) == 1:
+        # A layer that is called twice is another one in each place.
+        once = calls[str(before.target)] == calls[str(node.target)] == 1
+        if isinstance(conv, nn.Conv2d) and len(before.users) == 1 and once:
             folded.set_submodule(str(before.target), fuse_conv_bn_eval(conv, norm))
             node.replace_all_uses_with(before)
             folded.graph.erase_node(node)
     _work_in_place(folded)
     folded.delete_all_unused_submodules()
     folded.recompile()
-    folded.requires_grad_(False)
-    return folded.to(dtype=dtype).to(memory_format=torch.channels_last).eval()
+    return frozen(folded, dtype)
+
+
+def frozen(network: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """Return a network in eval mode, without gradients of its weights, in channels_last."""
+    network.requires_grad_(False)
+    return network.to(dtype=dtype).to(memory_format=torch.channels_last).eval()
 
 
 def _work_in_place(folded: fx.GraphModule) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import logging
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +14,15 @@ import torch
 from torch import nn
 
 from bandlimit.errors import UserError
-from bandlimit.models.batches import MicroBatches, fold, micro_batch
+from bandlimit.models.batches import MicroBatches, fold, frozen, micro_batch
 from bandlimit.models.device import choose_device
+from bandlimit.models.kinds import ARCHITECTURES
 from bandlimit.models.weights import COUNTER, check_fit, empty_network, read_safetensors
+
+logger = logging.getLogger(__name__)
+
+TOLERANCE = 1e-4
+"""How far folding may move logits, as a share of the greatest."""
 
 
 class Classifier(nn.Module):
@@ -93,7 +102,9 @@ def load(
         if name.endswith(COUNTER):
             state[name] = torch.tensor(0)
     network.load_state_dict(state, assign=True)
-    batches = MicroBatches(fold(network, dtype), micro_batch(shape, place), dtype=dtype)
+    own = architecture not in ARCHITECTURES
+    folded = _like_itself(network, dtype, shape) if own else fold(network, dtype)
+    batches = MicroBatches(folded, micro_batch(shape, place), dtype=dtype)
     classifier = Classifier(
         batches,
         mean=mean,
@@ -103,3 +114,26 @@ def load(
         dtype=torch.float64 if dtype == torch.float64 else torch.float32,
     )
     return classifier.eval().requires_grad_(False).to(place)
+
+
+PROBES = 4
+"""Images on which a folded network is held against itself."""
+
+
+def _like_itself(network: nn.Module, dtype: torch.dtype, shape: Sequence[int]) -> nn.Module:
+    """Return a network of someone else's folded, or as it is where folding changes its logits."""
+    plain = frozen(copy.deepcopy(network), torch.float32)
+    folded = fold(network, torch.float32)
+    probe = torch.linspace(-2, 2, PROBES * math.prod(shape)).reshape(PROBES, *shape)
+    with torch.no_grad():
+        wanted, got = plain(probe), folded(probe)
+    if wanted.ndim != 2 or len(wanted) != PROBES:
+        raise UserError(
+            f"A network must return logits, N x classes; of {PROBES} images this one returned "
+            f"{tuple(wanted.shape)}."
+        )
+    reach = wanted.abs().max().item() or 1.0
+    if not (wanted - got).abs().max().item() <= TOLERANCE * reach:
+        logger.warning("the network runs as it is, since folding BatchNorm changes its logits")
+        return plain.to(dtype)
+    return folded.to(dtype)

@@ -143,7 +143,13 @@ def first_kernels(network: nn.Module) -> Tensor:
     """
     if isinstance(network, MicroBatches):
         network = network.network
-    graph = network if isinstance(network, fx.GraphModule) else fx.symbolic_trace(network)
+    try:
+        graph = network if isinstance(network, fx.GraphModule) else fx.symbolic_trace(network)
+    except Exception as error:  # whatever the user's own code raises at a proxy
+        raise UserError(
+            "The kernels of the first convolution are asked for, and the network can't be traced "
+            f"to find it: {error}."
+        ) from error
     modules = dict(graph.named_modules())
     # The nodes are in the order of the forward pass, which that of the definition need not be.
     for node in graph.graph.nodes:

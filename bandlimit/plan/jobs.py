@@ -33,7 +33,13 @@ def _convert_model(run: Run, wildcards: Any) -> dict[str, Any]:
         "std": list(model.std),
         "shape": list(model.shape),
         "classes": model.classes,
+        **_own(model),
     }
+
+
+def _own(model: models.Model) -> dict[str, Any]:
+    """Return the files of the user's own code that a model's architecture is, where it is."""
+    return {"own_code": model.code} if model.code else {}
 
 
 def _train_model(run: Run, wildcards: Any) -> dict[str, Any]:
@@ -54,6 +60,7 @@ def _train_model(run: Run, wildcards: Any) -> dict[str, Any]:
         "mean": list(model.mean),
         "std": list(model.std),
         "classes": model.classes,
+        **_own(model),
         "device": run.device,
         "seed": run.seed,
     }

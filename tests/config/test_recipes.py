@@ -12,7 +12,6 @@ import yaml
 from bandlimit.config import paths
 from bandlimit.config.schema import read_schema
 from bandlimit.errors import UserError
-from bandlimit.models.architectures import ARCHITECTURES
 from bandlimit.plan import cost, jobs, load
 from bandlimit.training.recipes import LOSSES, OPTIMIZERS, SCHEDULES, Recipe
 
@@ -238,7 +237,6 @@ def test_the_schema_and_the_library_name_the_same_choices():
     properties = SCHEMA["recipe"]["properties"]
     for key, names in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("loss", LOSSES)):
         assert set(properties[key]["enum"]) == set(names)
-    assert set(SCHEMA["architecture"]["enum"]) == set(ARCHITECTURES)
 
 
 def test_shuffled_labels_are_part_of_a_dataset_and_no_gate():

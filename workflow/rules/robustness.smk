@@ -117,3 +117,30 @@ rule scale_perturbations:
         "Stretching minimal perturbations of {wildcards.model}, {wildcards.shard}"
     script:
         "../../scripts/scale_perturbations.py"
+
+
+# Whether a defence holds, on a page of its own.
+rule defense_page:
+    input:
+        unpack(lambda wildcards: examined.page_files(run, wildcards)),
+    output:
+        html="results/defenses/{defense}.html",
+        markdown="results/defenses/{defense}.md",
+    log:
+        "logs/defense_page/{defense}.log",
+    benchmark:
+        "results/benchmarks/defense_page/{defense}.tsv"
+    conda:
+        "../../envs/bandlimit.yaml"
+    params:
+        **code("defense_page"),
+        identity=lambda wildcards: jobs.identity(run, "defense_page", wildcards),
+    message:
+        "Writing the page of the defence {wildcards.defense}"
+    script:
+        "../../scripts/defense_page.py"
+
+
+rule defenses:
+    input:
+        examined.pages(run),

@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bandlimit.config import models
 from bandlimit.config.experiments import Experiment
 from bandlimit.config.run import Run
 from bandlimit.config.schema import epsilon, member
 from bandlimit.defenses.kinds import WITHOUT_CONVOLUTION
 from bandlimit.errors import UserError
 from bandlimit.files import folders
+from bandlimit.models.kinds import NO_BATCHNORM
 
 GROUPS = ("components", "batchnorm", "heuristics", "architectures", "optimizers")
 """Lists of networks that an experiment compares, each with its own network or with each other."""
@@ -445,7 +445,7 @@ def _network(
         _check_component(name, recipe)
     return Network(
         name=name,
-        architecture=model.architecture.removesuffix(models.NO_BATCHNORM),
+        architecture=model.architecture.removesuffix(NO_BATCHNORM),
         batchnorm=model.batchnorm,
         recipe=recipe,
         shuffled=bool(run.datasets[recipe["dataset"]].shuffle_labels),

@@ -11,7 +11,7 @@ from typing import Any
 from bandlimit.config import paths
 from bandlimit.config.run import Run
 from bandlimit.defenses.kinds import PARAMETERS
-from bandlimit.studies.artifact import SAMPLED, Figure, Made, Records, Table
+from bandlimit.studies.artifact import REDRAWN, SAMPLED, Figure, Made, Records, Table
 from bandlimit.studies.robustness.settings import Examination, Robustness
 
 TITLE = "Robustness"
@@ -115,6 +115,33 @@ def _of(run: Run, part: str = "controls") -> list[tuple[Examination, str]]:
     return [
         (e, shard) for e in of(run).experiments if getattr(e, part) for shard in e.shard_names()
     ]
+
+
+# The page of a defence
+
+
+def pages(run: Run) -> list[str]:
+    """Return the pages of the defences under examination, in both forms."""
+    examined = dict.fromkeys(d for e in of(run).experiments for d in e.defenses)
+    return [f"results/defenses/{name}.{form}" for name in examined for form in ("html", "md")]
+
+
+def page_files(run: Run, wildcards: Any) -> dict[str, Any]:
+    """Return what the page of a defence is made from."""
+    found: dict[str, Any] = {
+        made.name: f"{TABLES}/{made.name}.parquet"
+        for made in TABLES_OF_JOB
+        if made.name in ("robust_accuracy", "sanity", "controls") and made.when(run)
+    }
+    compared = [
+        f"results/controls/{e.dataset}/{e.model}/{shard}.parquet"
+        for e, shard in _compared(run, wildcards.defense)
+    ]
+    return {**found, **({"records": compared} if compared else {})}
+
+
+def _compared(run: Run, defense: str) -> list[tuple[Examination, str]]:
+    return [(e, shard) for e, shard in _of(run) if defense in e.controls]
 
 
 # What the tables read, and what identifies them
@@ -300,7 +327,8 @@ def _entries(run: Run, wildcards: Any, names: Sequence[str]) -> dict[str, Any]:
         entry = of(run).defenses[name]
         # Those of the experiment, so that its r attacks nothing anew that has no r.
         own = {key: value for key, value in main.items() if key in PARAMETERS[entry.kind]}
-        entries[name] = {"kind": entry.kind, **own, **entry.parameters}
+        code = {"own_code": entry.code} if entry.code else {}
+        entries[name] = {"kind": entry.kind, **own, **entry.parameters, **code}
     return entries
 
 
@@ -361,7 +389,23 @@ def _scalings(run: Run, wildcards: Any) -> dict[str, Any]:
     }
 
 
+def _page(run: Run, wildcards: Any) -> dict[str, Any]:
+    name = wildcards.defense
+    entry = of(run).defenses[name]
+    return {
+        "entry": {"kind": entry.kind, **entry.parameters},
+        "attacks": attack_kinds(run),
+        "controls": [{"dataset": e.dataset, "model": e.model} for e, _ in _compared(run, name)],
+        "experiments": [
+            {"dataset": e.dataset, "model": e.model, "epsilon": e.epsilon}
+            for e in of(run).experiments
+            if name in e.defenses
+        ],
+    }
+
+
 RECORDS = {
+    "defense_page": Records(_page, again=REDRAWN),
     "attack_defense": Records(_attack, again=SAMPLED),
     "judge_defense": Records(_judgement, again=SAMPLED),
     "evaluate_controls": Records(_controls, again=SAMPLED),

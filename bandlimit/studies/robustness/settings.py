@@ -18,6 +18,7 @@ from bandlimit.config.run import Run
 from bandlimit.config.schema import epsilons, member, not_reserved
 from bandlimit.defenses.kinds import (
     FILTERS,
+    GROUPS,
     PARAMETERS,
     SOURCES,
     TRANSFORMS,
@@ -31,13 +32,13 @@ SCALED = ("pgd_minimal",)
 LARGER = "_larger"
 """Ending of the name of an attack that repeats another with twice its budget."""
 
-RESERVED = ("clean", "strongest", "none", "any")
-"""Names that the records and tables give to what is no attack and no defence of its own."""
+RESERVED = ("clean", "strongest", "none", "any", *GROUPS)
+"""Names that records, tables and lists give to what is no attack and no defence of its own."""
 
 
 @dataclass(frozen=True)
 class AttackEntry:
-    """An attack on defences by name."""
+    """An attack on defences by name; `grouped` says that a word stood for some of them."""
 
     name: str
     kind: str
@@ -45,6 +46,7 @@ class AttackEntry:
     epsilons: tuple[float, ...]
     images: int | None
     parameters: Mapping[str, Any]
+    grouped: bool = False
 
 
 @dataclass(frozen=True)
@@ -185,8 +187,12 @@ def load(section: Mapping[str, Any], run: Run) -> Robustness:
                 "the runs of 'robustness.larger_budget'; give it another name."
             )
     bounds = tuple(epsilons(section["epsilons"], "robustness.epsilons"))
+    examined = {d: None for e in section["experiments"].values() for d in e["defenses"]}
+    for name, entry in section["experiments"].items():
+        for defense in entry["defenses"]:
+            member(defense, run.defenses, "defenses", f"robustness.experiments.{name}")
     attacks = {
-        name: _attack(name, entry, run.defenses, bounds)
+        name: _attack(name, entry, run.defenses, bounds, list(examined))
         for name, entry in section["attacks"].items()
     }
     larger = _larger(attacks, run.defenses, section["larger_budget"])
@@ -218,8 +224,8 @@ def _examination(
 ) -> Examination:
     place = f"robustness.experiments.{name}"
     experiment = run.experiments[name]
-    for defense in (*entry["defenses"], *entry["controls"]):
-        member(defense, run.defenses, "defenses", place)
+    for control in entry["controls"]:
+        member(control, run.defenses, "defenses", place)
     size = run.datasets[experiment.dataset].size
     for attack in entry["attacks"]:
         member(attack, attacks, "attacks of robustness", place)
@@ -358,7 +364,8 @@ def _check_attacked(
 ) -> None:
     """Refuse an attack that an experiment lists but whose defences it does not."""
     fits = (name in listed or defenses[name].kind in SOURCES for name in attack.against)
-    if not any(fits):
+    # A word stands for those that there are, and there may be none.
+    if not attack.grouped and not any(fits):
         raise UserError(
             f"{place} lists the attack {attack.name!r}, which would never run: it is against "
             f"{', '.join(map(repr, attack.against))}, and {place}.defenses lists "
@@ -393,17 +400,19 @@ def _attack(
     entry: Mapping[str, Any],
     defenses: Mapping[str, DefenseEntry],
     bounds: tuple[float, ...],
+    examined: Sequence[str],
 ) -> AttackEntry:
     place = f"robustness.attacks.{name}"
     own = ("kind", "against", "epsilons", "images")
     parameters = {key: value for key, value in entry.items() if key not in own}
     check_parameters(place, entry["kind"], parameters, ATTACK_PARAMETERS)
     for defense in entry["against"]:
-        member(defense, defenses, "defenses", f"{place}.against")
+        member(defense, {**defenses, **dict.fromkeys(GROUPS)}, "defenses", f"{place}.against")
+    against = _resolved(entry["against"], defenses, examined)
     minimal = entry["kind"] in MINIMAL_KINDS
     if minimal and "epsilons" in entry:
         raise UserError(f"{place} minimises the perturbation; it takes no 'epsilons'.")
-    for defense in entry["against"]:
+    for defense in against:
         # Only images that fool whom they were made against count, and no other model is judged.
         if minimal and defenses[defense].kind == "other_model":
             raise UserError(
@@ -415,8 +424,22 @@ def _attack(
     return AttackEntry(
         name=name,
         kind=entry["kind"],
-        against=tuple(entry["against"]),
+        against=against,
         epsilons=() if minimal else given or bounds,
         images=entry.get("images"),
         parameters=parameters,
+        grouped=any(word in GROUPS for word in entry["against"]),
     )
+
+
+def _resolved(
+    against: Sequence[str], defenses: Mapping[str, DefenseEntry], examined: Sequence[str]
+) -> tuple[str, ...]:
+    """Return the defences that names and words stand for, each once, in the order of the list."""
+    found: dict[str, None] = {}
+    for word in against:
+        if word in GROUPS:
+            found |= dict.fromkeys(d for d in examined if defenses[d].belongs(word))
+        else:
+            found[word] = None
+    return tuple(found)
