@@ -10,6 +10,7 @@
 #   results/controls, scalings, crossings, symptoms, theory             more records of the studies
 #   results/tables/{study}/{table}.parquet|.md|.html|.tex|.csv          from records only
 #   results/figures/{study}/{figure}.png|.pdf|.svg                      from tables only
+#   results/defenses/{defense}.html|.md                                 whether it holds, from tables
 #   results/claims/claims.parquet|.md|.html                             the verdicts, from tables
 #   results/index.html, site                                            claims, artifacts and lineage
 #   results/report.rst                                                  front page of the report
@@ -76,5 +77,6 @@ rule all:
     default_target: True
     input:
         jobs.site_artifacts(run),
+        catalogue.pages(run),
         rules.claims.input,
         rules.provenance.input,

@@ -140,6 +140,15 @@ def pictures(run: Run) -> list[list[str]]:
     return [[entry.study, entry.file(made, "png")] for entry in shown for made in entry.made]
 
 
+def pages(run: Run) -> list[str]:
+    """Return the pages of their own that the studies write, such as one for each defence."""
+    return [
+        page
+        for study in run.studies
+        for page in getattr(module(study), "pages", lambda run: [])(run)
+    ]
+
+
 def faces(run: Run) -> dict[str, str]:
     """Return of each study the picture that stands for it; of one without pictures, none."""
     return {study: picture for study, picture in reversed(pictures(run))}

@@ -115,7 +115,7 @@ WRONG = {
     ),
     "architecture": (
         {"models.own": {**OWN_MODEL, "architecture": "cifar_resnet21"}},
-        r"'models.own.architecture'.* has no choice 'cifar_resnet21'; .*mean 'cifar_resnet",
+        r"models.own.architecture is 'cifar_resnet21', which is no architecture; .*'cifar_resnet20'",
     ),
     "dataset": (
         {f"{X0}.dataset": "fashion_mnits"},
@@ -343,7 +343,10 @@ WRONG = {
         r"attacks.square.images must be from 1 to 60, the images of 'fashion_mnist', got 61",
     ),
     "an attack on no listed defence": (
-        {f"{R0}.defenses": ["post_averaging_fixed", "low_pass"]},
+        {
+            f"{R0}.defenses": ["post_averaging_fixed", "low_pass"],
+            "robustness.attacks.eot_pgd.against": ["post_averaging"],
+        },
         r"robustness.experiments.fashion_mnist lists the attack 'eot_pgd', .*against "
         r"'post_averaging', and .*; list",
     ),
@@ -352,7 +355,10 @@ WRONG = {
         r"defenses has the name 'clean', which the tables use for something else",
     ),
     "standard AutoAttack on fresh draws": (
-        {"defenses.post_averaging_fixed.draws": "fresh"},
+        {
+            "defenses.post_averaging_fixed.draws": "fresh",
+            "robustness.attacks.autoattack.against": ["post_averaging_fixed"],
+        },
         r"autoattack.against names 'post_averaging_fixed', .*version 'standard'",
     ),
     # What is missing, or does not go together.

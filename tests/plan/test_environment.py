@@ -70,8 +70,10 @@ def imported(*folders: str) -> dict[str, str]:
 
 
 def unasked(modules: dict[str, str], allowed: set[str]) -> dict[str, str]:
-    """Return those of the modules that belong to no package among `allowed`."""
+    """Return those of the modules that belong to no package among `allowed`, extras left out."""
     owners = packages_distributions()
+    extras = PROJECT["optional-dependencies"]
+    allowed = allowed | names([Requirement(text) for texts in extras.values() for text in texts])
     return {
         module: file
         for module, file in modules.items()

@@ -36,6 +36,7 @@ rule manifest:
     input:
         artifacts=[
             *jobs.site_artifacts(run),
+            *catalogue.pages(run),
             *rules.claims.input,
             *rules.static_site.output,
         ],
