@@ -164,8 +164,12 @@ def evaluator(classifier: Classifier, *, bfloat16: bool = False) -> MicroBatches
 
 def _fuse(network: nn.Module, shape: tuple[int, ...]) -> nn.Module:
     """Return the network with fused kernels, or as it is where fusing would change its output."""
-    if not isinstance(network, fx.GraphModule):  # `batches.fold` has said why
-        return network
+    if not isinstance(network, fx.GraphModule):
+        try:
+            network = fx.symbolic_trace(network)
+        except Exception as error:  # whatever the user's own code raises at a proxy
+            logger.info("the network runs as it is, since it can't be traced: %s", error)
+            return network
     probe = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0)) * 4 - 2
     with torch.no_grad():
         expected = network(probe)
@@ -191,8 +195,8 @@ class _Shapes(fx.Interpreter):
         return result
 
 
-def _rewrite(network: fx.GraphModule, probe: Tensor) -> fx.GraphModule:
-    graph = network
+def _rewrite(network: nn.Module, probe: Tensor) -> fx.GraphModule:
+    graph = network if isinstance(network, fx.GraphModule) else fx.symbolic_trace(network)
     _Shapes(graph).run(probe)
     modules = dict(graph.named_modules())
     nodes = list(graph.graph.nodes)

@@ -46,7 +46,10 @@ def test_each_kind_gives_a_defence(model, convolution, kind):
         "low_pass": {"cutoff": 2},
         "smoothed_kernels": {"rho": 1},
         "other_model": {"model": "another"},
+        "python": {"source": f"{HOME}/docs/own_defense/defense.py:RandomResize", "random": True},
     }
+    if kind == "python":
+        needed[kind]["parameters"] = {"smallest": 5}
     under = convolution if kind == "smoothed_kernels" else model
     defense = create(kind, under, other=model, **EXPERIMENT, **needed.get(kind, {}))
     assert defense.bind(["a", "b"])(images(2)).shape == (2, 4)
