@@ -297,7 +297,8 @@ def site_choice(run: Run) -> dict[str, Any] | None:
     e = study.experiments[0]
     return {
         "dataset": e.dataset,
-        "source": run.datasets[e.dataset].source,
+        # A name that one's own data has been given means nothing.
+        "source": run.datasets[e.dataset].source if run.datasets[e.dataset].counts else None,
         "model": e.model,
         "attack": "pgd_minimal" if "pgd_minimal" in e.attacks else next(iter(e.attacks)),
         "images": SITE_IMAGES,

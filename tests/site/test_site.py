@@ -622,7 +622,18 @@ def test_without_controls_post_averaging_alone_is_shown(run):
 
 
 def test_classes_without_names_are_numbers(run):
-    assert cards(source="own")[0]["after"] == "✗ wrong: class 5"
+    assert cards(source="mnist")[0]["after"] == "✗ wrong: class 5"
+    assert cards(source=None)[0]["after"] == "✗ wrong: class 5"
+
+
+def test_classes_of_own_data_have_the_names_of_their_folders(tmp_path):
+    path = tmp_path / "own.parquet"
+    named = [("cat/0.png", 0), ("cat/more/1.png", 0), ("dog/0.png", 1)]
+    named += [("car/0.png", 2), ("truck/0.png", 2), ("loose.png", 3)]
+    ids, labels = zip(*named, strict=True)
+    store.write(path, pa.table({"label": labels, "image_id": ids}), None)
+    name = browser.own_names(path)
+    assert [name(i) for i in range(5)] == ["cat", "dog", "class 2", "class 3", "class 4"]
 
 
 def test_only_rows_of_the_bound_are_shown(run):

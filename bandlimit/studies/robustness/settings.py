@@ -10,7 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bandlimit.attacks.kinds import ATTACK_PARAMETERS, BUDGETS, MINIMAL_KINDS, spends_more
+from bandlimit.attacks.kinds import (
+    ATTACK_PARAMETERS,
+    BUDGETS,
+    LEAST_CLASSES,
+    MINIMAL_KINDS,
+    spends_more,
+)
 from bandlimit.config.defenses import DefenseEntry, check_parameters
 from bandlimit.config.experiments import Experiment
 from bandlimit.config.models import Model, check_other
@@ -306,10 +312,12 @@ def _averaging(name: str, run: Run) -> Any:
 def _check_defenses(study: Robustness, examination: Examination, run: Run) -> None:
     """Refuse defences that can't be made for a model, or that do nothing to it."""
     model = run.models[examination.model]
-    for name in study.other_models(examination):
-        check_other(model, run.models[name])
+    for name in dict.fromkeys(attack for _, attack in study.sets(examination)):
+        _check_classes(study.attacks[name], examination, model)
     for name in study.used(examination):
         defense = study.defenses[name]
+        if "model" in defense.parameters:
+            check_other(model, run.models[defense.parameters["model"]], name)
         _check_cutoff(defense, model)
         _check_convolution(defense, model)
         for key in ("radius", "directions"):
@@ -321,6 +329,21 @@ def _check_defenses(study: Robustness, examination: Examination, run: Run) -> No
                     f"robustness.experiments.{examination.name}, or in the same experiment of "
                     "bandlimiting."
                 )
+
+
+def _check_classes(attack: AttackEntry, examination: Examination, model: Model) -> None:
+    """Refuse AutoAttack on a model of so few classes that its losses don't exist."""
+    if attack.kind != "autoattack":
+        return
+    version = attack.parameters.get("version", "standard")
+    least = LEAST_CLASSES[version]
+    if model.classes < least:
+        raise UserError(
+            f"robustness.experiments.{examination.name}.attacks lists {attack.name!r}, AutoAttack "
+            f"of the version {version!r}, whose losses need a model of at least {least} classes, "
+            f"and {model.name!r} has {model.classes}; take it out of that list, and list attacks "
+            "of the kinds 'eot_pgd' and 'square' there, which need 2."
+        )
 
 
 def _check_cutoff(defense: DefenseEntry, model: Model) -> None:
