@@ -40,7 +40,7 @@ class Tables:
             (e["dataset"], e["model"]): {
                 key: math.nan if value is None else value
                 for key, value in e.items()
-                if key not in ("has", *NAMES)
+                if key not in ("has", "at_chance", *NAMES)
             }
             for e in experiments
         }

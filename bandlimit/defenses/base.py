@@ -50,9 +50,9 @@ def check_finite(outputs: Tensor, image_ids: Sequence[str]) -> None:
         broken = (~finite).nonzero().flatten().tolist()
         raise UserError(
             "Outputs must be finite numbers, or nothing can be said of an image; they are NaN or "
-            f"infinite for {len(broken)} of {len(outputs)} images, of which {image_ids[broken[0]]!r}"
-            " is the first: the weights, or the mean and std of the model, are far off, or a "
-            "defence computes what is no number."
+            f"infinite for {len(broken)} of {len(outputs)} images, the first of which is "
+            f"{image_ids[broken[0]]!r}: the weights, or mean and std of the model, are far off, or "
+            "a defence computes what is no number."
         )
 
 

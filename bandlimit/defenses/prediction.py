@@ -222,7 +222,7 @@ def _run(
             coefficient[chosen],
         )
         p = p.cpu().reshape(len(active), end - begin, classes)
-        check_finite(p, [image_ids[i] for i in active])
+        check_finite(p, [image_ids[int(i)] for i in active])
         seen[active, begin:end] = p.numpy()
         so_far = seen[active, :end]
         winner = rule.decide(so_far)

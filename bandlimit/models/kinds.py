@@ -85,9 +85,8 @@ def _meant(name: str) -> list[str]:
     found = []
     for known in () if package else ARCHITECTURES:
         kind = re.sub(r"^(cifar|strided)_", "", known).replace("_", "")
-        if plain == known.replace("_", "") or plain in (kind, f"cifar{kind}", f"cifar10{kind}"):
-            found.append(known)
-        elif kind == "lenet" and plain == "lenet5":
+        names = {known.replace("_", ""), kind, f"cifar{kind}", f"cifar10{kind}"}
+        if plain in names or known == "lenet" and plain == "lenet5":
             found.append(known)
     # Slow to ask, and asked only where a run is about to be refused.
     for library in (package,) if package else LIBRARIES:

@@ -316,7 +316,7 @@ def _sizes(wanted: Sequence[int], given: Sequence[int], last: bool) -> str | Non
 
 def _otherwise(wanted: Mapping[str, Any], given: Mapping[str, Any]) -> str:
     """Return what else there is to say of names that differ."""
-    last = next(reversed(wanted), "")
+    last = next(reversed(list(wanted)), "")
     for prefix in sorted(name.removesuffix(last) for name in given if name.endswith(f".{last}")):
         if given.keys() > {prefix + name for name in wanted}:
             more = [name for name in given if not name.startswith(prefix)]

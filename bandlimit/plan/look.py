@@ -101,10 +101,10 @@ def network(path: str, architecture: str | None, classes: int | None) -> Network
     state = weights.read_weights(path)
     if architecture is not None:
         empty, found = _like(architecture, state)
-        state = weights.unwrapped(state, empty, path)
-        empty, found = _like(architecture, state)
-        weights.check_fit(state, empty, architecture, path)
-        known = Network(path, state, architecture, *found)
+        inner = weights.unwrapped(state, empty, path)
+        empty, found = _like(architecture, inner)
+        weights.check_fit(inner, empty, architecture, path)
+        known = Network(path, inner, architecture, *found)
     else:
         known = _recognised(path, state)
     if classes not in (None, known.classes):

@@ -202,7 +202,8 @@ def own_names(images_file: str | os.PathLike[str]) -> Callable[[int], str]:
     """
     found: dict[int, set[str]] = {}
     table = store.read(images_file, ["image_id", "label"])
-    for image_id, label in zip(*(table[name].to_pylist() for name in table.column_names)):
+    ids, labels = (table[name].to_pylist() for name in ("image_id", "label"))
+    for image_id, label in zip(ids, labels, strict=True):
         found.setdefault(label, set()).add(image_id.rpartition("/")[0].partition("/")[0])
     known = {label: next(iter(names)) for label, names in found.items() if len(names) == 1}
     return lambda label: known.get(label) or f"class {label}"

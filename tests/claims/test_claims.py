@@ -507,7 +507,10 @@ def test_what_the_run_does_not_make_is_not_run(run):
     assert run.row()["reading"] == "This run does not make tables/rates."
     run.record(rows_of(REAL, rate=[0.85]))
     run.claim["needs"] = ["pgd", "crossings"]
-    assert run.row()["reading"] == "No network of this run has pgd, crossings."
+    assert (
+        run.row()["reading"]
+        == "No network of this run has pgd, crossings: cifar10/resnet56 lacks crossings."
+    )
     run.claim["needs"] = ["pgd"]
     run.part["data"] = ["ImageNet"]
     row = run.row()
@@ -977,7 +980,7 @@ def test_what_the_run_has_no_records_of_is_not_asked(substance):
     substance.claim["needs"] = ["pgd", "crossings"]
     row = substance.row()
     assert row["verdict"] == verdicts.NOT_ASKED
-    assert row["reading"] == "No network has pgd, crossings."
+    assert row["reading"] == "No network has pgd, crossings: cifar10/resnet56 lacks crossings."
     substance.claim["needs"] = ["pgd"]
     assert substance.row()["verdict"] == verdicts.HOLDS
 

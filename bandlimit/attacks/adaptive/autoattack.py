@@ -179,8 +179,8 @@ def check_attacks(version: str, attacks: Sequence[str], classes: int) -> None:
         if classes < COMPONENTS[name]:
             raise UserError(
                 f"AutoAttack {version!r} runs {name!r}, whose loss needs {COMPONENTS[name]} "
-                f"classes or more, but the defence has {classes}; attacks of the kinds 'eot_pgd' and "
-                "'square' need 2."
+                f"classes or more, but the defence has {classes}; attacks of the kinds 'eot_pgd' "
+                "and 'square' need 2."
             )
 
 
