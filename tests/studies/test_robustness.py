@@ -639,7 +639,7 @@ def test_sets_without_an_adversarial_image_have_rows_without_rates():
         ["f", 2.0, 0],
     ]
     assert scaled[["restored", "low", "high", "median_linf"]].isna().all(axis=None)
-    robustness_figures.scaling(scaled)
+    robustness_figures.restored_by_scaling(scaled)
     robustness_figures.restored_by_controls(table)
 
 
