@@ -969,6 +969,17 @@ def test_a_part_may_have_needs_records_and_rows_of_its_own(tmp_path):
     assert row["as_reported_rows"] == "attack == 'cw'"
 
 
+def test_a_network_that_guesses_puts_its_numbers_in_doubt(substance):
+    substance.record(rows_of(REAL, rate=[0.85], images=10000))
+    assert "in doubt" not in substance.row()["reading"]
+    assert substance.row()["checks_failed"] == ""
+    substance.experiments = [REAL | {"at_chance": True}]
+    row = substance.row()
+    assert row["verdict"] == verdicts.HOLDS
+    assert row["reading"].endswith("Failed checks put these numbers in doubt: clean_accuracy.")
+    assert row["checks_failed"] == "clean_accuracy"
+
+
 # Not asked ---------------------------------------------------------------------------------------
 
 

@@ -374,6 +374,18 @@ def test_the_report_begins_with_what_was_found(run):
     assert page.images[0]["src"] == f"data:image/png;base64,{code}"
 
 
+def test_an_alarm_stands_on_each_page_before_what_was_found(run):
+    alarm = "No number of net_a on own_images says anything: its accuracy is 0.000 [0.000, 0.04]."
+    index = write_site(alarms=[alarm], report=front.Page("results/report.rst", TEMPLATE))
+    report = snakemake_page(Path("results/report.rst").read_text(encoding="utf-8"))
+    pages = [index, report, lineage_page(f"{TABLE}.parquet"), lineage_page(LEDGER)]
+    for page in pages:
+        assert alarm in Reader(page).text
+    for page in pages[:2]:
+        text = Reader(page).text
+        assert text.index(alarm) < text.index("The rate is 50% of")
+
+
 def test_the_report_before_any_run_has_the_rest_of_its_page():
     page = Reader(snakemake_page(TEMPLATE.read_text(encoding="utf-8")))
     assert page.text.startswith("Go on with the ledger") and not page.images

@@ -19,6 +19,7 @@ from bandlimit.studies import chance
 from bandlimit.studies.robustness import checks as robustness_checks
 from bandlimit.studies.robustness import figures as robustness_figures
 from bandlimit.studies.robustness import rates as robustness_rates
+from bandlimit.studies.robustness import summaries
 from bandlimit.studies.robustness.draws import settled
 from bandlimit.studies.robustness.settings import LARGER
 
@@ -591,6 +592,27 @@ def test_a_network_that_is_not_above_chance_fails_and_marks_all_its_numbers(righ
     assert named.tolist() == [not passed] * len(rates) + [False] * len(rates)
     sets = robustness_rates.control_rates(inputs(0))
     assert robustness_checks.mark(sets, table)["checks_failed"].notna().all() == (not passed)
+
+
+@pytest.mark.parametrize(("right", "verdict"), [(0, "not shown"), (90, "does not hold")])
+def test_nothing_is_shown_of_a_defence_whose_network_is_not_above_chance(right, verdict):
+    records = [
+        frame(rows, defense=name, **columns)
+        for name in ("g", "undefended")
+        for frame, rows, columns in (
+            (clean, [1, 1, 0, 1], {}),
+            (judged, [0, 0, 0, 0], {"against": name}),
+        )
+    ]
+    told = {
+        "robust_accuracy": robustness_rates.robust_accuracy(pd.concat(records)),
+        "sanity": check(right=right),
+    }
+    (found,) = summaries.summary("g", told, [{**PLACE, "epsilon": E8}])
+    assert found["verdict"] == verdict
+    questions = [failed["question"] for failed in found["failed"]]
+    assert (robustness_checks.CHECKS["clean_accuracy"].question in questions) == (right == 0)
+    assert ("not above chance on clean images" in found["reading"]) == (right == 0)
 
 
 def test_chance_is_asked_of_all_images_of_a_network(tmp_path):
