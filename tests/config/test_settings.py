@@ -589,6 +589,31 @@ WRONG = {
         },
         r"lists 'autoattack_rand', AutoAttack of the version 'rand', .* at least 3 classes",
     ),
+    "more directions than hyperplanes": (
+        {
+            "defenses.towards": {"kind": "post_averaging", "sampler": "last_layer"},
+            f"{R0}.controls": ["towards"],
+        },
+        r"defenses.towards takes the sampler 'last_layer', .* 'directions' must be from 1 to 10, "
+        r"got 15",
+    ),
+    "JPEG of two channels": (
+        {
+            "models.own": {
+                **OWN_MODEL,
+                "shape": [2, 28, 28],
+                "mean": [0.3, 0.3],
+                "std": [0.35, 0.35],
+            },
+            "datasets.own": {"loader": "imagefolder", "path": "images", "classes": 10},
+            f"{X0}.dataset": "own",
+            f"{X0}.model": "own",
+            f"{R0}.controls": ["jpeg"],
+            f"{R0}.attacks": ["fgsm"],
+            "perturbation_spectra": GONE,
+        },
+        r"defenses.jpeg is JPEG, which takes images of 1 or 3 channels, .*'own' have 2; take",
+    ),
     "a number that is none in any reading": (
         {"robustness.error": "1e-3x"},
         r"'robustness.error' .* must be a number, got '1e-3x'",

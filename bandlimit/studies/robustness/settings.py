@@ -25,6 +25,8 @@ from bandlimit.config.schema import epsilons, member, not_reserved
 from bandlimit.defenses.kinds import (
     FILTERS,
     GROUPS,
+    JPEG_CHANNELS,
+    OF_LOGITS,
     PARAMETERS,
     SOURCES,
     TRANSFORMS,
@@ -320,6 +322,8 @@ def _check_defenses(study: Robustness, examination: Examination, run: Run) -> No
             check_other(model, run.models[defense.parameters["model"]], name)
         _check_cutoff(defense, model)
         _check_convolution(defense, model)
+        _check_channels(defense, model)
+        _check_hyperplanes(defense, examination, model)
         for key in ("radius", "directions"):
             needed = key in PARAMETERS[defense.kind] and key not in defense.parameters
             if needed and getattr(examination, key) is None:
@@ -369,6 +373,29 @@ def _check_convolution(defense: DefenseEntry, model: Model) -> None:
             f"defenses.{defense.name} smooths the kernels of a first convolution, and the model "
             f"{model.name!r} has none; allowed: models of any architecture but "
             f"{', '.join(map(repr, WITHOUT_CONVOLUTION))}."
+        )
+
+
+def _check_channels(defense: DefenseEntry, model: Model) -> None:
+    """Refuse JPEG of images that are neither grey nor of three colours."""
+    if defense.kind == "jpeg" and model.shape[0] not in JPEG_CHANNELS:
+        raise UserError(
+            f"defenses.{defense.name} is JPEG, which takes images of 1 or 3 channels, and those of "
+            f"the model {model.name!r} have {model.shape[0]}; take {defense.name!r} out of the "
+            "lists of its experiment."
+        )
+
+
+def _check_hyperplanes(defense: DefenseEntry, examination: Examination, model: Model) -> None:
+    """Refuse more directions towards hyperplanes than the last layer has."""
+    if defense.kind != "post_averaging" or defense.parameters.get("sampler") not in OF_LOGITS:
+        return
+    directions = defense.parameters.get("directions", examination.directions)
+    if directions is not None and directions > model.classes:
+        raise UserError(
+            f"defenses.{defense.name} takes the sampler {defense.parameters['sampler']!r}, which "
+            f"chooses among the hyperplanes of the {model.classes} classes of {model.name!r}; its "
+            f"'directions' must be from 1 to {model.classes}, got {directions}."
         )
 
 
