@@ -202,7 +202,12 @@ def estimates_of(
         for key in ("value", "minus", "n", "cases", "differ", "error")
         if key in test
     }
-    columns |= {key: column_of(frame, test[key], name) for key in ("low", "high") if key in test}
+    # A column of which no row is known has no type.
+    columns |= {
+        key: column_of(frame, test[key], name).astype(float)
+        for key in ("low", "high")
+        if key in test
+    }
     estimates = []
     for row in frame.index:
         found = {key: float(column.loc[row]) for key, column in columns.items()}

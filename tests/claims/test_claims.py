@@ -502,6 +502,16 @@ def test_nothing_counted_decides_nothing(run):
     assert row["verdict"] == verdicts.NOT_RUN and "nothing was counted" in row["reading"]
 
 
+def test_a_column_without_any_value_counts_nothing(run):
+    """Of no adversarial image at all a table has ends of intervals that have no type."""
+    run.test.update(low="low", high="high")
+    del run.test["n"]
+    nothing = {name: pd.Series([None], dtype=object) for name in ("low", "high")}
+    run.record(rows_of(REAL, rate=[None], images=0).astype({"rate": float}).assign(**nothing))
+    row = run.row()
+    assert row["verdict"] == verdicts.NOT_RUN and "nothing was counted" in row["reading"]
+
+
 def test_what_the_run_does_not_make_is_not_run(run):
     assert run.row()["verdict"] == verdicts.NOT_RUN
     assert run.row()["reading"] == "This run does not make tables/rates."

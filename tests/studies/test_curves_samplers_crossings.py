@@ -357,7 +357,7 @@ def test_samplers_of_which_no_record_is_there_have_rows_without_rates(tmp_path):
     assert table.frame["sampler"].tolist() == ["random", "exact"]
     assert table.frame["adversarial"].tolist() == [0, 0]
     assert table.frame["directions"].tolist() == [4, 4]
-    assert table.frame[["defense_rate", "low", "high"]].isna().all(axis=None)
+    assert table.frame[["defense_rate", "low", "high", "better", "p_value"]].isna().all(axis=None)
 
 
 def test_crossings_of_no_image_have_rows_without_numbers_and_draw_an_empty_figure(tmp_path):
@@ -367,7 +367,9 @@ def test_crossings_of_no_image_have_rows_without_numbers_and_draw_an_empty_figur
     frame = crossing_tables.table(found, names, CLAIMS, 4).frame
     assert frame["kind"].tolist() == list(crossings.KINDS)
     assert frame["images"].tolist() == [0, 0, 0]
-    assert frame[["mean_l2", "crossed_per_layer", "share"]].isna().all(axis=None)
+    numbers = ["mean_l2", "crossed_per_layer", "share", "share_low", "share_high"]
+    assert frame[numbers].isna().all(axis=None)
+    assert set(frame[numbers].dtypes.astype(str)) == {"float64"}
     layers = crossings.by_layer(found)
     store.write(tmp_path / "layers.parquet", pa.Table.from_pandas(layers, preserve_index=False))
     read = store.read(tmp_path / "layers.parquet").to_pandas()

@@ -47,7 +47,8 @@ def rates(
 
     Columns: sampler, directions, adversarial |A|, defense_rate (null if A is empty), its Wilson 95%
     interval low and high, better and worse (images that this sampler alone or the random one alone
-    restores), p_value (McNemar's exact test of these; null for the random sampler and without it).
+    restores), p_value (McNemar's exact test of these). The last three are null for the random
+    sampler, without it, and of no image.
 
     Raises:
         ValueError: a record of an image of A is missing, or there are two.
@@ -75,7 +76,7 @@ def rates(
 
 
 def _paired(own: pd.Series, correct: pd.DataFrame, sampler: str) -> dict[str, Any]:
-    if sampler == REFERENCE or REFERENCE not in correct.columns:
+    if own.empty or sampler == REFERENCE or REFERENCE not in correct.columns:
         return {"better": None, "worse": None, "p_value": None}
     reference = correct[REFERENCE].astype(bool)
     better, worse = int((own & ~reference).sum()), int((~own & reference).sum())
