@@ -32,7 +32,8 @@ def wilson(
     if total == 0:
         return None, None
     low, high = proportion_confint(successes, total, alpha=1 - level, method="wilson")
-    return float(low), float(high)
+    # Its ends are 0 of none and 1 of all; rounding leaves some 1e-18.
+    return 0.0 if successes <= 0 else float(low), 1.0 if successes >= total else float(high)
 
 
 def mcnemar(correct_a: Answers, correct_b: Answers) -> float:

@@ -4,13 +4,19 @@ import pandas as pd
 
 from bandlimit.claims import ledger, verdicts
 from bandlimit.provenance.job import run
+from bandlimit.studies import chance
 
 
 def main(job):
     p = job.params
     paths = dict(zip(p.tables, job.input.tables, strict=True))
+    clean = chance.clean(p.clean, job.input.undefended)
+    guessing = {network for network, one in clean.items() if not one.above}
+    experiments = [
+        {**e, "at_chance": (e["dataset"], e["model"]) in guessing} for e in p.experiments
+    ]
     frames = [
-        verdicts.evaluate(path, paths, p.experiments, schema=job.input.schema, makeable=p.makeable)
+        verdicts.evaluate(path, paths, experiments, schema=job.input.schema, makeable=p.makeable)
         for path in job.input.claims
     ]
     pictures = {}
@@ -21,6 +27,7 @@ def main(job):
         pd.concat(frames, ignore_index=True),
         list(job.input.claims),
         pictures,
+        alarms=chance.alarms(clean),
         markdown=out.markdown,
         html=out.html,
         parquet=out.parquet,

@@ -33,7 +33,7 @@ def main(job):
             ).bind(ids)
             with torch.no_grad():
                 probability = defense(images.to(device)).exp().double().cpu()
-            judgement = Judgement(setting, 0, *judge(probability, labels))
+            judgement = Judgement(setting, 0, *judge(probability, labels, ids))
             records = evaluation.defended(ids, epsilons, labels, judgement)
             tables.append(records.append_column("sampler", pa.array([sampler] * len(ids))))
     empty = evaluation.SCHEMA.append(pa.field("sampler", pa.string())).empty_table()

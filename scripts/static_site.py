@@ -2,6 +2,7 @@
 
 from bandlimit.provenance.job import run
 from bandlimit.site import browser, front, pages
+from bandlimit.studies import chance
 
 
 def main(job):
@@ -27,6 +28,7 @@ def main(job):
         page=i.ledger,
         choice=choice,
         report=front.Page(job.output.report, i.report),
+        alarms=chance.alarms(chance.clean(p.clean, i.undefended)),
         certificate=job.certificate(),
     )
 

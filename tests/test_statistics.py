@@ -21,6 +21,14 @@ def test_wilson_by_the_book(successes, total, low, high):
     assert statistics.wilson(successes, total) == pytest.approx((low, high), abs=6e-5)
 
 
+@pytest.mark.parametrize("total", [1, 3, 7, 100, 1000, 12345])
+def test_wilson_of_none_begins_at_0_and_of_all_ends_at_1(total):
+    """Rounding leaves 3.469e-18 of 0 of 100."""
+    assert statistics.wilson(0, total)[0] == 0.0
+    assert statistics.wilson(total, total)[1] == 1.0
+    assert statistics.wilson(0, total)[1] > 0 and statistics.wilson(total, total)[0] < 1
+
+
 def test_wilson_of_a_mean_over_draws_lies_between_its_neighbours():
     low, high = statistics.wilson(7.5, 10)
     assert statistics.wilson(7, 10)[0] < low < statistics.wilson(8, 10)[0]

@@ -79,5 +79,8 @@ def spends_more(more: Mapping[str, Any], less: Mapping[str, Any]) -> bool:
     )
 
 
+LEAST_CLASSES = {"standard": 4, "rand": 3}
+"""By version of AutoAttack, the least number of classes for which its losses exist."""
+
 MINIMAL_KINDS = ("carlini_wagner_l2",)
 """Kinds of attack on a defence that take no epsilon."""

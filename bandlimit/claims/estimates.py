@@ -40,7 +40,7 @@ class Tables:
             (e["dataset"], e["model"]): {
                 key: math.nan if value is None else value
                 for key, value in e.items()
-                if key not in ("has", *NAMES)
+                if key not in ("has", "at_chance", *NAMES)
             }
             for e in experiments
         }
@@ -202,7 +202,12 @@ def estimates_of(
         for key in ("value", "minus", "n", "cases", "differ", "error")
         if key in test
     }
-    columns |= {key: column_of(frame, test[key], name) for key in ("low", "high") if key in test}
+    # A column of which no row is known has no type.
+    columns |= {
+        key: column_of(frame, test[key], name).astype(float)
+        for key in ("low", "high")
+        if key in test
+    }
     estimates = []
     for row in frame.index:
         found = {key: float(column.loc[row]) for key, column in columns.items()}

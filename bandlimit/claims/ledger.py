@@ -58,6 +58,7 @@ def write(
     claims_files: Sequence[str | os.PathLike[str]],
     figures: Figures,
     *,
+    alarms: Sequence[str] = (),
     markdown: str | os.PathLike[str],
     html: str | os.PathLike[str],
     parquet: str | os.PathLike[str],
@@ -74,6 +75,7 @@ def write(
         claims_files: the files that the rows come from, in the order of the page.
         figures: pictures (PNG) by the id of the claim or the name of the study they belong to; the
             first of a study stands beside its sentence.
+        alarms: sentences that no reader may miss.
         markdown: file to write; it links to the pictures.
         html: file to write.
         parquet: file to write.
@@ -82,7 +84,7 @@ def write(
     Raises:
         ValueError: a row is of none of the files, or a picture of no claim and no study.
     """
-    shown = page(frame, claims_files, figures)
+    shown = page(frame, claims_files, figures, alarms)
     table = pa.Table.from_pandas(frame[list(COLUMNS)], schema=SCHEMA, preserve_index=False)
     store.write(parquet, table, certificate)
     text = _markdown(shown, Path(markdown).parent)
@@ -126,7 +128,10 @@ def summary(document: Mapping[str, Any], frame: pd.DataFrame) -> str:
 
 
 def page(
-    frame: pd.DataFrame, claims_files: Sequence[str | os.PathLike[str]], figures: Figures
+    frame: pd.DataFrame,
+    claims_files: Sequence[str | os.PathLike[str]],
+    figures: Figures,
+    alarms: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return what the page shows in each form; see `write`."""
     studies = []
@@ -159,6 +164,7 @@ def page(
         raise ValueError(f"{strangers[0]!r} is no claim and no study of the claims files")
     return {
         "title": TITLE,
+        "alarms": list(alarms),
         "note": NOTE,
         "parts": HEADINGS,
         "verdicts": VERDICTS,
@@ -203,6 +209,7 @@ def _markdown(page: Mapping[str, Any], folder: Path) -> str:
     studies = page["studies"]
     parts = [
         f"# {page['title']}",
+        *(f"**{alarm}**" for alarm in page["alarms"]),
         _table(["Document", "In a sentence"], [[s["document"], s["sentence"]] for s in studies]),
     ]
     parts += [_picture(study["face"], folder) for study in studies if study["face"]]

@@ -86,6 +86,12 @@ class Asked:
             return "computation"
         return f"{self.experiment['dataset']}/{self.experiment['model']}"
 
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Failed checks that the value depends on, and that of the network itself."""
+        guesses = self.experiment is not None and self.experiment.get("at_chance", False)
+        return tuple(dict.fromkeys((*self.outcome.marks, *(["clean_accuracy"] * guesses))))
+
 
 def evaluate(
     claims_file: str | os.PathLike[str],
@@ -105,7 +111,8 @@ def evaluate(
             it stands for, or None), stand_in (whether its data are others than that), architecture,
             has (names of its attacks and of the parts of studies that it takes part in), and
             further columns that queries may use: main_radius, main_directions, main_epsilon,
-            largest_epsilon, published_accuracy.
+            largest_epsilon, published_accuracy. at_chance says of one whether its network is not
+            above chance on clean images, which puts all its numbers in doubt.
         schema: path of the schema of claims files.
         makeable: names of all tables that some run makes; None allows any.
 
@@ -179,6 +186,22 @@ def _unmade(part: Mapping[str, Any], tables: Tables) -> str | None:
     return None
 
 
+def _lacking(part: Mapping[str, Any], experiments: Sequence[Mapping[str, Any]], where: str) -> str:
+    """Return that no network has what a claim needs, and what the nearest ones lack of it."""
+    lacks = {
+        f"{e['dataset']}/{e['model']}": [n for n in part["needs"] if n not in e["has"]]
+        for e in experiments
+    }
+    least = min(map(len, lacks.values()), default=0)
+    # Who has none of it is not near.
+    near = "; ".join(
+        f"{place} lacks {', '.join(missing)}"
+        for place, missing in lacks.items()
+        if len(missing) == least < len(part["needs"])
+    )
+    return f"No network{where} has {wanted(part)}{f': {near}' if near else ''}."
+
+
 def _ask(
     part: Mapping[str, Any],
     tables: Tables,
@@ -211,12 +234,12 @@ def _facts(shown: Asked, networks: str) -> dict[str, Any]:
         "stand_in": None if shown.experiment is None else bool(shown.experiment["stand_in"]),
         "networks": networks,
         "decided_by": row_numbers(found.rows),
-        "checks_failed": ", ".join(found.marks),
+        "checks_failed": ", ".join(shown.marks),
     }
 
 
 def _doubt(shown: Asked) -> list[str]:
-    marks = shown.outcome.marks
+    marks = shown.marks
     return [f"Failed checks put these numbers in doubt: {', '.join(marks)}."] if marks else []
 
 
@@ -233,7 +256,7 @@ def _in_substance(
     asked = [Asked(e, outcome, _substance_verdict(outcome)) for e, outcome in found]
     answered = [one for one in asked if one.outcome.asked]
     if not answered:
-        why = sentence(asked[0].outcome.text) if asked else f"No network has {wanted(part)}."
+        why = sentence(asked[0].outcome.text) if asked else _lacking(part, experiments, "")
         return _nothing(NOT_ASKED, why)
     verdict = _together(part["quantifier"], [one.verdict for one in answered])
     deciding = {MIXED: FAILS}.get(verdict, verdict)
@@ -350,7 +373,7 @@ def _as_reported(
     if not deciding:
         aside = "; ".join(f"{one.place}: {one.aside}" for one in asked)
         why = f"Nothing here decides it ({aside})." if aside else ""
-        return _nothing(NOT_RUN, why or f"No network of this run has {wanted(part)}.")
+        return _nothing(NOT_RUN, why or _lacking(part, suited, " of this run"))
     shown = max(deciding, key=lambda one: SEVERITY[one.verdict])
     found, value = shown.outcome, part["reported"]
     said = "" if value is None else f"; reported is {number(value)}"

@@ -206,15 +206,21 @@ def check_match(dataset: Dataset, model: Model) -> None:
         )
 
 
-def check_other(model: Model, other: Model) -> None:
+def check_other(model: Model, other: Model, defense: str) -> None:
     """Check that another model can take the place of a model.
+
+    Args:
+        model: the one that is attacked.
+        other: the other one.
+        defense: name of the defence that it is.
 
     Raises:
         UserError: it takes other images, or knows other classes.
     """
     if (other.shape, other.classes) != (model.shape, model.classes):
         raise UserError(
-            f"The model {other.name!r}, of a defence of {model.name!r}, takes images of shape "
-            f"{other.shape} and knows {other.classes} classes; it must take {model.shape} and know "
-            f"{model.classes}."
+            f"defenses.{defense}.model is {other.name!r}, which takes images of shape "
+            f"{other.shape} and knows {other.classes} classes; in the place of {model.name!r} it "
+            f"must take {model.shape} and know {model.classes}: name such a model there, or take "
+            f"{defense!r} out of the lists of the experiment of {model.name!r}."
         )

@@ -87,6 +87,15 @@ def gate_files(run: Run, model: str) -> list[str]:
     ]
 
 
+def evaluation_names(run: Run, experiments: Iterable[Experiment]) -> list[dict[str, Any]]:
+    """Return dataset, model and its classes of each of `evaluation_files` without a defence."""
+    return [
+        {"dataset": e.dataset, "model": e.model, "classes": run.models[e.model].classes}
+        for e in experiments
+        for _ in e.shard_names()
+    ]
+
+
 def images_of(wildcards: Any) -> str:
     """Return the file that holds the input images of an evaluation."""
     if wildcards.inputs == "clean":

@@ -84,11 +84,13 @@ def read_schema(path: Path) -> dict[str, Any]:
 def check(data: Any, schema: Mapping[str, Any], where: str) -> Any:
     """Return `data` with the schema's defaults filled in.
 
+    A number such as 1e-3, which YAML 1.1 takes for text, is read where the schema wants a number.
+
     Raises:
         UserError: the data doesn't match; the sentence names the first place that doesn't.
     """
     _check_keys(data, where)
-    data = _with_defaults(data, schema, schema)
+    data = _with_defaults(_with_numbers(data, schema, schema), schema, schema)
     _check_finite(data, where)
     validator = _Validator(schema)
     errors = sorted(validator.iter_errors(data), key=lambda error: list(map(str, error.path)))
@@ -203,17 +205,54 @@ def _either(types: Iterable[str]) -> str:
     return " or ".join(KINDS[name] for name in types)
 
 
-def _with_defaults(data: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
+def _resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
     if "$ref" in schema:
-        schema = {**root["$defs"][schema["$ref"].rsplit("/", 1)[-1]], **schema}
+        return {**root["$defs"][schema["$ref"].rsplit("/", 1)[-1]], **schema}
+    return schema
+
+
+def _with_numbers(data: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
+    """Return data in which text that is a number is one, where the schema wants a number.
+
+    What it leaves open, such as the keywords of one's own code, may be one.
+    """
+    schema = _resolved(schema, root)
+    if isinstance(data, str):
+        free = [] if "enum" in schema else ["number"]
+        wanted = schema.get("type", free)
+        return _number(data, [wanted] if isinstance(wanted, str) else wanted)
+    if isinstance(data, list) and "items" in schema:
+        return [_with_numbers(item, schema["items"], root) for item in data]
+    if not isinstance(data, Mapping):
+        return data
+    parts = schema.get("properties", {})
+    more = schema.get("additionalProperties")
+    others = more if isinstance(more, Mapping) else {}
+    return {key: _with_numbers(value, parts.get(key, others), root) for key, value in data.items()}
+
+
+SCIENTIFIC = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d{1,3}")
+
+
+def _number(text: str, wanted: Collection[str]) -> Any:
+    """Return the number that a text such as '1e-3' is, or the text where none is wanted."""
+    if "string" in wanted or not SCIENTIFIC.fullmatch(text):
+        return text
+    number = float(text)
+    if "integer" in wanted and number.is_integer():
+        return int(number)
+    return number if "number" in wanted else text
+
+
+def _with_defaults(data: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
+    schema = _resolved(schema, root)
     if isinstance(data, list) and "items" in schema:
         return [_with_defaults(item, schema["items"], root) for item in data]
     if not isinstance(data, Mapping):
         return data
     filled = dict(data)
     for key, part in schema.get("properties", {}).items():
-        if "$ref" in part:
-            part = {**root["$defs"][part["$ref"].rsplit("/", 1)[-1]], **part}
+        part = _resolved(part, root)
         if key not in filled and "default" in part:
             filled[key] = part["default"]
         if key in filled:

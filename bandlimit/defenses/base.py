@@ -35,6 +35,27 @@ class DrawName:
         return (self.purpose, self.dataset, self.model, image_id, draw)
 
 
+def check_finite(outputs: Tensor, image_ids: Sequence[str]) -> None:
+    """Check outputs before they count as an answer: the greatest of NaN is the first class.
+
+    Args:
+        outputs: N x ..., logits or probabilities.
+        image_ids: N names.
+
+    Raises:
+        UserError: an output is not a finite number.
+    """
+    finite = torch.isfinite(outputs).flatten(1).all(dim=1)
+    if not bool(finite.all()):
+        broken = (~finite).nonzero().flatten().tolist()
+        raise UserError(
+            "Outputs must be finite numbers, or nothing can be said of an image; they are NaN or "
+            f"infinite for {len(broken)} of {len(outputs)} images, the first of which is "
+            f"{image_ids[broken[0]]!r}: the weights, or mean and std of the model, are far off, or "
+            "a defence computes what is no number."
+        )
+
+
 class Defense(nn.Module):
     """Pixels in [0, 1], N x C x H x W, to outputs, N x classes, whose argmax is the prediction.
 
@@ -132,7 +153,8 @@ class Defense(nn.Module):
                 all samples.
 
         Raises:
-            UserError: `stop` or `error` is not among the allowed ones, where they matter.
+            UserError: `stop` or `error` is not among the allowed ones, where they matter, or an
+                output is not finite.
         """
         x = x.to(self.classifier.mean.device)
         result = np.empty((len(x), len(draws)), dtype=np.int64)
@@ -147,7 +169,9 @@ class Defense(nn.Module):
         self, x: Tensor, image_ids: Sequence[str], draw: int, stop: Stop, error: float
     ) -> np.ndarray:
         """Return the classes predicted in one draw."""
-        predicted: np.ndarray = self.bind(image_ids, draw)(x).argmax(dim=1).cpu().numpy()
+        outputs = self.bind(image_ids, draw)(x)
+        check_finite(outputs, image_ids)
+        predicted: np.ndarray = outputs.argmax(dim=1).cpu().numpy()
         return predicted
 
     def gradient_through_identity(self) -> Defense:

@@ -40,8 +40,12 @@ class. Without a defence radius, directions and draw are 0.
 
 
 def undefended(image_ids: Sequence[str], labels: torch.Tensor, p: torch.Tensor) -> pa.Table:
-    """Return the records of a model without defence; p are probabilities, N x classes, float64."""
-    prediction, p_true, margin = judge(p, labels)
+    """Return the records of a model without defence; p are probabilities, N x classes, float64.
+
+    Raises:
+        UserError: one is not finite.
+    """
+    prediction, p_true, margin = judge(p, labels, image_ids)
     return _table(image_ids, [None] * len(image_ids), labels, 0.0, 0, 0, prediction, p_true, margin)
 
 

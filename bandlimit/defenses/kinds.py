@@ -47,5 +47,11 @@ FILTERS = ("low_pass",)
 GROUPS = ("random", "deterministic", "transforms")
 """Words for all examined defences that draw, that don't, or that transform their input."""
 
+OF_LOGITS = ("approximate", "last_layer")
+"""Samplers of post-averaging that choose among the hyperplanes of the last layer, one a class."""
+
+JPEG_CHANNELS = (1, 3)
+"""Channels of images that JPEG knows."""
+
 WITHOUT_CONVOLUTION = ("two_layer", "fully_connected")
 """Architectures without a convolution, and so without kernels to smooth."""

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from bandlimit import keys
-from bandlimit.defenses.base import DrawName
+from bandlimit.defenses.base import DrawName, check_finite
 from bandlimit.defenses.sweep import GROUP_BYTES, Samples, Setting, draw_directions, plan
 from bandlimit.errors import UserError
 from bandlimit.models.batches import MicroBatches, workers
@@ -84,7 +84,7 @@ def predict(
         draw: number of the draw.
 
     Raises:
-        UserError: `error` is outside (0, 1).
+        UserError: `error` is outside (0, 1), or an output is not finite.
     """
     if not 0 < error < 1:
         raise UserError(f"The error probability of the test must be in (0, 1), got {error}.")
@@ -120,6 +120,7 @@ def predict(
                 classifier.classes,
                 rule,
                 fill,
+                ids,
             )
         )
     return Predictions(
@@ -204,6 +205,7 @@ def _run(
     classes: int,
     rule: _Exact | _Sequential,
     fill: int,
+    image_ids: Sequence[str],
 ) -> Predictions:
     """Visit the samples of each image in its order until the rule has decided."""
     count, total = order.shape
@@ -219,7 +221,9 @@ def _run(
             direction[chosen],
             coefficient[chosen],
         )
-        seen[active, begin:end] = p.cpu().numpy().reshape(len(active), end - begin, classes)
+        p = p.cpu().reshape(len(active), end - begin, classes)
+        check_finite(p, [image_ids[int(i)] for i in active])
+        seen[active, begin:end] = p.numpy()
         so_far = seen[active, :end]
         winner = rule.decide(so_far)
         if end == total:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bandlimit.defenses.base import DrawName
+from bandlimit.defenses.base import DrawName, check_finite
 from bandlimit.defenses.directions import FRACTIONS, random_directions
 from bandlimit.errors import UserError
 from bandlimit.models import batches
@@ -218,7 +218,7 @@ def sweep(
         samples = plan(active)
         totals = _average(classifier, network, images, image_ids, samples, name, draw)
         for setting, probability in zip(active, totals, strict=True):
-            yield Judgement(setting, draw, *judge(probability, labels))
+            yield Judgement(setting, draw, *judge(probability, labels, image_ids))
 
 
 def _average(
@@ -253,8 +253,15 @@ def _average(
     return [torch.cat(parts) for parts in averages]
 
 
-def judge(probability: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return prediction, p_true and margin of probabilities, N x classes, float64."""
+def judge(
+    probability: Tensor, labels: Tensor, image_ids: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return prediction, p_true and margin of probabilities, N x classes, float64.
+
+    Raises:
+        UserError: one is not finite.
+    """
+    check_finite(probability, image_ids)
     true = probability.gather(1, labels.unsqueeze(1)).squeeze(1)
     others = probability.scatter(1, labels.unsqueeze(1), -1.0).amax(dim=1)
     return probability.argmax(dim=1).numpy(), true.numpy(), (true - others).numpy()

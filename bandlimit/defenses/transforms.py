@@ -19,6 +19,7 @@ from torch import Tensor
 
 from bandlimit.defenses.base import Defense, DrawName
 from bandlimit.defenses.directions import random_directions
+from bandlimit.defenses.kinds import JPEG_CHANNELS
 from bandlimit.errors import UserError, suggest
 from bandlimit.spectral import fourier, masks
 
@@ -180,7 +181,7 @@ class JPEG(TransformDefense):
         super().__init__(classifier)
         if not 1 <= quality <= 100:
             raise UserError(f"The quality of JPEG must be from 1 to 100, got {quality}.")
-        if classifier.shape[0] not in (1, 3):
+        if classifier.shape[0] not in JPEG_CHANNELS:
             raise UserError(
                 f"JPEG needs images of 1 or 3 channels, got {classifier.shape[0]} channels."
             )

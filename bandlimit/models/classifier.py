@@ -17,7 +17,13 @@ from bandlimit.errors import UserError
 from bandlimit.models.batches import MicroBatches, fold, frozen, micro_batch
 from bandlimit.models.device import choose_device
 from bandlimit.models.kinds import ARCHITECTURES
-from bandlimit.models.weights import COUNTER, check_fit, empty_network, read_safetensors
+from bandlimit.models.weights import (
+    COUNTER,
+    check_fit,
+    check_numbers,
+    empty_network,
+    read_safetensors,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +88,7 @@ def load(
 
     Raises:
         UserError: the file is missing or damaged, its metadata is missing, its weights are not of
-            the architecture that it names, or the device is not there.
+            the architecture that it names or not finite, or the device is not there.
     """
     place = choose_device(device)
     state, metadata = read_safetensors(Path(path))
@@ -98,6 +104,7 @@ def load(
         ) from error
     network = empty_network(architecture, classes=classes, channels=shape[0], sides=shape[1:])
     check_fit(state, network, architecture, path)
+    check_numbers(state, path)
     for name in network.state_dict():
         if name.endswith(COUNTER):
             state[name] = torch.tensor(0)

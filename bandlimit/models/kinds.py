@@ -5,6 +5,8 @@ Imports nothing heavy, since every start of the workflow pays for it.
 
 from __future__ import annotations
 
+import re
+
 from bandlimit.errors import UserError, suggest
 from bandlimit.files import own_code
 
@@ -61,14 +63,51 @@ def check_architecture(architecture: str, place: str) -> None:
     if own_code.is_source(architecture):
         own_code.files(architecture, place)
         return
-    # People know the small ResNets of CIFAR by their plain names.
-    longer = [name for name in ARCHITECTURES if name.endswith(f"_{architecture}")]
-    told = f"did you mean {longer[0]!r}? " if longer else ""
+    meant = " or ".join(map(repr, _meant(architecture)))
+    told, spelled, alike = suggest(architecture, ARCHITECTURES).partition(" (did you mean ")
+    asked = f" (did you mean {meant}?)" if meant else f"{spelled}{alike}"
     raise UserError(
-        f"{place} is {architecture!r}, which is no architecture; {told}"
-        f"{suggest(architecture, ARCHITECTURES) if not longer else 'allowed: those of the project'}"
-        ", 'torchvision:NAME', 'timm:NAME' or 'path/to/file.py:build'."
+        f"{place} is {architecture!r}, which is no architecture; {told}, 'torchvision:NAME', "
+        f"'timm:NAME' or 'path/to/file.py:build'{asked}."
     )
+
+
+def _meant(name: str) -> list[str]:
+    """Return what a name stands for elsewhere: 'ResNet-20' is that of CIFAR here.
+
+    People know networks by plain names, which say neither for which images they are nor where they
+    come from. That another name is spelled alike, such as 'resnet50', makes it no better guess.
+    """
+    parts = re.split(r"[^a-z0-9]+", name.lower())
+    package = next((part for part in parts if part in LIBRARIES), None)
+    if package:
+        parts = [part for part in parts if part not in (package, "models")]
+    plain = "".join(parts)
+    found = []
+    for known in () if package else ARCHITECTURES:
+        kind = re.sub(r"^(cifar|strided)_", "", known).replace("_", "")
+        names = {known.replace("_", ""), kind, f"cifar{kind}", f"cifar10{kind}"}
+        if plain in names or known == "lenet" and plain == "lenet5":
+            found.append(known)
+    # Slow to ask, and asked only where a run is about to be refused.
+    for library in (package,) if package else LIBRARIES:
+        own = [other for other in _listed(library) if other.replace("_", "") == plain]
+        found += [f"{library}:{other}" for other in own]
+    return found
+
+
+def _listed(package: str) -> list[str]:
+    """Return the names of the classifiers of a package; none where it is not installed."""
+    try:
+        if package == "timm":
+            import timm
+
+            return list(timm.list_models())
+        import torchvision
+
+        return list(torchvision.models.list_models(module=torchvision.models))
+    except ImportError:
+        return []
 
 
 def own_files(architecture: str, place: str) -> dict[str, str]:

@@ -7,10 +7,11 @@ mean, std, shape and classes, so that the file alone gives the classifier.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import pickle
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from bandlimit.errors import UserError, suggest
 from bandlimit.files import certificates, contents, store
 from bandlimit.models import architectures
 
+logger = logging.getLogger(__name__)
+
 COUNTER = "num_batches_tracked"
 """Counter of BatchNorm that inference never reads and older checkpoints don't have; not kept."""
 
@@ -32,9 +35,9 @@ COUNTER = "num_batches_tracked"
 def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     """Return the state dict in a .safetensors file or a PyTorch pickle, on the CPU.
 
-    A pickle is read without running any code in it. A state dict under the key 'state_dict' is
-    unwrapped, and the prefix 'module.' of data-parallel training is dropped. Check the file by
-    `downloads.verify` first.
+    A pickle is read without running any code in it. A state dict under the key 'state_dict', or one
+    that is alone among other things of a checkpoint, is unwrapped, and the prefix 'module.' of
+    data-parallel training is dropped. Check the file by `downloads.verify` first.
 
     Raises:
         UserError: the file is missing, empty, an HTML page, damaged or cut short, would run code,
@@ -53,16 +56,23 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     content: Any = read_safetensors(path)[0] if path.suffix == ".safetensors" else _unpickle(path)
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
-    if (
-        not isinstance(content, Mapping)
-        or not content
-        or not all(isinstance(k, str) and torch.is_tensor(v) for k, v in content.items())
-    ):
+    if isinstance(content, Mapping) and not _is_state(content):
+        within = [part for part in content.values() if _is_state(part)]
+        content = within[0] if len(within) == 1 else content
+    if not _is_state(content):
         raise UserError(
             f"The weights file {str(path)!r} holds no state dict (names with tensors, at the top "
             f"or under 'state_dict') but {_describe(content)}."
         )
     return {name.removeprefix("module."): tensor for name, tensor in content.items()}
+
+
+def _is_state(content: Any) -> bool:
+    return (
+        isinstance(content, Mapping)
+        and bool(content)
+        and all(isinstance(k, str) and torch.is_tensor(v) for k, v in content.items())
+    )
 
 
 def _unpickle(path: Path) -> Any:
@@ -177,17 +187,20 @@ def save(
 
     Raises:
         UserError: the weights are of another architecture (the first parameter that differs is
-            named), the architecture is unknown, mean or std do not fit, or the folder can't be
-            written.
+            named), one is not finite, the architecture is unknown, mean or std do not fit, or the
+            folder can't be written.
     """
     _check_normalisation(mean, std, shape)
+    place = path if source is None else source
     network = empty_network(architecture, classes=classes, channels=shape[0], sides=shape[1:])
-    check_fit(state, network, architecture, path if source is None else source)
+    state = unwrapped(state, network, place)
+    check_fit(state, network, architecture, place)
     tensors = {
         name: tensor.detach().to("cpu", torch.float32, copy=True).contiguous()
         for name, tensor in state.items()
         if not name.endswith(COUNTER)
     }
+    check_numbers(tensors, place)
     metadata = {
         "architecture": architecture,
         "mean": json.dumps([float(value) for value in mean]),
@@ -240,6 +253,32 @@ class _Undrawn(TorchFunctionMode):
         return args[0] if func is torch.Tensor.normal_ else func(*args, **(kwargs or {}))
 
 
+def unwrapped(
+    state: Mapping[str, torch.Tensor], network: nn.Module, path: str | os.PathLike[str]
+) -> Mapping[str, torch.Tensor]:
+    """Return weights by the names that a network has, without a prefix that all of them have.
+
+    A wrapper puts one before each name: '_orig_mod.' that of `torch.compile`, 'model.' that of a
+    trainer, '1.' that of layers in a row. The prefix that is removed is logged. Weights that don't
+    begin alike, or that are another network's behind their prefix, are returned as they are.
+    """
+    wanted = _shapes(network.state_dict())
+    given = _shapes(state)
+    if not wanted or wanted.keys() & given.keys():
+        return state
+    last = next(iter(wanted))
+    prefixes = {name.removesuffix(last) for name in given if name.endswith(f".{last}")}
+    for prefix in sorted(prefixes, key=len):
+        if given.keys() == {prefix + name for name in wanted}:
+            logger.warning("the names in %s begin with %r, which is removed", path, prefix)
+            return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    return state
+
+
+def _shapes(state: Mapping[str, torch.Tensor]) -> dict[str, list[int]]:
+    return {k: list(v.shape) for k, v in state.items() if not k.endswith(COUNTER)}
+
+
 def check_fit(
     state: Mapping[str, torch.Tensor],
     network: nn.Module,
@@ -251,14 +290,65 @@ def check_fit(
     Raises:
         UserError: they are not; the sentence names the first parameter that differs.
     """
-    wanted = {k: list(v.shape) for k, v in network.state_dict().items() if not k.endswith(COUNTER)}
-    given = {k: list(v.shape) for k, v in state.items() if not k.endswith(COUNTER)}
-    for name in (*wanted, *given):
-        if wanted.get(name) != given.get(name):
+    wanted, given = _shapes(network.state_dict()), _shapes(state)
+    differing = [name for name in (*wanted, *given) if wanted.get(name) != given.get(name)]
+    if not differing:
+        return
+    name = differing[0]
+    told = f"weights of another architecture than {architecture!r}"
+    if wanted.keys() == given.keys() and len({n.rpartition(".")[0] for n in differing}) == 1:
+        told = _sizes(wanted[name], given[name], name in list(wanted)[-2:]) or told
+    shapes = (wanted.get(name, "none"), given.get(name, "none"))
+    raise UserError(
+        f"The file {str(path)!r} holds {told}: at {name!r} the shape {shapes[0]} is expected, and "
+        f"{shapes[1]} was given{_otherwise(wanted, given)}."
+    )
+
+
+def _sizes(wanted: Sequence[int], given: Sequence[int], last: bool) -> str | None:
+    """Return which size of the configuration a layer contradicts that alone differs."""
+    if last and wanted[1:] == given[1:]:
+        return f"a network of {given[0]} classes, though 'classes' is {wanted[0]}"
+    if not last and [*wanted[:1], *wanted[2:]] == [*given[:1], *given[2:]]:
+        return f"a network of {given[1]} channels, though 'shape' has {wanted[1]}"
+    return None
+
+
+def _otherwise(wanted: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+    """Return what else there is to say of names that differ."""
+    last = next(reversed(list(wanted)), "")
+    for prefix in sorted(name.removesuffix(last) for name in given if name.endswith(f".{last}")):
+        if given.keys() > {prefix + name for name in wanted}:
+            more = [name for name in given if not name.startswith(prefix)]
+            return (
+                f"; all that is needed begins with {prefix!r}, and there is more besides, such as "
+                f"{_first(more)}: save the state dict of the network within, and give a "
+                "normalisation as 'mean' and 'std'"
+            )
+    if not wanted.keys() & given.keys():
+        return f"; no name fits: it has {_first(given)} where {_first(wanted)} are needed"
+    return ""
+
+
+def _first(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, list(names)[:2]))
+
+
+def check_numbers(tensors: Mapping[str, torch.Tensor], path: str | os.PathLike[str]) -> None:
+    """Check that all weights are finite numbers in float32.
+
+    A network with others says the same of every image, and would seem to resist every attack.
+
+    Raises:
+        UserError: one is not; the sentence names its tensor.
+    """
+    for name, tensor in tensors.items():
+        broken = int((~torch.isfinite(tensor)).sum())
+        if broken:
             raise UserError(
-                f"The file {str(path)!r} holds weights of another architecture than "
-                f"{architecture!r}: at {name!r} the shape {wanted.get(name, 'none')} is expected, "
-                f"and {given.get(name, 'none')} was given."
+                f"The weights in {str(path)!r} must be finite numbers in float32, but {broken} of "
+                f"{tensor.numel()} of the tensor {name!r} are NaN or infinite: the training "
+                "diverged, or the file is damaged; take an earlier checkpoint or the original file."
             )
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bandlimit.config import models, paths, schema
+from bandlimit.config.experiments import Experiment
 from bandlimit.config.run import Run
 from bandlimit.files import folders
 from bandlimit.plan import catalogue
@@ -171,8 +172,25 @@ def _evaluate_undefended(run: Run, wildcards: Any) -> dict[str, Any]:
     }
 
 
+def clean(run: Run) -> list[Experiment]:
+    """Return the experiments whose networks are looked at on clean images, one of each pair."""
+    asked = ("bandlimiting", "robustness")
+    used = {e.name for s in asked if s in run.studies for e in run.studies[s].experiments}
+    return [
+        e
+        for e in run.experiments.values()
+        if e.name in used or run.models[e.model].source == "file"
+    ]
+
+
+def clean_files(run: Run) -> list[str]:
+    """Return the evaluations of these, which say whether they are above chance."""
+    return paths.evaluation_files(clean(run), "undefended")
+
+
 def _evaluate_claims(run: Run, wildcards: Any) -> dict[str, Any]:
     return {
+        "clean": paths.evaluation_names(run, clean(run)),
         "tables": catalogue.table_names(run),
         "makeable": catalogue.table_names(),
         "figures": catalogue.pictures(run),
@@ -182,6 +200,7 @@ def _evaluate_claims(run: Run, wildcards: Any) -> dict[str, Any]:
 
 def _static_site(run: Run, wildcards: Any) -> dict[str, Any]:
     return {
+        "clean": paths.evaluation_names(run, clean(run)),
         "browser": site_choice(run),
         "studies": list(run.studies),
         "faces": catalogue.faces(run),
@@ -303,7 +322,8 @@ def site_choice(run: Run) -> dict[str, Any] | None:
     e = study.experiments[0]
     return {
         "dataset": e.dataset,
-        "source": run.datasets[e.dataset].source,
+        # A name that one's own data has been given means nothing.
+        "source": run.datasets[e.dataset].source if run.datasets[e.dataset].counts else None,
         "model": e.model,
         "attack": "pgd_minimal" if "pgd_minimal" in e.attacks else next(iter(e.attacks)),
         "images": SITE_IMAGES,

@@ -101,8 +101,10 @@ def network(path: str, architecture: str | None, classes: int | None) -> Network
     state = weights.read_weights(path)
     if architecture is not None:
         empty, found = _like(architecture, state)
-        weights.check_fit(state, empty, architecture, path)
-        known = Network(path, state, architecture, *found)
+        inner = weights.unwrapped(state, empty, path)
+        empty, found = _like(architecture, inner)
+        weights.check_fit(inner, empty, architecture, path)
+        known = Network(path, inner, architecture, *found)
     else:
         known = _recognised(path, state)
     if classes not in (None, known.classes):
@@ -116,21 +118,15 @@ def network(path: str, architecture: str | None, classes: int | None) -> Network
 def _recognised(path: str, state: Mapping[str, torch.Tensor]) -> Network:
     """Return the network whose tensors have these names and shapes."""
     given = _shapes(state)
-    first = next(iter(given), "")
-    prefix = first[: first.find(".") + 1]
-    inner = {name.removeprefix(prefix): shape for name, shape in given.items()}
-    wrapped = prefix != "" and all(name.startswith(prefix) for name in given)
     nearest: tuple[int, str, dict[str, list[int]]] = (-1, "", {})
     for name in _RECOGNISED:
         empty, (classes, channels) = _like(name, state)
         wanted = _shapes(empty.state_dict())
         if wanted == given:
             return Network(path, state, name, classes, channels)
-        if wrapped and set(wanted) == set(inner):
-            raise UserError(
-                f"The weights in {path!r} are those of {name!r} in a wrapper: all names begin with "
-                f"{prefix!r}; save the state dict of the network within."
-            )
+        inner = weights.unwrapped(state, empty, path)
+        if inner is not state:
+            return _recognised(path, inner)
         equal = sum(given.get(key) == shape for key, shape in wanted.items())
         nearest = max(nearest, (equal, name, wanted), key=lambda found: found[0])
     equal, name, wanted = nearest

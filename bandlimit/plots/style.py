@@ -307,12 +307,30 @@ def _apart(values: Floats, share: float) -> list[int]:
     return kept[::-1]
 
 
+def single_place(axes: Axes, places: Floats) -> bool:
+    """Put the only place of an x axis into its middle, with a tick there.
+
+    Else its limits would hug one number. Returns whether there is but one.
+    """
+    known = np.unique(places[np.isfinite(places)])
+    if len(known) != 1:
+        return False
+    reach = abs(known[0]) / 2 or 0.5
+    axes.set_xlim(known[0] - reach, known[0] + reach)
+    axes.xaxis.set_major_locator(FixedLocator(known.tolist()))
+    axes.xaxis.set_major_formatter(FixedFormatter([f"{known[0]:.4g}"]))
+    return True
+
+
 def epsilon_axis(axes: Axes, epsilons: Floats) -> None:
     """Make the x axis logarithmic (linear if a bound is 0), with a tick per bound.
 
     Those that have room are labelled, in units of 1/255.
     """
     if len(epsilons) == 0:
+        return
+    if single_place(axes, epsilons):
+        axes.xaxis.set_major_formatter(FixedFormatter([f"{255 * epsilons[0]:.3g}"]))
         return
     places = epsilons
     if epsilons[0] > 0:

@@ -42,7 +42,7 @@ CLASSES = {
         *("dog", "frog", "horse", "ship", "truck"),
     ),
 }
-"""Class names of datasets, by how the name of a dataset's source begins."""
+"""Class names of registered sources, by how their names begin."""
 
 RIGHT, WRONG = "✓ right", "✗ wrong"
 
@@ -64,7 +64,8 @@ class Choice:
 
     Attributes:
         dataset: name of the dataset.
-        source: the dataset's source in the registry, which tells the names of its classes.
+        source: the dataset's source in the registry, which tells the names of its classes; None
+            of one's own data, whatever its name, whose folders tell them.
         model: name of the model.
         attack: name of the attack.
         images: how many images to show, from the start of the files.
@@ -80,7 +81,7 @@ class Choice:
     """
 
     dataset: str
-    source: str
+    source: str | None
     model: str
     attack: str
     images: int
@@ -96,7 +97,7 @@ class Choice:
 
 def show(choice: Choice, save: Save) -> dict[str, Any]:
     """Save the pictures, and return what the page says about each image."""
-    names = class_names(choice.source)
+    names = class_names(choice.source) if choice.source else own_names(choice.images_file)
     attacked = first_images(choice)
     clean = _clean_images(choice.images_file, [str(i) for i in attacked["image_id"].to_pylist()])
     said = predictions(choice)
@@ -194,8 +195,26 @@ def _collect(said: Said, rows: pd.DataFrame, defense: str, place: str) -> None:
         said.setdefault((defense, place, str(image_id)), []).append(int(prediction))
 
 
+def own_names(images_file: str | os.PathLike[str]) -> Callable[[int], str]:
+    """Return a function that names a class of one's own data by its folder, else by its number.
+
+    Images from folders are named 'folder/file'; a class of several folders keeps its number.
+    """
+    found: dict[int, set[str]] = {}
+    table = store.read(images_file, ["image_id", "label"])
+    ids, labels = (table[name].to_pylist() for name in ("image_id", "label"))
+    for image_id, label in zip(ids, labels, strict=True):
+        found.setdefault(label, set()).add(image_id.rpartition("/")[0].partition("/")[0])
+    known = {label: next(iter(names)) for label, names in found.items() if len(names) == 1}
+    return lambda label: known.get(label) or f"class {label}"
+
+
 def class_names(source: str) -> Callable[[int], str]:
-    """Return a function that names a class, by its number if the source's classes have no names."""
+    """Return a function that names a class, by its number if the source's classes have no names.
+
+    Args:
+        source: a registered one; a name of one's own means nothing here.
+    """
     known: Sequence[str] = next((v for k, v in CLASSES.items() if source.startswith(k)), ())
     if source.startswith("imagenet"):
         # This import takes seconds, and only pictures of ImageNet need it.

@@ -51,7 +51,8 @@ def write(page: Page, told: Mapping[str, Any], root: Path, certificate: Mapping[
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     text = environment.from_string(Path(page.template).read_text(encoding="utf-8")).render(
-        found=[_found(study, told, root) for study in told["studies"]]
+        alarms=[_plain(alarm) for alarm in told["alarms"]],
+        found=[_found(study, told, root) for study in told["studies"]],
     )
     # It is read as a template once more, and no braces of a document may mean anything.
     text = f"{{% raw %}}\n{text}\n{{% endraw %}}\n{{proof}}\n"

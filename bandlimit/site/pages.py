@@ -50,6 +50,7 @@ def write(
     page: str | os.PathLike[str] | None = None,
     choice: browser.Choice | None = None,
     report: front.Page | None = None,
+    alarms: Sequence[str] = (),
 ) -> None:
     """Write the site; what the folder of its pages held before is gone.
 
@@ -66,6 +67,7 @@ def write(
         page: the ledger as a page.
         choice: images to show one by one, if any.
         report: the front page of Snakemake's report, if it is to be written too.
+        alarms: sentences that no reader of any page may miss.
 
     Raises:
         UserError: a file is missing or damaged.
@@ -76,7 +78,7 @@ def write(
     shown = artifacts.read([site.name(path) for path in files], captions, site.root)
     frame = store.read(claims).to_pandas()
     named = {study: [site.name(path)] for study, path in (faces or {}).items()}
-    told = ledger.page(frame, documents, named)
+    told = ledger.page(frame, documents, named, alarms)
     told["file"] = site.name(claims)
     way = _Files(site.root, [site.name(claims), *(a.primary for a in shown)])
     site.learn(way, shown, told, certificate)
@@ -223,7 +225,9 @@ class _Site:
             identity["content"] = proof["content"]
         artifact = self.by_stem.get(os.path.splitext(name)[0])
         exists = (self.root / name).exists()
-        alarms = [f"Not to be trusted: {found['fault']}."] if found and found["fault"] else []
+        alarms = list(self.told["alarms"])
+        if found and found["fault"]:
+            alarms.append(f"Not to be trusted: {found['fault']}.")
         if len(read) > 1:
             digests = " and ".join(sorted(read))
             alarms.append(f"It changed between the jobs that read it: they saw sha256 {digests}.")

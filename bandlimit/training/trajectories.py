@@ -279,7 +279,8 @@ class Observer:
         loss = F.cross_entropy(logits.double(), labels, reduction="none")
         found = (
             loss,
-            logits.argmax(dim=1) == labels,
+            # The greatest of NaN is the first class.
+            (logits.argmax(dim=1) == labels) & torch.isfinite(logits).all(dim=1),
             torch.stack(energies, dim=1),
             (gradient == 0).all(dim=2).any(dim=1),
             torch.isfinite(gradient).flatten(1).all(dim=1),

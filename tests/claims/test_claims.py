@@ -502,12 +502,25 @@ def test_nothing_counted_decides_nothing(run):
     assert row["verdict"] == verdicts.NOT_RUN and "nothing was counted" in row["reading"]
 
 
+def test_a_column_without_any_value_counts_nothing(run):
+    """Of no adversarial image at all a table has ends of intervals that have no type."""
+    run.test.update(low="low", high="high")
+    del run.test["n"]
+    nothing = {name: pd.Series([None], dtype=object) for name in ("low", "high")}
+    run.record(rows_of(REAL, rate=[None], images=0).astype({"rate": float}).assign(**nothing))
+    row = run.row()
+    assert row["verdict"] == verdicts.NOT_RUN and "nothing was counted" in row["reading"]
+
+
 def test_what_the_run_does_not_make_is_not_run(run):
     assert run.row()["verdict"] == verdicts.NOT_RUN
     assert run.row()["reading"] == "This run does not make tables/rates."
     run.record(rows_of(REAL, rate=[0.85]))
     run.claim["needs"] = ["pgd", "crossings"]
-    assert run.row()["reading"] == "No network of this run has pgd, crossings."
+    assert (
+        run.row()["reading"]
+        == "No network of this run has pgd, crossings: cifar10/resnet56 lacks crossings."
+    )
     run.claim["needs"] = ["pgd"]
     run.part["data"] = ["ImageNet"]
     row = run.row()
@@ -966,6 +979,17 @@ def test_a_part_may_have_needs_records_and_rows_of_its_own(tmp_path):
     assert row["as_reported_rows"] == "attack == 'cw'"
 
 
+def test_a_network_that_guesses_puts_its_numbers_in_doubt(substance):
+    substance.record(rows_of(REAL, rate=[0.85], images=10000))
+    assert "in doubt" not in substance.row()["reading"]
+    assert substance.row()["checks_failed"] == ""
+    substance.experiments = [REAL | {"at_chance": True}]
+    row = substance.row()
+    assert row["verdict"] == verdicts.HOLDS
+    assert row["reading"].endswith("Failed checks put these numbers in doubt: clean_accuracy.")
+    assert row["checks_failed"] == "clean_accuracy"
+
+
 # Not asked ---------------------------------------------------------------------------------------
 
 
@@ -977,7 +1001,7 @@ def test_what_the_run_has_no_records_of_is_not_asked(substance):
     substance.claim["needs"] = ["pgd", "crossings"]
     row = substance.row()
     assert row["verdict"] == verdicts.NOT_ASKED
-    assert row["reading"] == "No network has pgd, crossings."
+    assert row["reading"] == "No network has pgd, crossings: cifar10/resnet56 lacks crossings."
     substance.claim["needs"] = ["pgd"]
     assert substance.row()["verdict"] == verdicts.HOLDS
 

@@ -109,14 +109,14 @@ class Page:
             "second.C01": [folder / "figures/claim_picture.png"],
         }
 
-    def write(self, rows=None):
+    def write(self, rows=None, **more):
         files = [self.folder / f"{study}.yaml" for study in ("first", "second")]
         paths = {
             kind: self.folder / f"claims/ledger.{suffix}"
             for kind, suffix in (("markdown", "md"), ("html", "html"), ("parquet", "parquet"))
         }
         frame = framed(*(self.rows if rows is None else rows))
-        ledger.write(frame, files, self.figures, **paths, certificate=CERTIFICATE)
+        ledger.write(frame, files, self.figures, **paths, **more, certificate=CERTIFICATE)
         return Written(**paths)
 
 
@@ -388,3 +388,11 @@ def test_a_picture_of_nothing_and_a_row_of_no_file_are_refused(page):
     del page.figures["third"]
     with pytest.raises(ValueError, match="'third.C01' is no claim"):
         page.write([*page.rows, claim("third.C01", "holds", "reproduced")])
+
+
+def test_an_alarm_stands_before_what_was_found(page):
+    alarm = "No number of net on own says anything."
+    written = page.write(alarms=[alarm])
+    assert written.markdown.index(f"**{alarm}**") < written.markdown.index("In a sentence")
+    assert Reader(written.html).text.index(alarm) < Reader(written.html).text.index("In substance")
+    assert alarm not in page.write().markdown + page.write().html

@@ -115,7 +115,7 @@ WRONG = {
     ),
     "architecture": (
         {"models.own": {**OWN_MODEL, "architecture": "cifar_resnet21"}},
-        r"models.own.architecture is 'cifar_resnet21', which is no architecture; .*'cifar_resnet20'",
+        r"models.own.architecture is 'cifar_resnet21', .*\(did you mean 'cifar_resnet2",
     ),
     "dataset": (
         {f"{X0}.dataset": "fashion_mnits"},
@@ -267,7 +267,8 @@ WRONG = {
     ),
     "another model of another shape": (
         {"defenses.other_model.model": "imagenet_efficientnet_lite0"},
-        r"'imagenet_efficientnet_lite0', of a defence of 'fashion_mnist_resnet8', takes images of",
+        r"defenses.other_model.model is 'imagenet_efficientnet_lite0', which takes images of .* in "
+        r"the place of 'fashion_mnist_resnet8' .* take 'other_model' out of the lists",
     ),
     "another model without recipe": (
         {"training.fashion_mnist_resnet8_b": GONE},
@@ -571,6 +572,68 @@ WRONG = {
         {"training": {}},
         r"'fashion_mnist_resnet8' is trained .* no recipe for it under 'training'; allowed: none",
     ),
+    "AutoAttack on two classes": (
+        {
+            "models.own": {**OWN_MODEL, "classes": 2},
+            "datasets.own": {"loader": "imagefolder", "path": "images", "classes": 2},
+            f"{X0}.dataset": "own",
+            f"{X0}.model": "own",
+            f"{R0}.controls": [],
+            f"{R0}.attacks": ["fgsm", "autoattack"],
+            "perturbation_spectra": GONE,
+        },
+        r"robustness.experiments.fashion_mnist.attacks lists 'autoattack', .* at least 4 classes, "
+        r"and 'own' has 2; take it out .* 'eot_pgd' and 'square'",
+    ),
+    "AutoAttack for what draws on two classes": (
+        {
+            "models.own": {**OWN_MODEL, "classes": 2},
+            "datasets.own": {"loader": "imagefolder", "path": "images", "classes": 2},
+            f"{X0}.dataset": "own",
+            f"{X0}.model": "own",
+            f"{R0}.controls": [],
+            f"{R0}.attacks": ["autoattack_rand"],
+            "perturbation_spectra": GONE,
+        },
+        r"lists 'autoattack_rand', AutoAttack of the version 'rand', .* at least 3 classes",
+    ),
+    "more directions than hyperplanes": (
+        {
+            "defenses.towards": {"kind": "post_averaging", "sampler": "last_layer"},
+            f"{R0}.controls": ["towards"],
+        },
+        r"defenses.towards takes the sampler 'last_layer', .* 'directions' must be from 1 to 10, "
+        r"got 15",
+    ),
+    "JPEG of two channels": (
+        {
+            "models.own": {
+                **OWN_MODEL,
+                "shape": [2, 28, 28],
+                "mean": [0.3, 0.3],
+                "std": [0.35, 0.35],
+            },
+            "datasets.own": {"loader": "imagefolder", "path": "images", "classes": 10},
+            f"{X0}.dataset": "own",
+            f"{X0}.model": "own",
+            f"{R0}.controls": ["jpeg"],
+            f"{R0}.attacks": ["fgsm"],
+            "perturbation_spectra": GONE,
+        },
+        r"defenses.jpeg is JPEG, which takes images of 1 or 3 channels, .*'own' have 2; take",
+    ),
+    "a number that is none in any reading": (
+        {"robustness.error": "1e-3x"},
+        r"'robustness.error' .* must be a number, got '1e-3x'",
+    ),
+    "a number beyond all": (
+        {"robustness.error": "1e999"},
+        r"'robustness.error' .* must be a finite number, got inf",
+    ),
+    "a fraction of steps": (
+        {f"{X0}.attacks.pgd_minimal": {"steps": "1e-3"}},
+        r"pgd_minimal.steps' .* must be a whole number, got '1e-3'",
+    ),
     "more classes than the model": (
         {
             "datasets.own": {"loader": "imagefolder", "path": "images", "classes": 11},
@@ -614,6 +677,67 @@ def test_an_epsilon_is_a_number_or_a_fraction(value, expected):
     assert (
         load({f"{X0}.epsilon": value, **reaching}).experiments["fashion_mnist"].epsilon == expected
     )
+
+
+@pytest.mark.parametrize("text", ["1e-3", "1E-3", "1.e-3", ".1e-2", "+1.0e-3", "0.01e-1"])
+def test_a_number_that_yaml_takes_for_text_is_read(text):
+    told = yaml.safe_load(f"value: {text}")["value"]
+    assert load({"robustness.error": told}).studies["robustness"].error == 0.001
+
+
+def test_such_a_number_is_read_wherever_one_is_wanted_and_nowhere_else():
+    changes = {
+        "robustness.factors": ["1e0", 2],
+        "training.fashion_mnist_resnet8.weight_decay": "5e-4",
+        "training.fashion_mnist_resnet8.checkpoints": {"early": "1e-1"},
+        f"{X0}.attacks.pgd_minimal": {"steps": "4e1"},
+        f"{X0}.epsilon": "2e-2",
+        "datasets.own": {"loader": "imagefolder", "path": "1e3", "classes": "1e1"},
+    }
+    found = load(changes)
+    assert found.studies["robustness"].factors == (1.0, 2.0)
+    recipe = found.training["fashion_mnist_resnet8"]
+    assert (recipe["weight_decay"], recipe["checkpoints"]) == (0.0005, {"early": 0.1})
+    assert found.experiments["fashion_mnist"].attacks["pgd_minimal"]["steps"] == 40
+    assert found.experiments["fashion_mnist"].epsilon == 0.02
+    assert (found.datasets["own"].path, found.datasets["own"].classes) == ("1e3", 10)
+
+
+def test_the_keywords_of_own_code_may_be_such_numbers(tmp_path):
+    Path("mine.py").write_text("class Mine: pass", encoding="utf-8")
+    entry = {"kind": "python", "source": "mine.py:Mine", "parameters": {"rate": "1e-3", "to": "x"}}
+    found = load({"defenses.mine": entry}).defenses["mine"]
+    assert found.parameters["parameters"] == {"rate": 0.001, "to": "x"}
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("resnet20", "'cifar_resnet20'"),
+        ("ResNet-56", "'cifar_resnet56'"),
+        ("cifar10_resnet32", "'cifar_resnet32'"),
+        ("resnet18", "'torchvision:resnet18'"),
+        ("VGG16-BN", "'vgg16_bn' or 'torchvision:vgg16_bn'"),
+        ("alexnet", "'cifar_alexnet' or 'torchvision:alexnet'"),
+        ("torchvision.models.densenet121", "'torchvision:densenet121'"),
+        ("efficientnet-lite0", "'efficientnet_lite0'"),
+        ("LeNet5", "'lenet'"),
+        ("cifar_resnet200", "'cifar_resnet20'"),
+    ],
+)
+def test_an_architecture_is_suggested_by_what_people_call_it(given, meant):
+    with pytest.raises(UserError, match=rf"models.own.architecture is '{given}'") as caught:
+        load({"models.own": {**OWN_MODEL, "architecture": given}})
+    told = str(caught.value).partition("(did you mean ")[2]
+    assert told.startswith(meant), caught.value
+
+
+def test_losses_of_autoattack_need_as_many_classes_as_settings_say():
+    from bandlimit.attacks.adaptive import autoattack
+
+    for version, names in autoattack.VERSIONS.items():
+        least = max(autoattack.COMPONENTS[name] for name in names)
+        assert kinds.LEAST_CLASSES[version] == least
 
 
 def averaged(changes):

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from bandlimit.defenses import prediction, sweep
+from bandlimit.defenses import evaluation, prediction, sweep
 from bandlimit.defenses.base import DrawName
 from bandlimit.defenses.directions import hyperplane_directions, random_directions
 from bandlimit.defenses.post_averaging import PostAveraging, Squad, combine, post_averaging
-from bandlimit.defenses.transforms import Noise
+from bandlimit.defenses.transforms import Noise, Undefended
 from bandlimit.errors import UserError
 from bandlimit.models import architectures
 from bandlimit.models.batches import MicroBatches, fold
@@ -72,6 +72,52 @@ def images(count, shape=SHAPE, seed=5):
 
 def ids(count):
     return [f"image {i}" for i in range(count)]
+
+
+class Broken(nn.Module):
+    """The affine network, but for bright images, of which it says nothing."""
+
+    def __init__(self, value):
+        super().__init__()
+        self.affine, self.value = Affine(), value
+
+    def forward(self, u):
+        bright = u.flatten(1).mean(1, keepdim=True) > 1
+        return torch.where(bright, self.value, self.affine(u))
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("stop", ["all", "exact", "sequential"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda model: post_averaging(model, radius=0.1, directions=3, name=NAME),
+        lambda model: Noise(model, radius=0.1, name=NAME),
+        Undefended,
+    ],
+)
+def test_outputs_that_are_not_finite_are_no_answer(make, stop, value):
+    """The greatest of NaN is the first class, which would be right on its images."""
+    defense, x = make(classifier(MicroBatches(Broken(value).eval(), 4))), images(3)
+    assert defense.predict(x, ids(3), [0], stop=stop).shape == (3, 1)
+    x[1] = 1.0
+    with pytest.raises(UserError, match=r"1 of \d+ images, the first of which is 'image 1'"):
+        defense.predict(x, ids(3), [0], stop=stop)
+
+
+def test_records_of_outputs_that_are_not_finite_are_refused():
+    model, x, labels = (
+        classifier(MicroBatches(Broken(torch.nan).eval(), 4)),
+        images(3),
+        torch.zeros(3, dtype=torch.int64),
+    )
+    x[2] = 1.0
+    setting = sweep.Setting(0.1, 2)
+    found = sweep.sweep(model, model.network, x, ids(3), labels, [setting], name=NAME)
+    with pytest.raises(UserError, match="'image 2'"):
+        list(found)
+    with pytest.raises(UserError, match="1 of 3 images, .* 'image 2'"):
+        evaluation.undefended(ids(3), labels, torch.softmax(model(x), dim=1).double())
 
 
 def test_affine_network_is_its_own_average_of_logits():

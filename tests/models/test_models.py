@@ -473,6 +473,86 @@ def test_an_extra_parameter_is_another_architecture(tmp_path: Path) -> None:
         save(tmp_path / "out.safetensors", state, **CIFAR)
 
 
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "model.", "1.", "module._orig_mod."])
+def test_a_prefix_of_all_names_is_told_and_removed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, prefix: str
+) -> None:
+    state = random_network().state_dict()
+    path = save_pickle(tmp_path / "w.pt", {prefix + name: t for name, t in state.items()})
+    convert(path, tmp_path / "w.safetensors", **CIFAR)
+    assert f"begin with {prefix.removeprefix('module.')!r}, which is removed" in caplog.text
+    kept = safetensors.torch.load_file(tmp_path / "w.safetensors")
+    assert kept.keys() == {name for name in state if not name.endswith("num_batches_tracked")}
+    assert all(torch.equal(kept[name], state[name]) for name in kept)
+
+
+def test_a_checkpoint_with_one_state_dict_is_unwrapped_and_one_of_two_is_not_chosen(
+    tmp_path: Path,
+) -> None:
+    state = {"a": torch.ones(2)}
+    path = save_pickle(tmp_path / "w.pt", {"model": state, "epoch": 3, "optimizer": {"lr": 0.1}})
+    assert torch.equal(read_weights(path)["a"], state["a"])
+    save_pickle(path, {"model": state, "ema": state})
+    with pytest.raises(UserError, match=r"no state dict .* \('model', 'ema'\)"):
+        read_weights(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"classes": 100}, "a network of 10 classes, though 'classes' is 100"),
+        (
+            {"shape": (1, 32, 32), "mean": (0.5,), "std": (0.2,)},
+            "a network of 3 channels, though 'shape' has 1",
+        ),
+        ({"architecture": "vgg16"}, "no name fits: it has 'conv1.weight', "),
+    ],
+)
+def test_a_mismatch_says_what_contradicts_the_weights(
+    published: Path, tmp_path: Path, change: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        convert(published, tmp_path / "out.safetensors", **{**CIFAR, **change})
+    assert words in str(caught.value)
+
+
+def test_a_network_saved_with_its_normalisation_is_told_how_to_go_on(tmp_path: Path) -> None:
+    state = {f"1.{name}": tensor for name, tensor in random_network().state_dict().items()}
+    state |= {"0.mean": torch.zeros(3), "0.std": torch.ones(3)}
+    with pytest.raises(UserError, match=r"begins with '1.', .* such as '0.mean', '0.std'"):
+        save(tmp_path / "out.safetensors", state, **CIFAR)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("layer2.0.conv1.weight", float("nan")),
+        ("bn1.running_var", float("inf")),
+        ("linear.bias", 1e300),
+    ],
+)
+def test_weights_that_are_no_finite_numbers_are_refused_by_name(
+    tmp_path: Path, name: str, value: float
+) -> None:
+    state = {key: tensor.double() for key, tensor in random_network().state_dict().items()}
+    state[name].view(-1)[1] = value
+    path = save_pickle(tmp_path / "w.pt", state)
+    with pytest.raises(UserError, match=f"1 of [0-9]+ of the tensor '{name}' are NaN") as caught:
+        convert(path, tmp_path / "out.safetensors", **CIFAR)
+    assert str(path) in str(caught.value)
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_a_model_file_of_another_hand_with_nan_is_refused(model_file: Path, tmp_path: Path) -> None:
+    with safetensors.safe_open(model_file, framework="pt") as file:
+        metadata = file.metadata()
+    state = safetensors.torch.load_file(model_file)
+    state["bn1.weight"][0] = float("nan")
+    safetensors.torch.save_file(state, tmp_path / "w.safetensors", metadata=metadata)
+    with pytest.raises(UserError, match="'bn1.weight' are NaN"):
+        load(tmp_path / "w.safetensors")
+
+
 @pytest.mark.parametrize(
     "change", [{"mean": (0.5,)}, {"std": (0.2, 0.2, 0)}, {"shape": (3, 32)}, {"shape": (1, 32, 32)}]
 )

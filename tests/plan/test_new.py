@@ -176,9 +176,11 @@ def test_weights_that_fit_no_architecture_are_told_the_nearest(project, capsys):
     refused(capsys, "the nearest is 'cifar_resnet20'", "'layer2.0.conv1.weight'", "'vgg16'")
 
 
-def test_weights_in_a_wrapper_are_told(project, capsys):
+@pytest.mark.parametrize("options", [(), ("--architecture", "cifar_resnet20")])
+def test_weights_in_a_wrapper_are_those_of_the_network_within(project, capsys, options):
     save_weights(project / "net.pth", prefix="model.")
-    refused(capsys, "in a wrapper", "'model.'")
+    assert command(*options) == 0
+    assert "cifar_resnet20, 3 classes, 1 channel" in capsys.readouterr().out
 
 
 def test_weights_that_would_run_code_are_refused(project, capsys):

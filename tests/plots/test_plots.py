@@ -422,6 +422,30 @@ def test_limits_hold_all_points_and_rates_run_from_0_to_1():
     assert 0.5 / 255 < axes.get_xlim()[0] < 1 / 255 and 32 / 255 < axes.get_xlim()[1] < 64 / 255
 
 
+@pytest.mark.parametrize("radius", [0.5, 6.0, 13.5])
+def test_one_radius_stands_in_the_middle_with_its_points_apart(radius):
+    attacks = ["clean", "fgsm_minimal", "pgd_minimal"]
+    rows = rates("radius", [radius], attacks, directions=15)
+    figure = figures.defense_rate_by_radius(rows)
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    assert axes.get_xlim() == (radius / 2, 1.5 * radius)
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == [f"{radius:g}"]
+    marks = [line for line in axes.lines if line.get_marker() == "o" or line.get_marker() == "s"]
+    places = {line.get_transform().transform((radius, 0))[0] for line in marks}
+    assert len(places) == 2 and max(places) - min(places) > 10
+    # Clean accuracy has no marker, and a line of one point would not be seen.
+    (level,) = (line for line in axes.lines if list(line.get_ydata()) == [0.5, 0.5])
+    assert level.get_linestyle() == "--"
+
+
+def test_one_bound_stands_in_the_middle_in_units_of_1_over_255():
+    figure = figures.defense_rate_by_epsilon(rates("epsilon", [8 / 255], ["pgd_minimal"]))
+    (axes,) = figure.axes
+    assert axes.get_xlim() == pytest.approx((4 / 255, 12 / 255))
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["8"]
+
+
 def test_epsilon_ticks_are_in_units_of_1_over_255():
     axes = figures.defense_rate_by_epsilon(by_epsilon()).axes[0]
     assert axes.get_xscale() == "log"

@@ -374,6 +374,18 @@ def test_the_report_begins_with_what_was_found(run):
     assert page.images[0]["src"] == f"data:image/png;base64,{code}"
 
 
+def test_an_alarm_stands_on_each_page_before_what_was_found(run):
+    alarm = "No number of net_a on own_images says anything: its accuracy is 0.000 [0.000, 0.04]."
+    index = write_site(alarms=[alarm], report=front.Page("results/report.rst", TEMPLATE))
+    report = snakemake_page(Path("results/report.rst").read_text(encoding="utf-8"))
+    pages = [index, report, lineage_page(f"{TABLE}.parquet"), lineage_page(LEDGER)]
+    for page in pages:
+        assert alarm in Reader(page).text
+    for page in pages[:2]:
+        text = Reader(page).text
+        assert text.index(alarm) < text.index("The rate is 50% of")
+
+
 def test_the_report_before_any_run_has_the_rest_of_its_page():
     page = Reader(snakemake_page(TEMPLATE.read_text(encoding="utf-8")))
     assert page.text.startswith("Go on with the ledger") and not page.images
@@ -622,7 +634,18 @@ def test_without_controls_post_averaging_alone_is_shown(run):
 
 
 def test_classes_without_names_are_numbers(run):
-    assert cards(source="own")[0]["after"] == "✗ wrong: class 5"
+    assert cards(source="mnist")[0]["after"] == "✗ wrong: class 5"
+    assert cards(source=None)[0]["after"] == "✗ wrong: class 5"
+
+
+def test_classes_of_own_data_have_the_names_of_their_folders(tmp_path):
+    path = tmp_path / "own.parquet"
+    named = [("cat/0.png", 0), ("cat/more/1.png", 0), ("dog/0.png", 1)]
+    named += [("car/0.png", 2), ("truck/0.png", 2), ("loose.png", 3)]
+    ids, labels = zip(*named, strict=True)
+    store.write(path, pa.table({"label": labels, "image_id": ids}), None)
+    name = browser.own_names(path)
+    assert [name(i) for i in range(5)] == ["cat", "dog", "class 2", "class 3", "class 4"]
 
 
 def test_only_rows_of_the_bound_are_shown(run):

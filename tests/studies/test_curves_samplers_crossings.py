@@ -11,6 +11,7 @@ from torch import nn
 
 from bandlimit.attacks import records as attacks_records
 from bandlimit.data import stream
+from bandlimit.defenses import evaluation
 from bandlimit.errors import UserError
 from bandlimit.files import store
 from bandlimit.models.batches import MicroBatches
@@ -21,6 +22,7 @@ from bandlimit.studies.bandlimiting import (
     crossing_tables,
     crossings,
     curves,
+    figures,
     samplers,
     tables,
     timing,
@@ -284,6 +286,7 @@ def test_tables_show_epsilon_where_experiments_differ_in_it(tmp_path, epsilons):
     judged = pa.Table.from_pandas(defended(random=[1, 0]), preserve_index=False)
     store.write(tmp_path / "set.parquet", sets)
     store.write(tmp_path / "judged.parquet", judged)
+    names = [{**name, "samplers": ["random"], "directions": 4} for name in names]
     third = samplers.table(names, [tmp_path / "set.parquet"] * 2, [tmp_path / "judged.parquet"] * 2)
     assert ("epsilon" in third.columns) == ("epsilon" in third.frame) == differ
     assert third.frame["adversarial"].tolist() == ([1, 2] if differ else [1, 1])
@@ -302,6 +305,8 @@ def rates_of(experiments):
 
 
 # Samplers ----------------------------------------------------------------------------------------
+
+BOTH = (["exact", "random"], 4)
 
 
 def defended(**correct):
@@ -322,7 +327,10 @@ def test_samplers_are_compared_on_equal_images():
     random = [1, 1, 1, 1, 1, 1, 0, 0, 0]
     other = [1, 0, 0, 0, 0, 0, 1, 0, 1]
     table = samplers.rates(
-        attacked([True] * 8 + [False]), defended(approximate=other, random=random)
+        attacked([True] * 8 + [False]),
+        defended(approximate=other, random=random),
+        ["approximate", "random"],
+        4,
     )
     assert table["sampler"].tolist() == ["random", "approximate"]
     assert table["adversarial"].tolist() == [8, 8]
@@ -335,19 +343,48 @@ def test_samplers_are_compared_on_equal_images():
 
 
 def test_samplers_that_agree_do_not_differ():
-    table = samplers.rates(attacked([True, True]), defended(random=[1, 0], exact=[1, 0]))
+    table = samplers.rates(attacked([True, True]), defended(random=[1, 0], exact=[1, 0]), *BOTH)
     assert table.loc[1, "p_value"] == 1
 
 
+def test_samplers_of_which_no_record_is_there_have_rows_without_rates(tmp_path):
+    sets = {"image_id": ["i0"], "epsilon": pa.nulls(1, pa.float64()), "success": [False]}
+    store.write(tmp_path / "set.parquet", pa.table({**sets, "linf": [0.0]}))
+    empty = evaluation.SCHEMA.append(pa.field("sampler", pa.string())).empty_table()
+    store.write(tmp_path / "judged.parquet", empty)
+    names = [{**named(0.02, 0.02)[0], "samplers": ["exact", "random"], "directions": 4}]
+    table = samplers.table(names, [tmp_path / "set.parquet"], [tmp_path / "judged.parquet"])
+    assert table.frame["sampler"].tolist() == ["random", "exact"]
+    assert table.frame["adversarial"].tolist() == [0, 0]
+    assert table.frame["directions"].tolist() == [4, 4]
+    assert table.frame[["defense_rate", "low", "high", "better", "p_value"]].isna().all(axis=None)
+
+
+def test_crossings_of_no_image_have_rows_without_numbers_and_draw_an_empty_figure(tmp_path):
+    store.write(tmp_path / "crossed.parquet", crossings.SCHEMA.empty_table())
+    names = named(0.02, 0.02)[:1]
+    found = crossing_tables.counted([tmp_path / "crossed.parquet"], names)
+    frame = crossing_tables.table(found, names, CLAIMS, 4).frame
+    assert frame["kind"].tolist() == list(crossings.KINDS)
+    assert frame["images"].tolist() == [0, 0, 0]
+    numbers = ["mean_l2", "crossed_per_layer", "share", "share_low", "share_high"]
+    assert frame[numbers].isna().all(axis=None)
+    assert set(frame[numbers].dtypes.astype(str)) == {"float64"}
+    layers = crossings.by_layer(found)
+    store.write(tmp_path / "layers.parquet", pa.Table.from_pandas(layers, preserve_index=False))
+    read = store.read(tmp_path / "layers.parquet").to_pandas()
+    figures.crossings(read)
+
+
 def test_samplers_on_nothing_attacked():
-    table = samplers.rates(attacked([False, False]), defended(random=[1, 0], exact=[1, 0]))
+    table = samplers.rates(attacked([False, False]), defended(random=[1, 0], exact=[1, 0]), *BOTH)
     assert table["adversarial"].tolist() == [0, 0]
     assert table["defense_rate"].isna().all() and table["low"].isna().all()
 
 
 def test_samplers_need_all_records():
     with pytest.raises(ValueError, match="missing"):
-        samplers.rates(attacked([True, True, True]), defended(random=[1, 0]))
+        samplers.rates(attacked([True, True, True]), defended(random=[1, 0]), ["random"], 4)
 
 
 # Figures 2 and 3 ---------------------------------------------------------------------------------

@@ -15,9 +15,11 @@ from bandlimit.defenses.kinds import PARAMETERS
 from bandlimit.defenses.post_averaging import PostAveraging, Squad
 from bandlimit.files import store
 from bandlimit.statistics import wilson
+from bandlimit.studies import chance
 from bandlimit.studies.robustness import checks as robustness_checks
 from bandlimit.studies.robustness import figures as robustness_figures
 from bandlimit.studies.robustness import rates as robustness_rates
+from bandlimit.studies.robustness import summaries
 from bandlimit.studies.robustness.draws import settled
 from bandlimit.studies.robustness.settings import LARGER
 
@@ -543,7 +545,7 @@ def inputs(restored):
     )
 
 
-def check(cells=None, flags=None, last=5.0, restored=0, draws=10, images=100):
+def check(cells=None, flags=None, last=5.0, restored=0, draws=10, images=100, right=90):
     table = robust(SOUND | (cells or {}), draws, images)
     return robustness_checks.sanity(
         table,
@@ -553,6 +555,7 @@ def check(cells=None, flags=None, last=5.0, restored=0, draws=10, images=100):
         experiments=EXPERIMENTS,
         losses=rising(last),
         controls=robustness_rates.control_rates(inputs(restored)),
+        clean={("d", "m"): chance.Clean(right, 100, 10)},
     )
 
 
@@ -565,13 +568,101 @@ def test_a_sound_evaluation_passes_all_checks_of_the_defence():
     table = check()
     assert failed(table) == set()
     own = table[table["defense"] == "g"].set_index("check")
-    network = {"undefended_falls", "adversarial_inputs"}
+    network = {"clean_accuracy", "undefended_falls", "adversarial_inputs"}
     assert list(own.index) == [name for name in robustness_checks.CHECKS if name not in network]
     assert own["passed"].all()
     assert own["value"].notna().all() and own["limit"].notna().all()
     of_network = table[(table["defense"] == "undefended") & table["check"].isin(network)]
-    assert len(of_network) == 2 and of_network["passed"].all()
+    assert len(of_network) == 3 and of_network["passed"].all()
     assert table["passed"].dtype == "boolean"
+
+
+@pytest.mark.parametrize(("right", "passed"), [(0, False), (10, False), (14, False), (30, True)])
+def test_a_network_that_is_not_above_chance_fails_and_marks_all_its_numbers(right, passed):
+    """Of 100 images of 10 classes 14 may be guessed: the interval begins at 0.085."""
+    table = check(right=right)
+    row = only(table, defense="undefended", check="clean_accuracy")
+    assert (row["passed"], row["value"], row["limit"]) == (passed, right / 100, 0.1)
+    assert row["note"].startswith(f"{right / 100:.3f} [")
+    assert "on 100 clean images, where guesses are right on 0.1" in row["note"]
+    rates = robustness_rates.robust_accuracy(pd.concat([judged(CUBE), clean([[1], [1], [1], [1]])]))
+    others = rates.assign(model="other")
+    marked = robustness_checks.mark(pd.concat([rates, others], ignore_index=True), table)
+    named = marked["checks_failed"].eq("clean_accuracy").fillna(False)
+    assert named.tolist() == [not passed] * len(rates) + [False] * len(rates)
+    sets = robustness_rates.control_rates(inputs(0))
+    assert robustness_checks.mark(sets, table)["checks_failed"].notna().all() == (not passed)
+
+
+@pytest.mark.parametrize(("right", "verdict"), [(0, "not shown"), (90, "does not hold")])
+def test_nothing_is_shown_of_a_defence_whose_network_is_not_above_chance(right, verdict):
+    records = [
+        frame(rows, defense=name, **columns)
+        for name in ("g", "undefended")
+        for frame, rows, columns in (
+            (clean, [1, 1, 0, 1], {}),
+            (judged, [0, 0, 0, 0], {"against": name}),
+        )
+    ]
+    told = {
+        "robust_accuracy": robustness_rates.robust_accuracy(pd.concat(records)),
+        "sanity": check(right=right),
+    }
+    (found,) = summaries.summary("g", told, [{**PLACE, "epsilon": E8}])
+    assert found["verdict"] == verdict
+    questions = [failed["question"] for failed in found["failed"]]
+    assert (robustness_checks.CHECKS["clean_accuracy"].question in questions) == (right == 0)
+    assert ("not above chance on clean images" in found["reading"]) == (right == 0)
+
+
+def test_chance_is_asked_of_all_images_of_a_network(tmp_path):
+    files = []
+    for number, correct in enumerate(([True] * 30, [False] * 70, [False] * 50)):
+        files.append(tmp_path / f"{number}.parquet")
+        store.write(files[-1], pa.table({"correct": correct}))
+    names = [{"dataset": "d", "model": m, "classes": 10} for m in ("m", "m", "n")]
+    found = chance.clean(names, files)
+    assert {key: (one.right, one.images) for key, one in found.items()} == {
+        ("d", "m"): (30, 100),
+        ("d", "n"): (0, 50),
+    }
+    (alarm,) = chance.alarms(found)
+    assert alarm.startswith(
+        "No number of n on d says anything: its accuracy is 0.000 [0.000, 0.071]"
+    )
+
+
+def test_sets_without_an_adversarial_image_have_rows_without_rates():
+    records = pd.concat([controls("clean", name, [1, 0]) for name in ("post_averaging", "flip")])
+    sets = [{**PLACE, "attack": "pgd_minimal", "epsilon": E8}]
+    sets.append({"dataset": "d", "model": "other", "attack": "pgd_minimal", "epsilon": E8})
+    table = robustness_rates.control_rates(records, sets)
+    assert table[["attack", "control", "adversarial", "images"]].to_numpy().tolist() == [
+        ["pgd_minimal", "flip", 0, 2],
+        ["pgd_minimal", "post_averaging", 0, 2],
+    ]
+    assert table["clean"].tolist() == [0.5, 0.5]
+    assert table[["restored", "low", "high", "ceiling"]].isna().all(axis=None)
+    tests = robustness_rates.comparisons(records, sets=sets)
+    row = only(tests, attack="pgd_minimal")
+    assert (row["control"], row["images"], row["different"]) == ("flip", 0, False)
+    assert np.isnan(row["p_value"]) and np.isnan(row["p_holm"]) and np.isnan(row["difference"])
+    # Sets that have records are theirs alone.
+    more = pd.concat([records, *(controls("pgd_minimal", n, [1]) for n in ("flip", "rounding"))])
+    assert len(robustness_rates.control_rates(more, sets)) == 2
+    columns = ["dataset", "model", "image_id", "attack", "factor", "defense", "draws", "draw"]
+    empty = pd.DataFrame(columns=[*columns, "linf", "correct"])
+    asked = [{**PLACE, "attack": "pgd_minimal", "defenses": ["g", "f"], "factors": [1.0, 2.0]}]
+    scaled = robustness_rates.scaling_rates(empty, asked)
+    assert scaled[["defense", "factor", "images"]].to_numpy().tolist() == [
+        ["g", 1.0, 0],
+        ["g", 2.0, 0],
+        ["f", 1.0, 0],
+        ["f", 2.0, 0],
+    ]
+    assert scaled[["restored", "low", "high", "median_linf"]].isna().all(axis=None)
+    robustness_figures.restored_by_scaling(scaled)
+    robustness_figures.restored_by_controls(table)
 
 
 @pytest.mark.parametrize(
@@ -681,6 +772,10 @@ def test_accuracy_must_fall_to_a_gradient_attack_on_the_defence_itself():
     cells["g", "g", "eot_long"] = {E4: 0.4, E8: 0.0, E64: 0.0}
     row = of_sweep(cells, "falls_to_zero", "g")
     assert row["passed"] and row["note"] == "eot_long on g at 64/255; 0 from 8/255 on"
+    # What counts as 0 is told as it is.
+    cells["g", "g", "eot_long"] = {E4: 0.4, E8: 0.01, E64: 0.0}
+    row = of_sweep(cells, "falls_to_zero", "g")
+    assert row["note"] == "eot_long on g at 64/255; at most 0.010 from 8/255 on"
     # A defence may withstand the document's epsilon.
     row = of_sweep({("g", "g", "eot"): {E8: 0.5, E64: 0.0}}, "falls_to_zero", "g")
     assert row["passed"] and row["note"] == "eot on g at 64/255; 0 from 64/255 on"

@@ -11,6 +11,7 @@ from toy import RECIPE, train
 
 from bandlimit.errors import UserError
 from bandlimit.files import store
+from bandlimit.models.batches import MicroBatches
 from bandlimit.models.classifier import load
 from bandlimit.spectral.components import component
 from bandlimit.training import curves, states
@@ -110,6 +111,15 @@ def test_a_row_is_what_the_saved_network_says(dataset, measured, name, seed, ste
         logits = classifier(pixels).double()
         assert row.accuracy == (logits.argmax(1) == labels).double().mean().item()
         assert row.loss == F.cross_entropy(logits, labels).item()
+
+
+def test_no_image_is_right_where_logits_are_not_finite(dataset):
+    """The greatest of NaN is the first class, that of a quarter of the images."""
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 4))
+    torch.nn.init.constant_(network[1].weight, torch.nan)
+    sets = curves.Sets(followed(dataset), [0.5], [0.25], torch.device("cpu"))
+    rows = sets.measured(MicroBatches(network.eval(), sets.size), map)
+    assert {row["accuracy"] for row in rows} == {0.0}
 
 
 def test_the_network_learns_the_bright_rows(measured):

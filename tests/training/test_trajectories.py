@@ -139,6 +139,17 @@ def test_images_without_a_gradient_are_left_out_and_counted(dataset, tmp_path):
     assert table["ratio"].isna().all() and table["deviation"].isna().all()
 
 
+def test_no_image_is_right_where_logits_are_not_finite():
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 4))
+    observer = trajectories.Observer(
+        network, measurements(), mean=[0.5], std=[0.25], seed=0, model_name="toy"
+    )
+    state = {name: torch.full_like(v, torch.nan) for name, v in network.state_dict().items()}
+    rows = observer.measure(state, step=1, epoch=0.1, train=None)
+    assert {row["accuracy"] for row in rows} == {0.0}
+    assert {row["images"] for row in rows} == {0}
+
+
 def test_steps_may_be_dense_at_the_beginning():
     assert trajectories.first_steps(10) == [0, 1, 2, 4, 8]
     assert trajectories.first_steps(8) == [0, 1, 2, 4]

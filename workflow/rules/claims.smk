@@ -3,6 +3,7 @@ rule evaluate_claims:
     input:
         tables=[f"results/{table}.parquet" for table in catalogue.table_names(run)],
         figures=[path for _, path in catalogue.pictures(run)],
+        undefended=jobs.clean_files(run),
         claims=helpers.own_files(catalogue.claims_files(run), workflow.basedir),
         schema=helpers.own_file("workflow/schemas/claims.schema.yaml", workflow.basedir),
         page=helpers.own_file("bandlimit/claims/ledger.html.j2", workflow.basedir),

@@ -179,7 +179,8 @@ def check_attacks(version: str, attacks: Sequence[str], classes: int) -> None:
         if classes < COMPONENTS[name]:
             raise UserError(
                 f"AutoAttack {version!r} runs {name!r}, whose loss needs {COMPONENTS[name]} "
-                f"classes or more, but the defense has {classes}; choose others by 'attacks'."
+                f"classes or more, but the defence has {classes}; attacks of the kinds 'eot_pgd' "
+                "and 'square' need 2."
             )
 
 

@@ -193,6 +193,26 @@ def _named(files: list[tuple[Averaging, str, str]]) -> list[dict[str, Any]]:
     ]
 
 
+def _sampled_names(run: Run) -> dict[str, Any]:
+    """Return the names of the files of the samplers, with what was asked of each."""
+    files = _sampled(run)
+    return {
+        "names": [
+            {**name, "samplers": list(e.samplers), "directions": _few(run, e)}
+            for name, (e, _, _) in zip(_named(files), files, strict=True)
+        ]
+    }
+
+
+def _few(run: Run, e: Averaging) -> int:
+    """Return how many directions samplers are compared with.
+
+    At most half the classes: the last layer has a hyperplane per class, and samplers that take all
+    of them would be one.
+    """
+    return min(e.directions, run.models[e.model].classes // 2)
+
+
 def _bounds(run: Run) -> dict[str, Any]:
     return {**_settings(run), "epsilons": list(of(run).epsilons)}
 
@@ -252,7 +272,7 @@ ARTIFACTS = (
         where="Section 3.2",
         shows="random and boundary-directed directions",
         reads=_samplers,
-        identity=lambda run: {"names": _named(_sampled(run))},
+        identity=_sampled_names,
         when=_has_samplers,
     ),
     Table(
@@ -321,13 +341,10 @@ def _post_averaging(run: Run, wildcards: Any) -> dict[str, Any]:
 
 def _compared(run: Run, wildcards: Any) -> dict[str, Any]:
     e = of(run).experiment(wildcards.dataset, wildcards.model)
-    # At most half the classes: the last layer has a hyperplane per class, and samplers that take
-    # all of them would be one.
-    directions = min(e.directions, run.models[wildcards.model].classes // 2)
     return {
         "samplers": list(e.samplers),
         "radius": e.radius,
-        "directions": directions,
+        "directions": _few(run, e),
         "device": run.device,
         "seed": run.seed,
     }

@@ -80,6 +80,9 @@ def summary(records: pd.DataFrame, names: Sequence[Sequence[str]]) -> pd.DataFra
                 | _mean_image(of_attack[of_attack["kind"] == kind])
             )
     frame = pd.DataFrame(rows)
+    # Where no row is known, a column would have no type.
+    numbers = frame.columns.drop([*GROUP, "kind", "images"])
+    frame = frame.astype(dict.fromkeys(numbers, "float64"))
     control = frame.loc[frame["kind"] == "gaussian", [*GROUP, "crossed_per_layer"]]
     beside = frame[GROUP].merge(control, on=GROUP, how="left", validate="many_to_one")
     frame["ratio_to_gaussian"] = frame["crossed_per_layer"] / beside["crossed_per_layer"]

@@ -28,6 +28,7 @@ from bandlimit.plots.style import (
     looks_of,
     make_panels,
     points_of,
+    single_place,
     sort_entries,
     span,
     style,
@@ -47,8 +48,10 @@ def _rate_panel(axes: Axes, rows: pd.DataFrame, x: str, entries: dict[str, Any])
     absent = []
     attacked = rows[rows["attack"] != "clean"]
     looks = looks_of(attacked["attack"], ATTACK_STYLE)
+    # Lines are told apart by their course, points of one place by their distance.
+    apart = 1.2 if attacked[x].nunique() > 1 else 12.0
     for number, (name, look) in enumerate(looks.items()):
-        shift = 1.2 * (number - (len(looks) - 1) / 2)
+        shift = apart * (number - (len(looks) - 1) / 2)
         own = attacked[attacked["attack"] == name]
         line = draw_rates(axes, own, x, look, shift, count="adversarial")
         if line is None:
@@ -103,12 +106,18 @@ def defense_rate_by_radius(frame: pd.DataFrame) -> Figure:
         look = Look("clean accuracy, defended", DARK_GREY, "", "--")
         for axes, (_, rows) in zip(grid, groups, strict=False):
             _rate_panel(axes, rows, "radius", entries)
-            line = draw_rates(axes, rows[rows["attack"] == "clean"], "radius", look)
-            if line is not None:
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+            clean = rows[rows["attack"] == "clean"]
+            if single_place(axes, values_of(rows["radius"])):
+                # A line of one point is none.
+                for rate, low, high in clean[["defense_rate", "low", "high"]].to_numpy(float):
+                    axes.axhspan(low, high, color=look.color, alpha=0.12, linewidth=0)
+                    line = axes.axhline(rate, color=look.color, linestyle=look.dashes)
+                    entries[look.label] = line
+            elif (line := draw_rates(axes, clean, "radius", look)) is not None:
                 entries[look.label] = line
         for axes in grid:
             axes.set_xlabel("radius r (L2, standardised)")
-            axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
         label_left(grid, "defence rate")
         add_legend(figure, sort_entries(entries, ATTACK_STYLE))
         return finish(figure)

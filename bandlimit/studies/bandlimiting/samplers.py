@@ -34,33 +34,37 @@ REFERENCE = "random"
 """The sampler of the document's tables; its section 3.2 finds the others worse."""
 
 
-def rates(attacked: pd.DataFrame, defended: pd.DataFrame) -> pd.DataFrame:
+def rates(
+    attacked: pd.DataFrame, defended: pd.DataFrame, samplers: Sequence[str], directions: int
+) -> pd.DataFrame:
     """Return a row per sampler, random first: what it restores of one attacked set.
 
     Args:
         attacked: one row per image: image_id, attacked (whether it is in the attacked set A).
-        defended: image_id, sampler, directions, correct; a row per image of A and sampler at least.
+        defended: image_id, sampler, correct; a row per image of A and sampler at least.
+        samplers: those that were asked, for a set of which no image is in A.
+        directions: K of each.
 
     Columns: sampler, directions, adversarial |A|, defense_rate (null if A is empty), its Wilson 95%
     interval low and high, better and worse (images that this sampler alone or the random one alone
-    restores), p_value (McNemar's exact test of these; null for the random sampler and without it).
+    restores), p_value (McNemar's exact test of these). The last three are null for the random
+    sampler, without it, and of no image.
 
     Raises:
         ValueError: a record of an image of A is missing, or there are two.
     """
     members = attacked.loc[attacked["attacked"].astype(bool), "image_id"]
     correct = defended.pivot(index="image_id", columns="sampler", values="correct")
-    correct = correct.reindex(members)
+    correct = correct.reindex(index=members, columns=list(samplers))
     if correct.isna().any(axis=None):
         raise ValueError("records of a sampler are missing")
-    directions = defended.groupby("sampler")["directions"].first()
     rows: list[dict[str, Any]] = []
     for sampler in sorted(correct.columns, key=lambda name: (name != REFERENCE, name)):
         own = correct[sampler].astype(bool)
         low, high = wilson(int(own.sum()), len(own))
         row = {
             "sampler": sampler,
-            "directions": int(directions[sampler]),
+            "directions": directions,
             "adversarial": len(own),
             "defense_rate": float(own.mean()) if len(own) else None,
             "low": low,
@@ -72,7 +76,7 @@ def rates(attacked: pd.DataFrame, defended: pd.DataFrame) -> pd.DataFrame:
 
 
 def _paired(own: pd.Series, correct: pd.DataFrame, sampler: str) -> dict[str, Any]:
-    if sampler == REFERENCE or REFERENCE not in correct.columns:
+    if own.empty or sampler == REFERENCE or REFERENCE not in correct.columns:
         return {"better": None, "worse": None, "p_value": None}
     reference = correct[REFERENCE].astype(bool)
     better, worse = int((own & ~reference).sum()), int((~own & reference).sum())
@@ -85,11 +89,12 @@ def table(
     """Return the table of section 3.2: random directions against those towards hyperplanes.
 
     Args:
-        names: dataset, model, attack and epsilon of each pair of files.
+        names: dataset, model, attack, epsilon, samplers and directions of each pair of files.
         adversarial: adversarial sets.
         evaluations: what the samplers restore of each.
     """
     where, column = bound(names)
+    asked = {(n["dataset"], n["model"]): (n["samplers"], n["directions"]) for n in names}
     files: dict[tuple[str, str, str, float], list[tuple[str, str]]] = {}
     for name, *paths in zip(names, adversarial, evaluations, strict=True):
         key = (name["dataset"], name["model"], name["attack"], name["epsilon"])
@@ -100,7 +105,7 @@ def table(
         columns = ["image_id", "epsilon", "success", "linf"]
         found = pa.concat_tables(store.read(path, columns) for path in sets)
         attacked = selection.select(found, epsilon).to_pandas()
-        own = rates(attacked, tables.read_all(judged))
+        own = rates(attacked, tables.read_all(judged), *asked[dataset, model])
         own = own.assign(dataset=dataset, model=model, attack=attack, images=len(attacked))
         own = own.assign(**{name: epsilon for name in column})
         parts.append(own)

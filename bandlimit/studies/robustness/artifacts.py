@@ -5,9 +5,10 @@ Imports nothing heavy, since every start of the workflow pays for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from bandlimit.attacks.kinds import FIXED
 from bandlimit.config import paths
 from bandlimit.config.run import Run
 from bandlimit.defenses.kinds import PARAMETERS
@@ -154,6 +155,7 @@ def _records(run: Run) -> dict[str, Any]:
         "symptoms": judgement_files(run, "symptoms"),
         "controls": control_files(run),
         "scalings": scaling_files(run),
+        "undefended": paths.evaluation_files(of(run).experiments, "undefended"),
     }
 
 
@@ -171,6 +173,26 @@ def _tables(run: Run) -> dict[str, Any]:
         ],
         "controls": [{"dataset": e.dataset, "model": e.model} for e, _ in _of(run)],
         "scalings": [{"dataset": e.dataset, "model": e.model} for e, _ in _of(run, "scaled")],
+        "undefended": paths.evaluation_names(run, study.experiments),
+        "attacked": [
+            {"dataset": e.dataset, "model": e.model, "attack": attack, "epsilon": e.epsilon}
+            for e in study.experiments
+            if e.controls
+            for attack, parameters in e.attacks.items()
+            # Others have no images at this bound.
+            if attack not in FIXED or _spent(parameters, e.epsilon)
+        ],
+        "stretched": [
+            {
+                "dataset": e.dataset,
+                "model": e.model,
+                "attack": attack,
+                "defenses": study.judges(e),
+                "factors": list(study.factors),
+            }
+            for e in study.experiments
+            for attack in e.scaled
+        ],
         "attacks": attack_kinds(run),
         "defenses": defense_kinds(run),
         "tables": [made.name for made in TABLES_OF_JOB if made.when(run)],
@@ -188,6 +210,10 @@ def _tables(run: Run) -> dict[str, Any]:
         ],
         "largest": max(study.epsilons),
     }
+
+
+def _spent(parameters: Mapping[str, Any], epsilon: float) -> bool:
+    return any(abs(bound - epsilon) < 1e-9 for bound in parameters["epsilons"])
 
 
 def attack_kinds(run: Run) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bandlimit.attacks.kinds import spends_more
+from bandlimit.studies.chance import Clean, Network
 from bandlimit.studies.robustness.rates import (
     CLEAN,
     MODEL,
@@ -36,7 +37,8 @@ class Check:
         question: in words; the check passes if the answer is yes.
         marks: which numbers depend on it: 'all' of the defence; 'adaptive', those under attacks on
             the defence itself and the strongest one; 'strongest', that one alone; 'network', those
-            of all defences under attack; 'sets', those on sets attacked once, of all defences.
+            of all defences under attack; 'sets', those on sets attacked once, of all defences;
+            'model', all that there are of a network.
     """
 
     question: str
@@ -44,6 +46,9 @@ class Check:
 
 
 CHECKS: Mapping[str, Check] = {
+    "clean_accuracy": Check(
+        "Is the network without a defence above chance on clean images?", "model"
+    ),
     "random_output": Check(
         "Is the output the same at each call, or judged on enough fresh draws?", "all"
     ),
@@ -142,6 +147,7 @@ def sanity(
     judged: pd.DataFrame | None = None,
     losses: pd.DataFrame | None = None,
     controls: pd.DataFrame | None = None,
+    clean: Mapping[Network, Clean] | None = None,
     epsilon: float = 8 / 255,
     large: float = 8 / 255,
     zero: float = 0.02,
@@ -170,6 +176,7 @@ def sanity(
             compared.
         losses: as `loss_curves` gives it.
         controls: as `control_rates` gives it, with the control 'undefended'.
+        clean: what each network says of clean images, without a defence.
         epsilon: that of the document (l_inf, [0, 1] pixels), at which a network without a defence,
             and a defence whose randomness is known, have nothing to withstand with: each attack is
             asked at its least bound from there on.
@@ -205,6 +212,7 @@ def sanity(
             if losses is not None:
                 answers["loss_rises"] = _loss_answer(_of_model(losses, dataset, model), defense)
             if defense == UNDEFENDED:
+                answers["clean_accuracy"] = _clean_answer((clean or {}).get((dataset, model)))
                 answers["undefended_falls"] = examiner.undefended_falls()
                 answers["adversarial_inputs"] = _not_run("there are no controls")
                 if controls is not None:
@@ -270,6 +278,12 @@ def _symptom_answers(row: Any, draws: float, least_draws: int) -> dict[str, Answ
         count = int(row[name])
         answers[name] = Answer(count == 0, count, 0.0, f"{count} of {images} images")
     return answers
+
+
+def _clean_answer(found: Clean | None) -> Answer:
+    if found is None:
+        return _not_run("nobody looked at clean images without a defence")
+    return Answer(found.above, found.accuracy, found.chance, found.text())
 
 
 def _loss_answer(losses: pd.DataFrame, defense: str) -> Answer:
@@ -465,7 +479,15 @@ class _Examiner:
             if not self._is_zero(best).passed:
                 break
             fallen = bound[0]
-        more = "" if fallen is None else f"; 0 from {_text(fallen)} on"
+        more = ""
+        if fallen is not None:
+            # One image, or some of many, may be left: what counts as 0 is told as it is.
+            left = max(
+                float(rows["majority"].min())
+                for bound, rows in groups(gradient, ["epsilon"])
+                if bound[0] >= fallen
+            )
+            more = f"; {f'at most {left:.3f}' if left else '0'} from {_text(fallen)} on"
         far = far[far["epsilon"] == far["epsilon"].max()]
         return self._is_zero(far.loc[far["majority"].idxmin()], more)
 
@@ -611,6 +633,8 @@ def _depends(frame: pd.DataFrame, row: Any) -> NDArray[np.bool_]:
     marks = CHECKS[row.check].marks
     own = (frame["dataset"] == row.dataset) & (frame["model"] == row.model)
     judges = [name for name in ("defense", "control", "reference") if name in frame] or ["against"]
+    if marks == "model":
+        return own.to_numpy(bool)
     if marks not in ("network", "sets"):
         own &= (frame[judges] == row.defense).any(axis=1)
     attacked = frame["attack"] != CLEAN

@@ -33,6 +33,7 @@ from bandlimit.plots.style import (
     looks_of,
     make_panels,
     points_of,
+    single_place,
     sort_entries,
     span,
     style,
@@ -211,6 +212,7 @@ def restored_by_scaling(frame: pd.DataFrame) -> Figure:
         for axes, (_, rows) in zip(grid, groups, strict=False):
             _lines(axes, rows, ("factor", "restored"), "defense", DEFENSE_STYLE, entries)
             axes.set_xticks(np.unique(np.rint(values_of(rows["factor"].dropna()))))
+            single_place(axes, values_of(rows["factor"]))
         for axes in grid:
             axes.set_xlabel("perturbation × factor")
         label_left(grid, "share restored")
@@ -228,8 +230,10 @@ def _lines(
 ) -> None:
     """Draw a line of rates, of columns x and y, for each value of a column."""
     looks = looks_of(rows[by], known)
+    # Lines are told apart by their course, points of one place by their distance.
+    apart = 1.2 if rows[columns[0]].nunique() > 1 else 12.0
     for number, (name, look) in enumerate(looks.items()):
-        shift = 1.2 * (number - (len(looks) - 1) / 2)
+        shift = apart * (number - (len(looks) - 1) / 2)
         line = draw_rates(axes, rows[rows[by] == name], columns[0], look, shift, columns[1])
         if line is not None:
             entries.setdefault(look.label, line)
@@ -356,9 +360,10 @@ def defense_rate_by_confidence(frame: pd.DataFrame) -> Figure:
         entries: dict[str, Any] = {}
         for axes, (_, rows) in zip(grid, groups, strict=False):
             _lines(axes, rows, ("confidence", "defense_rate"), "defense", DEFENSE_STYLE, entries)
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+            single_place(axes, values_of(rows["confidence"]))
         for axes in grid:
             axes.set_xlabel("confidence κ")
-            axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
         label_left(grid, "defence rate")
         add_legend(figure, sort_entries(entries, DEFENSE_STYLE))
         return finish(figure)

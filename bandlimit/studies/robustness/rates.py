@@ -390,12 +390,14 @@ SCALING = {
 }
 
 
-def scaling_rates(scaled: pd.DataFrame) -> pd.DataFrame:
+def scaling_rates(scaled: pd.DataFrame, sets: Sets = ()) -> pd.DataFrame:
     """Return the share of adversarial images restored when their perturbation is lengthened.
 
     Args:
         scaled: dataset, model, image_id (adversarial images alone), attack, factor (1 is the
             perturbation as the attack left it), defense, draw, linf ([0, 1] pixels), correct.
+        sets: dataset, model, attack, defenses and factors of all that was asked; what has no
+            adversarial image has rows without rates.
 
     Columns: dataset, model, attack, defense, factor, images, draws, restored with its Wilson 95%
     interval low and high, deviation (over draws, null for one), median_linf.
@@ -409,6 +411,15 @@ def scaling_rates(scaled: pd.DataFrame) -> pd.DataFrame:
         }
         for names, own in groups(scaled, keys)
     ]
+    there = {tuple(row[key] for key in (*MODEL, "attack")) for row in rows}
+    for each in sets:
+        shared = {name: each[name] for name in (*MODEL, "attack")}
+        if tuple(shared.values()) not in there:
+            rows += [
+                {**shared, "defense": defense, "factor": factor, **_restored(scaled.iloc[:0])}
+                for defense in each["defenses"]
+                for factor in each["factors"]
+            ]
     return typed(rows, SCALING)
 
 
@@ -423,12 +434,26 @@ CONTROLS = {
 }
 
 
-def control_rates(controls: pd.DataFrame) -> pd.DataFrame:
+Sets = Sequence[Mapping[str, Any]]
+
+
+def _unfooled(controls: pd.DataFrame, sets: Sets) -> Iterator[tuple[Mapping[str, Any], list[str]]]:
+    """Yield the sets without an adversarial image, each with the controls of its network."""
+    there = set(zip(*(controls[name] for name in (*MODEL, "inputs")), strict=True))
+    for each in sets:
+        if (each["dataset"], each["model"], each["attack"]) not in there:
+            own = controls[(controls[MODEL] == [each[name] for name in MODEL]).all(axis=1)]
+            yield each, sorted(own["control"].unique())
+
+
+def control_rates(controls: pd.DataFrame, sets: Sets = ()) -> pd.DataFrame:
     """Return what each control restores of the adversarial images, and what it costs.
 
     Args:
         controls: dataset, model, image_id, inputs ('clean', or an attack: its adversarial images
             alone), epsilon (null for minimal attacks), control (name of a defence), draw, correct.
+        sets: dataset, model, attack and epsilon of all that were attacked; one that has no
+            adversarial image has rows without rates.
 
     Columns: dataset, model, attack, epsilon, control, adversarial (number of images), draws,
     restored (mean over draws) with its Wilson 95% interval low and high, deviation (over draws,
@@ -442,9 +467,11 @@ def control_rates(controls: pd.DataFrame) -> pd.DataFrame:
         for names, own in groups(controls[controls["inputs"] == CLEAN], [*MODEL, "control"])
     }
     attacked = controls[controls["inputs"] != CLEAN]
-    for (dataset, model, attack, epsilon, control), own in groups(
-        attacked, [*MODEL, "inputs", "epsilon", "control"]
-    ):
+    parts = list(groups(attacked, [*MODEL, "inputs", "epsilon", "control"]))
+    for each, names in _unfooled(controls, sets):
+        key = tuple(each[name] for name in (*MODEL, "attack", "epsilon"))
+        parts += [((*key, name), attacked.iloc[:0]) for name in names]
+    for (dataset, model, attack, epsilon, control), own in parts:
         rate = _restored(own)
         clean = unattacked.get((dataset, model, control), own.iloc[:0])
         on_clean = _restored(clean)
@@ -481,7 +508,9 @@ COMPARISONS = {
 }
 
 
-def comparisons(controls: pd.DataFrame, reference: str = "post_averaging") -> pd.DataFrame:
+def comparisons(
+    controls: pd.DataFrame, reference: str = "post_averaging", sets: Sets = ()
+) -> pd.DataFrame:
     """Return exact McNemar tests of one defence against each control, on equal images.
 
     The test needs one answer to each image. Of a defence that draws it is right or wrong by the
@@ -493,6 +522,7 @@ def comparisons(controls: pd.DataFrame, reference: str = "post_averaging") -> pd
     Args:
         controls: as of `control_rates`; clean images are compared too.
         reference: the defence that the others are compared with.
+        sets: as of `control_rates`.
 
     Columns: dataset, model, attack ('clean' for clean images), epsilon, reference, control, images,
     draws and control_draws (of the reference and the control), only_reference and only_control
@@ -540,6 +570,16 @@ def comparisons(controls: pd.DataFrame, reference: str = "post_averaging") -> pd
         for test, p_value in zip(tests, corrected, strict=True):
             different = p_value is not None and p_value < 0.05
             rows.append(test | {"p_holm": p_value, "different": different})
+    counts = dict.fromkeys(
+        ("images", "draws", "control_draws", "only_reference", "only_control"), 0
+    )
+    for each, names in _unfooled(controls, sets):
+        shared = {name: each[name] for name in (*MODEL, "attack", "epsilon")}
+        rows += [
+            {**shared, "reference": reference, "control": name, **counts, "different": False}
+            for name in names
+            if reference in names and name != reference
+        ]
     return typed(rows, COMPARISONS)
 
 

@@ -10,7 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bandlimit.attacks.kinds import ATTACK_PARAMETERS, BUDGETS, MINIMAL_KINDS, spends_more
+from bandlimit.attacks.kinds import (
+    ATTACK_PARAMETERS,
+    BUDGETS,
+    LEAST_CLASSES,
+    MINIMAL_KINDS,
+    spends_more,
+)
 from bandlimit.config.defenses import DefenseEntry, check_parameters
 from bandlimit.config.experiments import Experiment
 from bandlimit.config.models import Model, check_other
@@ -19,6 +25,8 @@ from bandlimit.config.schema import epsilons, member, not_reserved
 from bandlimit.defenses.kinds import (
     FILTERS,
     GROUPS,
+    JPEG_CHANNELS,
+    OF_LOGITS,
     PARAMETERS,
     SOURCES,
     TRANSFORMS,
@@ -306,12 +314,16 @@ def _averaging(name: str, run: Run) -> Any:
 def _check_defenses(study: Robustness, examination: Examination, run: Run) -> None:
     """Refuse defences that can't be made for a model, or that do nothing to it."""
     model = run.models[examination.model]
-    for name in study.other_models(examination):
-        check_other(model, run.models[name])
+    for name in dict.fromkeys(attack for _, attack in study.sets(examination)):
+        _check_classes(study.attacks[name], examination, model)
     for name in study.used(examination):
         defense = study.defenses[name]
+        if "model" in defense.parameters:
+            check_other(model, run.models[defense.parameters["model"]], name)
         _check_cutoff(defense, model)
         _check_convolution(defense, model)
+        _check_channels(defense, model)
+        _check_hyperplanes(defense, examination, model)
         for key in ("radius", "directions"):
             needed = key in PARAMETERS[defense.kind] and key not in defense.parameters
             if needed and getattr(examination, key) is None:
@@ -321,6 +333,21 @@ def _check_defenses(study: Robustness, examination: Examination, run: Run) -> No
                     f"robustness.experiments.{examination.name}, or in the same experiment of "
                     "bandlimiting."
                 )
+
+
+def _check_classes(attack: AttackEntry, examination: Examination, model: Model) -> None:
+    """Refuse AutoAttack on a model of so few classes that its losses don't exist."""
+    if attack.kind != "autoattack":
+        return
+    version = attack.parameters.get("version", "standard")
+    least = LEAST_CLASSES[version]
+    if model.classes < least:
+        raise UserError(
+            f"robustness.experiments.{examination.name}.attacks lists {attack.name!r}, AutoAttack "
+            f"of the version {version!r}, whose losses need a model of at least {least} classes, "
+            f"and {model.name!r} has {model.classes}; take it out of that list, and list attacks "
+            "of the kinds 'eot_pgd' and 'square' there, which need 2."
+        )
 
 
 def _check_cutoff(defense: DefenseEntry, model: Model) -> None:
@@ -346,6 +373,29 @@ def _check_convolution(defense: DefenseEntry, model: Model) -> None:
             f"defenses.{defense.name} smooths the kernels of a first convolution, and the model "
             f"{model.name!r} has none; allowed: models of any architecture but "
             f"{', '.join(map(repr, WITHOUT_CONVOLUTION))}."
+        )
+
+
+def _check_channels(defense: DefenseEntry, model: Model) -> None:
+    """Refuse JPEG of images that are neither grey nor of three colours."""
+    if defense.kind == "jpeg" and model.shape[0] not in JPEG_CHANNELS:
+        raise UserError(
+            f"defenses.{defense.name} is JPEG, which takes images of 1 or 3 channels, and those of "
+            f"the model {model.name!r} have {model.shape[0]}; take {defense.name!r} out of the "
+            "lists of its experiment."
+        )
+
+
+def _check_hyperplanes(defense: DefenseEntry, examination: Examination, model: Model) -> None:
+    """Refuse more directions towards hyperplanes than the last layer has."""
+    if defense.kind != "post_averaging" or defense.parameters.get("sampler") not in OF_LOGITS:
+        return
+    directions = defense.parameters.get("directions", examination.directions)
+    if directions is not None and directions > model.classes:
+        raise UserError(
+            f"defenses.{defense.name} takes the sampler {defense.parameters['sampler']!r}, which "
+            f"chooses among the hyperplanes of the {model.classes} classes of {model.name!r}; its "
+            f"'directions' must be from 1 to {model.classes}, got {directions}."
         )
 
 

@@ -127,7 +127,7 @@ def _checked(checks: pd.DataFrame, defense: str) -> dict[str, Any]:
 
     Of the network without a defence those count that say whether the attacks can be trusted.
     """
-    whole = ("network", "sets")
+    whole = ("model", "network", "sets")
     rows = [
         row for row in _rows(checks) if row.defense == defense or CHECKS[row.check].marks in whole
     ]
@@ -169,6 +169,9 @@ def _judged(found: Mapping[str, Any], epsilon: float) -> dict[str, Any]:
     """Return the verdict on a defence at its experiment's bound, and a sentence that says why."""
     here = [row for row in found["attacked"] if abs(row["epsilon"] - epsilon) < 1e-9]
     here = here or found["attacked"][-1:]
+    if any(check["marks"] == "model" for check in found["failed"]):
+        why = "the network without a defence is not above chance on clean images"
+        return {"verdict": OPEN, "judged_at": None, "reading": f"Nothing is shown, since {why}."}
     if not here or here[0]["bare"] is None:
         why = (
             "it was not attacked by anyone who knows it"

@@ -9,6 +9,7 @@ import pandas as pd
 
 from bandlimit.files import store, tables
 from bandlimit.files.tables import Column, Table
+from bandlimit.studies import chance
 from bandlimit.studies.robustness import checks, rates
 
 RATE = {
@@ -192,18 +193,21 @@ def frames(files: Mapping[str, Sequence[str]], told: Mapping[str, Any]) -> dict[
 
     Args:
         files: of each kind of record (`defense_attacks`, `judgements`, `symptoms`, `controls`,
-            `scalings`) its files.
+            `scalings`) its files, and evaluations of clean images without a defence,
+            `undefended`.
         told: what these files stand for, by the same names, and `attacks` and `defenses` as
-            configured, `experiments` (dataset, model, radius, directions, epsilon) and `largest`,
-            the greatest l_inf bound.
+            configured, `experiments` (dataset, model, radius, directions, epsilon), `attacked`
+            and `stretched`, the sets that controls and stretched perturbations are of, and
+            `largest`, the greatest l_inf bound.
     """
     found = {"sanity": rates.typed([], checks.SANITY)}
     if told["controls"]:
         controls = read(files["controls"], told["controls"])
-        found["controls"] = rates.control_rates(controls)
-        found["comparisons"] = rates.comparisons(controls)
+        found["controls"] = rates.control_rates(controls, told["attacked"])
+        found["comparisons"] = rates.comparisons(controls, sets=told["attacked"])
     if told["scalings"]:
-        found["scaling"] = rates.scaling_rates(read(files["scalings"], told["scalings"]))
+        scaled = read(files["scalings"], told["scalings"])
+        found["scaling"] = rates.scaling_rates(scaled, told["stretched"])
     if told["defense_attacks"]:
         losses = read_losses(files["defense_attacks"], told["defense_attacks"])
         found["loss_curves"] = rates.loss_curves(losses)
@@ -222,6 +226,7 @@ def frames(files: Mapping[str, Sequence[str]], told: Mapping[str, Any]) -> dict[
             judged=judged,
             losses=found.get("loss_curves"),
             controls=found.get("controls"),
+            clean=chance.clean(told["undefended"], files["undefended"]),
             large=told["largest"],
         )
     return {
