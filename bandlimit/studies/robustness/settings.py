@@ -226,17 +226,17 @@ def _examination(
     experiment = run.experiments[name]
     for control in entry["controls"]:
         member(control, run.defenses, "defenses", place)
-    size = run.datasets[experiment.dataset].size
+    size, count = run.datasets[experiment.dataset].size, run.datasets[experiment.dataset].count
     for attack in entry["attacks"]:
         member(attack, attacks, "attacks of robustness", place)
         _check_attacked(attacks[attack], entry["defenses"], run.defenses, place)
         if "images" not in entry:  # else the smaller number is attacked
             where = f"robustness.attacks.{attack}"
-            _check_images(where, attacks[attack].images, size, experiment.dataset)
+            _check_images(where, attacks[attack].images, count, experiment.dataset)
     scaled = entry.get("scaled", [a for a in SCALED if a in experiment.attacks])
     for attack in scaled:
         member(attack, experiment.attacks, "attacks of its experiment", f"{place}.scaled")
-    _check_images(place, entry.get("images"), size, experiment.dataset)
+    _check_images(place, entry.get("images"), count, experiment.dataset)
     averaging = _averaging(name, run)
     images = entry.get("images", size)
     listed = [attacks[attack] for attack in entry["attacks"]]
