@@ -1,8 +1,6 @@
 """Predict the images of a dataset, and stop the run if the model is not what its entry says."""
 
 import numpy as np
-import pyarrow as pa
-import torch
 
 from bandlimit import progress
 from bandlimit.data import stream
@@ -20,19 +18,14 @@ def main(job):
     device = choose_device(p.device)
     model = classifier.load(job.input.model, p.device)
     stream.check_shape(job.input.dataset, model.shape)
-    # A shard may have no image.
-    ids, labels = [], [torch.empty(0, dtype=torch.int64)]
-    outputs = [torch.empty(0, model.classes, dtype=torch.float64)]
-    with torch.no_grad():
-        for names, truth, images in progress.images(
+    table = evaluation.predicted(
+        model,
+        progress.images(
             stream.batches(job.input.dataset, BATCH, job.wildcards["shard"]),
             progress.count(job.input.dataset, job.wildcards["shard"]),
             f"{job.wildcards['model']} on {job.wildcards['dataset']}",
-        ):
-            ids += names
-            labels.append(truth)
-            outputs.append(torch.softmax(model(images.to(device)), dim=1).double().cpu())
-    table = evaluation.undefended(ids, torch.cat(labels), torch.cat(outputs))
+        ),
+    )
     if p.gate is not None:
         expected, tolerance = p.gate
         accuracy = float(np.mean(table["correct"].to_numpy(zero_copy_only=False)))
@@ -42,7 +35,7 @@ def main(job):
                 f"{job.wildcards['dataset']!r}, but its entry states {expected} "
                 f"(tolerance {tolerance}); nothing is attacked with it."
             )
-    evaluation.write(job.output.evaluation, pa.table(table), job.certificate(device))
+    evaluation.write(job.output.evaluation, table, job.certificate(device))
 
 
 run(main, snakemake)

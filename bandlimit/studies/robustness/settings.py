@@ -232,7 +232,8 @@ def _examination(
         _check_attacked(attacks[attack], entry["defenses"], run.defenses, place)
         if "images" not in entry:  # else the smaller number is attacked
             where = f"robustness.attacks.{attack}"
-            _check_images(where, attacks[attack].images, count, experiment.dataset)
+            way = f"; {place}.images limits all attacks, and none is given"
+            _check_images(where, attacks[attack].images, count, experiment.dataset, way)
     scaled = entry.get("scaled", [a for a in SCALED if a in experiment.attacks])
     for attack in scaled:
         member(attack, experiment.attacks, "attacks of its experiment", f"{place}.scaled")
@@ -349,10 +350,13 @@ def _check_convolution(defense: DefenseEntry, model: Model) -> None:
         )
 
 
-def _check_images(place: str, images: int | None, size: int | None, dataset: str) -> None:
+def _check_images(
+    place: str, images: int | None, size: int | None, dataset: str, way_out: str = ""
+) -> None:
     if images is not None and size is not None and images > size:
         raise UserError(
-            f"{place}.images must be from 1 to {size}, the images of {dataset!r}, got {images}."
+            f"{place}.images must be from 1 to {size}, the images of {dataset!r}, got "
+            f"{images}{way_out}."
         )
 
 
