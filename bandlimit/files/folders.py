@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from bandlimit.errors import UserError
 
-KNOWN = Path(".snakemake") / "own_files.json"
+KNOWN = Path(".snakemake") / "bandlimit-files.json"
 """What was hashed at an earlier start, in the working folder of the workflow."""
 
 SETTLED = 2_000_000_000

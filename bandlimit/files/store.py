@@ -378,10 +378,10 @@ def _readable(
 
 
 def _way_out(path: str | os.PathLike[str]) -> str:
-    """Return what helps against damage of a file that the workflow made; of others it knows none.
+    """Return what helps against damage: a file that the workflow made is made again.
 
     Rules name their outputs relative to the working folder. Any other file may be the user's own,
     of which there may be no copy.
     """
     ours = Path(os.path.normpath(path)).parts[0] == "results"
-    return ": delete it, and it is made anew" if ours else ""
+    return ": delete it, and it is made anew" if ours else ", where a whole Parquet file is needed"

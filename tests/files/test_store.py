@@ -1,6 +1,6 @@
 import os
-from pathlib import Path
 import threading
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -113,7 +113,7 @@ def test_deleting_is_advised_of_results_alone(tmp_path, monkeypatch):
             store.read(f"{place}/a.parquet")
         told[place] = str(caught.value)
     assert told.pop("results/datasets").endswith("format: delete it, and it is made anew.")
-    assert all(text.endswith("damaged or of another format.") for text in told.values())
+    assert all(text.endswith("where a whole Parquet file is needed.") for text in told.values())
 
 
 def test_a_missing_file_or_column_is_named(tmp_path):
