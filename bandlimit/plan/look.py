@@ -192,7 +192,8 @@ def pictures(
     if not is_folder and not path.endswith(".parquet"):
         raise UserError(
             f"--images must be an existing folder with a folder for each class, or a .parquet file "
-            f"with the columns image_id, label, split and image, got {path!r}."
+            "with the columns image_id, label, split and image, or label and encoded pictures, got "
+            f"{path!r}."
         )
     source = Source(
         dataset,

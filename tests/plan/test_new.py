@@ -3,6 +3,8 @@ import pickle
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
@@ -148,6 +150,19 @@ def test_a_parquet_file_is_taken_and_of_its_splits_the_test(project):
     assert command(images="own.parquet") == 0
     entry = written()["datasets"]["mine_images"]
     assert (entry["loader"], entry["split"]) == ("parquet", "test")
+
+
+def test_a_parquet_file_of_encoded_pictures_is_taken(project):
+    paths = sorted(Path("photos").rglob("*.png"))
+    rows = {
+        "image": [{"bytes": p.read_bytes(), "path": p.name} for p in paths],
+        "label": [0, 1, 2] * 3,
+    }
+    pq.write_table(pa.table(rows), "own.parquet")
+    assert command(images="own.parquet") == 0
+    entry = written()["datasets"]["mine_images"]
+    assert entry == {"loader": "parquet", "path": "own.parquet", "classes": 3}
+    assert written()["models"]["mine_network"]["shape"] == [1, 12, 12]
 
 
 @pytest.mark.parametrize(
