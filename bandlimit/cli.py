@@ -57,7 +57,7 @@ def _plan(options: argparse.Namespace) -> int:
     config = overlays.read(["config.yaml", *options.configfile])
     from bandlimit.plan import cost  # imports torch, which an error above should not wait for
 
-    print(cost.report(load.load(config, ".")))
+    print(cost.report(load.load(config, ".", look=True)))
     return 0
 
 

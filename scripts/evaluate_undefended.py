@@ -1,8 +1,6 @@
 """Predict the images of a dataset, and stop the run if the model is not what its entry says."""
 
 import numpy as np
-import pyarrow as pa
-import torch
 
 from bandlimit import progress
 from bandlimit.data import stream
@@ -20,27 +18,24 @@ def main(job):
     device = choose_device(p.device)
     model = classifier.load(job.input.model, p.device)
     stream.check_shape(job.input.dataset, model.shape)
-    ids, labels, outputs = [], [], []
-    with torch.no_grad():
-        for names, truth, images in progress.images(
+    table = evaluation.predicted(
+        model,
+        progress.images(
             stream.batches(job.input.dataset, BATCH, job.wildcards["shard"]),
             progress.count(job.input.dataset, job.wildcards["shard"]),
             f"{job.wildcards['model']} on {job.wildcards['dataset']}",
-        ):
-            ids += names
-            labels.append(truth)
-            outputs.append(torch.softmax(model(images.to(device)), dim=1).double().cpu())
-    table = evaluation.undefended(ids, torch.cat(labels), torch.cat(outputs))
-    accuracy = float(np.mean(table["correct"].to_numpy(zero_copy_only=False)))
+        ),
+    )
     if p.gate is not None:
         expected, tolerance = p.gate
+        accuracy = float(np.mean(table["correct"].to_numpy(zero_copy_only=False)))
         if accuracy < expected - tolerance:
             raise UserError(
                 f"The model {job.wildcards['model']!r} has accuracy {accuracy:.4f} on "
                 f"{job.wildcards['dataset']!r}, but its entry states {expected} "
                 f"(tolerance {tolerance}); nothing is attacked with it."
             )
-    evaluation.write(job.output.evaluation, pa.table(table), job.certificate(device))
+    evaluation.write(job.output.evaluation, table, job.certificate(device))
 
 
 run(main, snakemake)

@@ -11,7 +11,7 @@ from snakemake.io import strip_wildcard_constraints
 
 from bandlimit.attacks.kinds import ATTACKS
 from bandlimit.config import overlays
-from bandlimit.config.run import check_paths
+from bandlimit.config.run import check_paths, missing_paths
 from bandlimit.errors import UserError
 from bandlimit.plan import catalogue, load
 from bandlimit.plan.code import digest
@@ -46,9 +46,23 @@ def load_run(config, workflow):
         if workflow.is_main_process:
             # Snakemake has read them, and takes the last of two equal keys.
             overlays.read([f"{workflow.basedir}/config.yaml", *workflow.overwrite_configfiles])
-        return load.load(config, workflow.basedir)
+        run = load.load(config, workflow.basedir, look=workflow.is_main_process)
+        if workflow.is_main_process:
+            check_own_data(run)
+        return run
     except UserError as error:
         sys.exit(f"Error: {error}")
+
+
+def check_own_data(run):
+    """Refuse a run whose own data is not there, and say where that of a registered source is not.
+
+    That one is asked for as the run starts: a run at full scale can be planned without ImageNet.
+    """
+    for sentence in missing_paths(run, own=True):
+        raise UserError(sentence)
+    for sentence in missing_paths(run, own=False):
+        print(f"Note: {sentence} A run needs it.", file=sys.stderr)
 
 
 def configuration(workflow):

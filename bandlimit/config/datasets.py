@@ -11,10 +11,17 @@ from bandlimit.config import registry
 from bandlimit.config.schema import member
 from bandlimit.errors import UserError
 
+CLASS_FOLDERS = ("imagefolder", "imagenet_val")
+"""Loaders of a folder with a folder for each class."""
+
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset of the run: its registry entry with what the configuration says of it."""
+    """A dataset of the run: its registry entry with what the configuration says of it.
+
+    `there` is how many images a look at the user's own found, where there was one; it identifies
+    nothing, since a configuration means the same where its data is elsewhere.
+    """
 
     name: str
     source: str
@@ -30,6 +37,17 @@ class Dataset:
     resize: int | None
     crop: int | None
     shuffle_labels: bool = False
+    there: int | None = None
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is the user's own data, of which the registry knows nothing."""
+        return not self.counts and self.path is not None
+
+    @property
+    def has_class_folders(self) -> bool:
+        """Whether it is a folder with a folder for each class."""
+        return self.loader in CLASS_FOLDERS
 
     @property
     def downloads(self) -> bool:
@@ -38,10 +56,15 @@ class Dataset:
 
     @property
     def size(self) -> int | None:
-        """How many images it has; None where only a look at them would tell."""
+        """How many images it has, by the configuration; None where only a look would tell."""
         if self.images is not None or not self.counts:
             return self.images
         return self.counts[self.split] if self.split else sum(self.counts.values())
+
+    @property
+    def count(self) -> int | None:
+        """How many images it has, by the configuration or a look; None where nothing tells."""
+        return self.there if self.size is None else self.size
 
     def means(self, gate: str) -> bool:
         """Whether it is the complete set that a gate of the registry names.

@@ -206,6 +206,41 @@ def check_match(dataset: Dataset, model: Model) -> None:
         )
 
 
+def fitted(dataset: Dataset, models: Mapping[str, Model]) -> Dataset:
+    """Return the user's own data as the models of its experiments take it.
+
+    Their images have one shape, which says whether pictures are read in colour. The labels of class
+    folders are among the models' classes, however few folders there are.
+
+    Args:
+        dataset: as configured.
+        models: those that are attacked on it, by experiment.
+
+    Raises:
+        UserError: models of several experiments take images of other shapes, or give the labels of
+            class folders other meanings, since they know other numbers of classes.
+    """
+    if not dataset.is_own or not models:
+        return dataset
+    (first, model), *others = models.items()
+    for name, other in others:
+        for key, mine, its in (
+            ("images of the shape", model.shape, other.shape),
+            ("classes in the number", model.classes, other.classes),
+        ):
+            if mine != its and (key.startswith("images") or dataset.has_class_folders):
+                raise UserError(
+                    f"datasets.{dataset.name} is in the experiments {first!r} and {name!r}, whose "
+                    f"models have {key} {mine} and {its}; a dataset for each is needed, with a "
+                    "name of its own."
+                )
+    return replace(
+        dataset,
+        shape=dataset.shape or model.shape,
+        classes=model.classes if dataset.has_class_folders else dataset.classes,
+    )
+
+
 def check_other(model: Model, other: Model, defense: str) -> None:
     """Check that another model can take the place of a model.
 

@@ -73,6 +73,37 @@ class Run:
         return entry.gate_accuracy, entry.gate_tolerance
 
 
+def datasets_in_use(run: Run) -> list[Dataset]:
+    """Return the datasets that experiments attack, or that networks of the run are trained on."""
+    names = [experiment.dataset for experiment in run.experiments.values()]
+    for name, model in run.models.items():
+        if model.source == "trained":
+            recipe = run.training[name]
+            named = (
+                value.get("dataset") for value in recipe.values() if isinstance(value, Mapping)
+            )
+            names += [recipe["dataset"], *(dataset for dataset in named if dataset)]
+    return [run.datasets[name] for name in dict.fromkeys(names)]
+
+
+def missing_paths(run: Run, *, own: bool) -> list[str]:
+    """Return sentences on the files and folders of datasets in use that are not there.
+
+    Args:
+        run: the run.
+        own: whether those of the user's own data are meant, or those of registered sources.
+    """
+    return [
+        f"datasets.{dataset.name}.path must be an existing file or folder, got {dataset.path!r}, "
+        "which does not exist."
+        for dataset in datasets_in_use(run)
+        if dataset.path is not None
+        and dataset.is_own == own
+        and not os.path.exists(dataset.path.replace("{split}", dataset.split or "{split}"))
+        and not (dataset.split is None and os.path.exists(dataset.path.split("{split}")[0]))
+    ]
+
+
 def check_paths(run: Run) -> None:
     """Check that the local files and folders of all datasets in use are there.
 
@@ -81,10 +112,5 @@ def check_paths(run: Run) -> None:
     Raises:
         UserError: one is not.
     """
-    for name in dict.fromkeys(experiment.dataset for experiment in run.experiments.values()):
-        path = run.datasets[name].path
-        if path is not None and not os.path.exists(path.split("{split}")[0]):
-            raise UserError(
-                f"datasets.{name}.path must be an existing file or folder, got {path!r}, "
-                "which does not exist."
-            )
+    for sentence in missing_paths(run, own=True) + missing_paths(run, own=False):
+        raise UserError(sentence)

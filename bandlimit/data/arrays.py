@@ -5,13 +5,14 @@ from __future__ import annotations
 import gzip
 import os
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from bandlimit.data.pictures import is_gray, picture
 from bandlimit.data.source import (
     COLUMNS,
     IDX_FILES,
@@ -29,69 +30,154 @@ from bandlimit.files import store
 def load_parquet(source: Source, split: str | None, cache: Path | None) -> Listing:
     """Return the images of a Parquet file, or of one for each split.
 
+    Images are tensors, with columns as in `COLUMNS`, or encoded pictures, as in the layout of
+    Hugging Face: `image` (or `img`) is a struct of `bytes` and `path`, or the bytes alone. Beside
+    those, `image_id` and `split` may be left out: images are then named by their paths if each has
+    one of its own, else by their rows, and all belong to the split that is asked for.
+
     Raises:
-        UserError: a file is missing or damaged, or a column is missing or of another type.
+        UserError: a file is missing or damaged, or columns are missing or of another type.
     """
     if "{split}" in str(source.path) and split is None:
         return _joined([load_parquet(source, part, cache) for part in source.images])
     path = local_path(source, split)
-    rows = store.read(path, COLUMNS[:-1])
-    schema = pq.read_schema(path)
-    tests = {
-        "image_id": (_is_text, "string"),
-        "label": (pa.types.is_integer, "integer"),
-        "split": (_is_text, "string"),
-        "image": (_is_image, "tensor of uint8, C x H x W in this order in memory,"),
-    }
-    for column, (test, wanted) in tests.items():
-        if column not in schema.names:
-            raise UserError(
-                f"The file {str(path)!r} has no column {column!r}; it has "
-                f"{', '.join(schema.names)}."
-            )
-        kind = schema.field(column).type
-        if not test(kind):
-            raise UserError(
-                f"The column {column!r} of the file {str(path)!r} is of the type {kind}, "
-                f"where {wanted} is needed."
-            )
-    for column in COLUMNS[:-1]:
-        if rows.column(column).null_count:
-            raise UserError(f"The column {column!r} of the file {str(path)!r} has empty cells.")
-    splits = rows.column("split").to_pylist()
-    chosen = np.array([row for row, part in enumerate(splits) if split in (None, part)], np.int64)
+    schema = store.schema(path)
+    column = "img" if "img" in schema.names and "image" not in schema.names else "image"
+    encoded = column in schema.names and _is_encoded(schema.field(column).type)
+    _check_columns(path, schema, column, encoded)
+    wanted = [name for name in COLUMNS[:-1] if name in schema.names]
+    rows = store.read(path, wanted)
+    for name in wanted:
+        if rows.column(name).null_count:
+            raise UserError(f"The column {name!r} of the file {str(path)!r} has empty cells.")
+    count = len(rows)
+    cells = {name: _cells(path, rows, name) for name in wanted}
+    splits = cells.get("split", [split or ""] * count)
+    chosen = np.array(
+        [row for row, part in enumerate(splits) if split is None or part == split], np.int64
+    )
     if not len(chosen):
+        if not count:
+            raise UserError(f"The file {str(path)!r} has no rows.")
         raise UserError(
             f"The file {str(path)!r} has no row of the split {split!r}; "
             f"{suggest(str(split), set(splits))}."
         )
+    image_ids = cells.get("image_id") or _names(path, schema, column, count)
+    image_ids, labels, splits = (
+        [values[row] for row in chosen] for values in (image_ids, cells["label"], splits)
+    )
 
-    def read(numbers: Sequence[int]) -> Iterator[np.ndarray]:
-        wanted = chosen[np.asarray(numbers)]
-        start = 0
-        for batch in store.batches(path, 256, ("image",)):
-            inside = (
-                wanted[np.searchsorted(wanted, start) : np.searchsorted(wanted, start + len(batch))]
-                - start
+    def pixels(numbers: Sequence[int]) -> Iterator[np.ndarray]:
+        for batch, inside in _parts(path, column, chosen[np.asarray(numbers)]):
+            if batch.column(column).null_count:
+                raise UserError(f"The column {column!r} of the file {str(path)!r} has empty cells.")
+            yield from store.images_of(batch, column)[inside]
+
+    def pictures_of(numbers: Sequence[int]) -> Iterator[np.ndarray]:
+        channels = source.channels
+        if channels is None:
+            every = _encoded(path, column, np.arange(count))
+            channels = 1 if all(is_gray(file, name=name) for file, name in every) else 3
+        for file, name in _encoded(path, column, chosen[np.asarray(numbers)]):
+            yield picture(file, channels, source.resize, source.crop, name=name)
+
+    return Listing(image_ids, labels, splits, pictures_of if encoded else pixels)
+
+
+def _check_columns(path: Path, schema: pa.Schema, image: str, encoded: bool) -> None:
+    """Check that a file has the columns of one of the layouts, each of its type."""
+    tests = {
+        "image_id": (_is_text, "string"),
+        "label": (pa.types.is_integer, "integer"),
+        "split": (_is_text, "string"),
+        image: (
+            lambda kind: encoded or _is_tensor(kind),
+            "tensor of uint8, C x H x W in this order in memory, or an encoded picture (a struct "
+            "of bytes and path, or the bytes alone),",
+        ),
+    }
+    needed = ("label", image) if encoded else tests
+    missing = [name for name in needed if name not in schema.names]
+    if missing:
+        raise UserError(
+            f"The file {str(path)!r} has no column {', '.join(map(repr, missing))}; it has "
+            f"{', '.join(schema.names)}, where {', '.join(COLUMNS)} are needed, or label and image "
+            "with encoded pictures."
+        )
+    for name, (test, wanted) in tests.items():
+        if name in schema.names and not test(schema.field(name).type):
+            raise UserError(
+                f"The column {name!r} of the file {str(path)!r} is of the type "
+                f"{schema.field(name).type}, where {wanted} is needed."
             )
-            if len(inside):
-                if batch.column("image").null_count:
-                    raise UserError(
-                        f"The column 'image' of the file {str(path)!r} has empty cells."
-                    )
-                yield from store.images_of(batch)[inside]
-            start += len(batch)
 
-    rows = rows.take(chosen)
-    image_ids, labels, parts = (rows.column(column).to_pylist() for column in COLUMNS[:-1])
-    return Listing(image_ids, labels, parts, read)
+
+def _cells(path: Path, rows: pa.Table, column: str) -> list[Any]:
+    try:
+        return rows.column(column).to_pylist()
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"The column {column!r} of the file {str(path)!r} has text that is not UTF-8 ({error})."
+        ) from error
+
+
+def _names(path: Path, schema: pa.Schema, column: str, count: int) -> list[str]:
+    """Return names of encoded pictures: their paths if each has one of its own, else their rows."""
+    kind = schema.field(column).type
+    if pa.types.is_struct(kind) and _field(kind, "path", _is_text):
+        paths = store.read(path, [f"{column}.path"]).column(column).combine_chunks()
+        found = paths.field("path").to_pylist()
+        if all(found) and len(set(found)) == count:
+            return found
+    return [f"{row:05d}" for row in range(count)]
+
+
+def _parts(path: Path, column: str, wanted: np.ndarray) -> Iterator[tuple[pa.Table, np.ndarray]]:
+    """Yield parts of a file, each with the places in it of the wanted rows, which ascend."""
+    start = 0
+    for batch in store.batches(path, 256, (column,)):
+        end = start + len(batch)
+        inside = wanted[np.searchsorted(wanted, start) : np.searchsorted(wanted, end)] - start
+        if len(inside):
+            yield batch, inside
+        start = end
+
+
+def _encoded(path: Path, column: str, wanted: np.ndarray) -> Iterator[tuple[bytes, str]]:
+    """Yield encoded pictures, each with how errors call it."""
+    rows = iter(wanted.tolist())
+    for batch, inside in _parts(path, column, wanted):
+        for cell in batch.column(column).take(inside).to_pylist():
+            content = cell.get("bytes") if isinstance(cell, dict) else cell
+            name = f"row {next(rows)} of {path}"
+            if content is None:
+                raise UserError(
+                    f"The picture in {name!r} has no bytes; each must be in the file, since paths "
+                    "may lead anywhere."
+                )
+            yield content, name
 
 
 def _is_text(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
-def _is_image(kind: pa.DataType) -> bool:
+def _is_bytes(kind: pa.DataType) -> bool:
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def _is_encoded(kind: pa.DataType) -> bool:
+    return _is_bytes(kind) or (pa.types.is_struct(kind) and _field(kind, "bytes", _is_bytes))
+
+
+def _field(kind: pa.StructType, name: str, test: Callable[[pa.DataType], bool]) -> bool:
+    """Return whether a struct has a field of this name and type."""
+    place = kind.get_field_index(name)
+    return place >= 0 and test(kind.field(place).type)
+
+
+def _is_tensor(kind: pa.DataType) -> bool:
     return (
         isinstance(kind, pa.FixedShapeTensorType)
         and kind.value_type == pa.uint8()

@@ -9,7 +9,6 @@ decoded, and then yields them one by one.
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +19,7 @@ import pyarrow as pa
 import torch
 
 from bandlimit import keys
-from bandlimit.data import downloads
+from bandlimit.data import downloads, listings
 from bandlimit.data.arrays import load_idx, load_parquet
 from bandlimit.data.cifar10 import load_cifar10
 from bandlimit.data.folders import load_foolbox_samples, load_imagefolder, load_imagenet_val
@@ -85,7 +84,15 @@ def make_dataset(
     if path is not None:
         source = replace(source, path=path)
     listing = LOADERS[source.loader](source, split, None if cache is None else Path(cache))
-    _check(source, listing, split)
+    listings.check(
+        source.name,
+        listing.image_ids,
+        listing.labels,
+        listing.splits,
+        classes=source.classes,
+        images=source.images,
+        split=split,
+    )
     rows = subset(source.name, listing.image_ids, images, seed)
     labels = [listing.labels[row] for row in rows]
     if shuffled is not None:
@@ -112,34 +119,6 @@ def download_files(
     for name, checksum in zip(DOWNLOADED[loader], sha256, strict=True):
         places = [url + name if url.endswith("/") else url for url in urls]
         downloads.fetch(places, checksum, Path(folder) / name)
-
-
-def _check(source: Source, listing: Listing, split: str | None) -> None:
-    name = source.name
-    if not listing.image_ids:
-        where = "" if split is None else f" in the split {split!r}"
-        raise UserError(f"The dataset {name!r} has no image{where}.")
-    image_id, times = Counter(listing.image_ids).most_common(1)[0]
-    if times > 1:
-        raise UserError(
-            f"The image_id {image_id!r} occurs {times} times in the dataset {name!r}, "
-            "where each must be unique."
-        )
-    top = np.inf if source.classes is None else source.classes - 1
-    for image_id, label in zip(listing.image_ids, listing.labels, strict=True):
-        if not 0 <= label <= top:
-            allowed = "0 or more" if source.classes is None else f"0..{top}"
-            raise UserError(
-                f"The label of the image {image_id!r} of the dataset {name!r} is {label}; "
-                f"allowed: {allowed}."
-            )
-    found = Counter(listing.splits)
-    for part, wanted in source.images.items():
-        if split in (None, part) and found[part] != wanted:
-            raise UserError(
-                f"The split {part!r} of the dataset {name!r} has {found[part]} images, "
-                f"where {wanted} are stated: it is incomplete or another dataset."
-            )
 
 
 def _write(
@@ -173,11 +152,12 @@ def _write(
             for place, row in enumerate(chunk):
                 image = first if start + place == 0 else next(pixels)
                 if image.shape != tuple(shape):
+                    # Pictures are read with the channels that are needed, so that sizes differ.
+                    way = " (resize and crop bring pictures to one)" * (image.shape[0] == shape[0])
                     raise UserError(
                         f"The image {listing.image_ids[row]!r} of the dataset {source.name!r} has "
                         f"the shape {by_times(image.shape)}, where {by_times(shape)} is "
-                        "needed: all images must have one shape (resize and crop bring picture "
-                        "files to one)."
+                        f"needed: all images must have one shape, that of the model{way}."
                     )
                 images[place] = image
             found = table(

@@ -41,6 +41,8 @@ class Source:
         bytes: one size per file, likewise.
         classes: number of classes; labels lie in 0..classes-1.
         shape: (C, H, W) of all images; None takes the shape of the first.
+        gray: whether pictures are read as gray, where no shape says so; None reads them as gray if
+            all are, else in colour.
         images: number of images of each split, where known; a source with fewer or more is refused.
         path: local file or folder in place of a download; "{split}" stands for the split.
         resize: pixels of the shorter side after bilinear resizing (loaders of picture files).
@@ -56,12 +58,20 @@ class Source:
     bytes: tuple[int, ...] = ()
     classes: int | None = None
     shape: tuple[int, int, int] | None = None
+    gray: bool | None = None
     images: Mapping[str, int] = field(default_factory=dict)
     path: str | os.PathLike[str] | None = None
     resize: int | None = None
     crop: int | None = None
     licence: str = ""
     reference: str = ""
+
+    @property
+    def channels(self) -> int | None:
+        """Channels that pictures are read with; None where the pictures decide."""
+        if self.shape is not None:
+            return self.shape[0]
+        return None if self.gray is None else 1 if self.gray else 3
 
 
 @dataclass(frozen=True)

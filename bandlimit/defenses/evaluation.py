@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 from bandlimit.data import stream
 from bandlimit.defenses.sweep import Judgement, judge
 from bandlimit.files import store
+from bandlimit.models.classifier import Classifier
 
 Inputs = tuple[list[str], list[float | None], torch.Tensor, torch.Tensor]
 """Image ids, epsilons, labels (N, int64), images (N x C x H x W, float32 in [0, 1])."""
@@ -47,6 +48,25 @@ def undefended(image_ids: Sequence[str], labels: torch.Tensor, p: torch.Tensor) 
     """
     prediction, p_true, margin = judge(p, labels, image_ids)
     return _table(image_ids, [None] * len(image_ids), labels, 0.0, 0, 0, prediction, p_true, margin)
+
+
+def predicted(classifier: Classifier, batches: Iterable[stream.Triple]) -> pa.Table:
+    """Return the records of a classifier without defence on images, of which there may be none.
+
+    Args:
+        classifier: the network with its normalisation.
+        batches: image ids, labels and images, as `stream.batches` yields them.
+    """
+    ids: list[str] = []
+    labels = [torch.empty(0, dtype=torch.int64)]
+    outputs = [torch.empty(0, classifier.classes, dtype=torch.float64)]
+    with torch.no_grad():
+        for names, truth, images in batches:
+            ids += names
+            labels.append(truth)
+            logits = classifier(images.to(classifier.mean.device))
+            outputs.append(torch.softmax(logits, dim=1).double().cpu())
+    return undefended(ids, torch.cat(labels), torch.cat(outputs))
 
 
 def defended(

@@ -203,14 +203,23 @@ def read(path: str | os.PathLike[str], columns: Sequence[str] | None = None) -> 
         return file.read(columns=None if columns is None else list(columns))
 
 
+def schema(path: str | os.PathLike[str]) -> pa.Schema:
+    """Return the names and types of the columns of a Parquet file.
+
+    Raises:
+        UserError: the file is missing, no Parquet, or damaged.
+    """
+    with _readable(path, None) as file:
+        return file.schema_arrow
+
+
 def columns(path: str | os.PathLike[str]) -> list[str]:
     """Return the names of the columns of a Parquet file.
 
     Raises:
         UserError: the file is missing, no Parquet, or damaged.
     """
-    with _readable(path, None) as file:
-        return list(file.schema_arrow.names)
+    return list(schema(path).names)
 
 
 def image_shape(path: str | os.PathLike[str]) -> tuple[int, ...]:
@@ -352,7 +361,8 @@ def _readable(
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             if columns is not None:
                 for name in columns:
-                    if name not in file.schema_arrow.names:
+                    # A field of a struct is named with it, as 'image.path'.
+                    if name.split(".")[0] not in file.schema_arrow.names:
                         raise UserError(
                             f"The file {str(path)!r} has no column {name!r}; "
                             f"it has {', '.join(file.schema_arrow.names)}."
@@ -363,5 +373,15 @@ def _readable(
     except (pa.ArrowException, OSError) as error:
         raise UserError(
             f"The file {str(path)!r} can't be read as Parquet ({str(error).splitlines()[0]}); "
-            "it is damaged or of another format: delete it, and it is made anew."
+            f"it is damaged or of another format{_way_out(path)}."
         ) from error
+
+
+def _way_out(path: str | os.PathLike[str]) -> str:
+    """Return what helps against damage: a file that the workflow made is made again.
+
+    Rules name their outputs relative to the working folder. Any other file may be the user's own,
+    of which there may be no copy.
+    """
+    ours = Path(os.path.normpath(path)).parts[0] == "results"
+    return ": delete it, and it is made anew" if ours else ", where a whole Parquet file is needed"

@@ -105,7 +105,7 @@ def costs(run: Run) -> list[Cost]:
 def _training_cost(run: Run, name: str) -> Cost:
     """Return the cost of a training, of all its networks; a trajectory is little beside it."""
     recipe = run.training[name]
-    images = run.datasets[recipe["dataset"]].size
+    images = run.datasets[recipe["dataset"]].count
     adversarial = recipe.get("adversarial")
     steps = 1 + (adversarial["steps"] if adversarial else 0)
     return Cost(
@@ -155,7 +155,7 @@ def _spectra_costs(run: Run) -> list[Cost]:
         return []
     found = []
     for e in study.experiments:
-        known = [n for n in (run.datasets[e.dataset].size, e.images) if n is not None]
+        known = [n for n in (run.datasets[e.dataset].count, e.images) if n is not None]
         count = min(known, default=0)
         steps = sum(way.steps for way in study.perturbations.values())
         cuts = len(e.cutoffs)
@@ -209,7 +209,7 @@ def _frequency_costs(run: Run) -> list[Cost]:
             for network in e.smoothed()
         ]
         for inputs, images, network, attacked, shown in asked:
-            known = [n for n in (run.datasets[e.dataset].size, images) if n is not None]
+            known = [n for n in (run.datasets[e.dataset].count, images) if n is not None]
             count = min(known, default=0)
             found += [
                 Cost(
@@ -315,7 +315,7 @@ def adaptive_per_image(attack: AttackEntry, defense: DefenseEntry, passes: int) 
 def _adaptive_cost(run: Run, examination: Examination, against: str, name: str) -> Cost:
     study = run.studies["robustness"]
     attack = study.attacks[name]
-    counts = [run.datasets[examination.dataset].size, examination.images, attack.images]
+    counts = [run.datasets[examination.dataset].count, examination.images, attack.images]
     known = [count for count in counts if count is not None]
     count = min(known, default=0)
     spent, sets = adaptive_per_image(
@@ -338,7 +338,7 @@ def _adaptive_cost(run: Run, examination: Examination, against: str, name: str) 
 
 
 def _cost(run: Run, experiment: Experiment, inputs: str) -> Cost:
-    images = run.datasets[experiment.dataset].size
+    images = run.datasets[experiment.dataset].count
     count = images or 0
     parameters = experiment.attacks.get(inputs, {})
     sets = len(parameters.get("epsilons", (None,)))
@@ -364,7 +364,11 @@ def _cost(run: Run, experiment: Experiment, inputs: str) -> Cost:
 
 
 def report(run: Run) -> str:
-    """Return the costs as a Markdown table with totals; images of one dataset count once."""
+    """Return the costs as a Markdown table with totals; images of one dataset count once.
+
+    What depends on a number of images that is not known is a question mark, and a sum with such a
+    part ends in one.
+    """
     lines = [
         "| dataset | model | inputs | images | forwards, attack (about) "
         "| forwards, defence | forwards, training | adversarial set |",
@@ -372,24 +376,34 @@ def report(run: Run) -> str:
     ]
     rows = costs(run)
     for row in rows:
-        lines.append(
-            f"| {row.dataset} | {row.model} | {row.inputs} | "
-            f"{'?' if row.images is None else f'{row.images:,}'} | {row.attack_forwards:,} | "
-            f"{row.defense_forwards:,} | {row.training_forwards:,} | {_size(row.stored)} |"
-        )
-    attack = sum(row.attack_forwards for row in rows)
-    defense = sum(row.defense_forwards for row in rows)
-    training = sum(row.training_forwards for row in rows)
-    stored = _size(sum(row.stored for row in rows))
-    images: dict[str, int | None] = {}
+        numbers = [
+            f"{row.attack_forwards:,}",
+            f"{row.defense_forwards:,}",
+            f"{row.training_forwards:,}",
+            _size(row.stored),
+        ]
+        told = [f"{row.images:,}", *numbers] if row.images is not None else ["?"] * 5
+        lines.append(f"| {row.dataset} | {row.model} | {row.inputs} | {' | '.join(told)} |")
+    images: dict[str, int] = {}
     for row in rows:
-        known = images.get(row.dataset, 0)
-        images[row.dataset] = (
-            None if known is None or row.images is None else max(known, row.images)
-        )
-    sizes = list(images.values())
-    total = "?" if None in sizes else f"{sum(size for size in sizes if size):,}"
-    lines.append(f"| **all** | | | {total} | {attack:,} | {defense:,} | {training:,} | {stored} |")
+        images[row.dataset] = max(images.get(row.dataset, 0), row.images or 0)
+    totals = [
+        f"{sum(images.values()):,}",
+        f"{sum(row.attack_forwards for row in rows):,}",
+        f"{sum(row.defense_forwards for row in rows):,}",
+        f"{sum(row.training_forwards for row in rows):,}",
+        _size(sum(row.stored for row in rows)),
+    ]
+    unknown = sorted({row.dataset for row in rows if row.images is None})
+    if unknown:
+        totals = [f"{total} + ?" for total in totals]
+    lines.append(f"| **all** | | | {' | '.join(totals)} |")
+    if unknown:
+        lines += [
+            "",
+            f"How many images there are of {', '.join(map(repr, unknown))} is not known: its path "
+            "is not there to be looked at, and no 'images' says so.",
+        ]
     return "\n".join(lines)
 
 

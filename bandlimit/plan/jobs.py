@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bandlimit.config import models, paths, schema
+from bandlimit.config.datasets import Dataset
 from bandlimit.config.experiments import Experiment
 from bandlimit.config.run import Run
 from bandlimit.files import folders
@@ -132,7 +133,7 @@ def _download_dataset(run: Run, wildcards: Any) -> dict[str, Any]:
 
 
 def _make_dataset(run: Run, wildcards: Any) -> dict[str, Any]:
-    """Return what identifies a dataset, with a digest of the names and sizes in its folder."""
+    """Return what identifies a dataset, with a digest of the user's own files."""
     dataset = run.datasets[wildcards.dataset]
     return {
         "source": dataset.source,
@@ -148,9 +149,16 @@ def _make_dataset(run: Run, wildcards: Any) -> dict[str, Any]:
         "images": dataset.images,
         **({"shuffle_labels": True} if dataset.shuffle_labels else {}),
         "seed": run.seed,
-        # Snakemake sees the folder only.
-        "files": folders.listing(dataset.path) if dataset.path else None,
+        # Snakemake sees the time of a file or folder only, which tells little of what it holds.
+        "files": _digest(dataset),
     }
+
+
+def _digest(dataset: Dataset) -> str | None:
+    """Return a digest of the files of a dataset that no checksum identifies, if they are there."""
+    if dataset.path is None or dataset.sha256:
+        return None
+    return folders.digest(dataset.path.replace("{split}", dataset.split or "{split}"))
 
 
 def _attack(run: Run, wildcards: Any) -> dict[str, Any]:

@@ -18,13 +18,20 @@ from bandlimit.config import datasets, defenses, experiments, models, moved, reg
 from bandlimit.config.run import Run
 from bandlimit.config.schema import check, member, read_schema
 from bandlimit.errors import UserError, suggest
+from bandlimit.plan import own_data
 from bandlimit.studies import STUDIES
 
 MEASURED = ("trajectory", "curves")
 """Keys of a recipe that name images to measure on along the way."""
 
 
-def load(config: Mapping[str, Any], home: str | os.PathLike[str], *, files: bool = True) -> Run:
+def load(
+    config: Mapping[str, Any],
+    home: str | os.PathLike[str],
+    *,
+    files: bool = True,
+    look: bool = False,
+) -> Run:
     """Check a configuration and resolve it against the registries.
 
     Args:
@@ -32,6 +39,8 @@ def load(config: Mapping[str, Any], home: str | os.PathLike[str], *, files: bool
         home: the folder that holds `workflow/schemas` and `workflow/registry`.
         files: whether the weights files that it names must be there; not needed to tell what it
             means.
+        look: whether the user's own images are looked at, so that their number is known and what
+            a job would stumble on is told; those that are not there are left out.
 
     Raises:
         UserError: anything in it is wrong; one sentence says what, where, and what is allowed.
@@ -64,6 +73,9 @@ def load(config: Mapping[str, Any], home: str | os.PathLike[str], *, files: bool
         },
     )
     _check_experiments(run, config, models_known)
+    run = _fitted(run)
+    if look:
+        run = own_data.look(run)
     _check_shards(run)
     _check_models(run, models_known, files)
     for study, section in sections.items():
@@ -75,9 +87,18 @@ def load(config: Mapping[str, Any], home: str | os.PathLike[str], *, files: bool
     return run
 
 
+def _fitted(run: Run) -> Run:
+    """Return the run whose own data is as the models of its experiments take it."""
+    attacked: dict[str, dict[str, models.Model]] = {}
+    for name, experiment in run.experiments.items():
+        attacked.setdefault(experiment.dataset, {})[name] = run.models[experiment.model]
+    fitted = {n: models.fitted(d, attacked.get(n, {})) for n, d in run.datasets.items()}
+    return replace(run, datasets=fitted)
+
+
 def _check_shards(run: Run) -> None:
     for experiment in run.experiments.values():
-        size = run.datasets[experiment.dataset].size
+        size = run.datasets[experiment.dataset].count
         if size is not None and experiment.shards > size:
             raise UserError(
                 f"experiments.{experiment.name}.shards must be from 1 to {size}, the images of "
@@ -307,7 +328,7 @@ def _check_curves(run: Run, name: str, recipe: Mapping[str, Any]) -> None:
     """Check that the datasets have as many images as curves are measured on."""
     curves = recipe["curves"]
     for key, dataset in (("images", curves["dataset"]), ("train_images", recipe["dataset"])):
-        size = run.datasets[dataset].size
+        size = run.datasets[dataset].count
         if size is not None and curves[key] > size:
             raise UserError(
                 f"training.{name}.curves.{key} must be from 1 to {size}, the images of "

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import nn
 
 from bandlimit.config import registry
-from bandlimit.data import make, stream
+from bandlimit.data import class_folders, make, stream
+from bandlimit.data import pictures as picture_files
 from bandlimit.data.source import Listing, Source, by_times
 from bandlimit.errors import UserError, suggest
 from bandlimit.models import weights
@@ -188,16 +188,29 @@ def pictures(
     if not is_folder and not path.endswith(".parquet"):
         raise UserError(
             f"--images must be an existing folder with a folder for each class, or a .parquet file "
-            f"with the columns image_id, label, split and image, got {path!r}."
+            "with the columns image_id, label, split and image, or label and encoded pictures, got "
+            f"{path!r}."
         )
-    source = Source(dataset, "imagefolder" if is_folder else "parquet", path=path)
-    listing, split = make.LOADERS[source.loader](source, None, None), None
+    source = Source(
+        dataset,
+        "imagefolder" if is_folder else "parquet",
+        path=path,
+        classes=network.classes,
+        gray=network.channels == 1,
+    )
     notes: list[str] = []
     folders: tuple[str, ...] = ()
     if is_folder and not os.path.isfile(f"{path}/classes.csv"):
-        folders = tuple(dict.fromkeys(name.split("/")[0] for name in listing.image_ids))
-        notes += _check_folders(path, folders, network)
-    elif not is_folder and len(set(listing.splits)) > 1:
+        _check_folders(path, network)
+        named = class_folders.read(Path(path), dataset, network.classes)
+        if named.guessed:
+            folders = tuple(named.classes)
+        else:
+            notes.append(
+                "Note: the class folders are named by wnids, and their labels are ImageNet's."
+            )
+    listing, split = make.LOADERS[source.loader](source, None, None), None
+    if not is_folder and len(set(listing.splits)) > 1:
         split = next((part for part in SPLITS if part in listing.splits), None)
         if split is not None:
             listing = make.LOADERS[source.loader](source, split, None)
@@ -206,7 +219,7 @@ def pictures(
         raise UserError(f"--images-per-run must be from 1 to {there}, got {images}.")
     images = images or IMAGES_PER_RUN
     found = Pictures(
-        source=replace(source, classes=len(folders) or network.classes),
+        source=source,
         listing=listing,
         split=split,
         folders=folders,
@@ -218,7 +231,9 @@ def pictures(
         firsts = {label: row for row, label in reversed(list(enumerate(listing.labels)))}.values()
         count = min(there, IMAGES_PER_RUN)
         rows = sorted({*firsts, *stream.subset(dataset, listing.image_ids, count, seed)})
-        sizes = Counter(_size(Path(path) / listing.image_ids[row]) for row in rows)
+        files = [Path(path) / listing.image_ids[row] for row in rows]
+        sizes = Counter(map(picture_files.size, files))
+        notes += _converted(files, network.channels)
         framed, said = _framed(found.source, sizes, published)
         notes += said
         found = replace(found, source=framed)
@@ -227,9 +242,14 @@ def pictures(
     return replace(found, notes=tuple(notes))
 
 
-def _check_folders(path: str, folders: Sequence[str], network: Network) -> list[str]:
-    """Return what is worth knowing about the class folders, whose order decides on the labels."""
-    if set(map(str.lower, folders)) <= set(SPLITS):
+def _check_folders(path: str, network: Network) -> None:
+    """Check the folders whose order may decide on the labels."""
+    folders = sorted(
+        entry.name
+        for entry in Path(path).iterdir()
+        if entry.is_dir() and not entry.name.startswith(".")
+    )
+    if folders and set(map(str.lower, folders)) <= set(SPLITS):
         raise UserError(
             f"The folders in {path!r} are splits ({', '.join(folders)}), where one for each class "
             f"is needed; give one of them, such as --images {path}/{folders[0]}."
@@ -240,34 +260,22 @@ def _check_folders(path: str, folders: Sequence[str], network: Network) -> list[
             f"{network.path!r} has {network.classes} classes: {folders[network.classes]!r} would "
             f"have the label {network.classes}, and 0..{network.classes - 1} are allowed."
         )
-    other = f"{path}/classes.csv, with the columns wnid,label, may state others"
-    if len(folders) < 2:
-        raise UserError(
-            f"The folder {path!r} has only the class folder {folders[0]!r}, where at least 2 are "
-            f"needed, unless {path}/classes.csv, with the columns wnid,label, states its label."
-        )
-    notes = []
-    if len(folders) < network.classes:
-        notes.append(
-            f"Note: the network has {network.classes} classes, and the {len(folders)} class "
-            f"folders are taken for 0..{len(folders) - 1}, in their order; {other}."
-        )
-    digits = [int(name) for name in folders if name.isdecimal()]
-    if len(digits) == len(folders) and digits != list(range(len(digits))):
-        notes.append(
-            f"Note: labels are the order of the folders as text, so that {folders[0]!r} has the "
-            f"label 0 and {folders[1]!r} the label 1; {other}."
-        )
-    return notes
 
 
-def _size(path: Path) -> tuple[int, int]:
-    """Return width and height of a picture, by its header."""
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"The image {str(path)!r} can't be read ({error}).") from error
+def _converted(files: Sequence[Path], channels: int) -> list[str]:
+    """Return a note where pictures are read with other channels than they have."""
+    gray = sum(map(picture_files.is_gray, files))
+    if channels == 1 and gray < len(files):
+        return [
+            f"Note: {len(files) - gray} of {len(files)} pictures that were looked at are in "
+            "colour; all are read as gray, since the network takes 1 channel."
+        ]
+    if channels == 3 and gray:
+        return [
+            f"Note: {gray} of {len(files)} pictures that were looked at are gray; all are read in "
+            "colour, with 3 equal channels, since the network takes 3."
+        ]
+    return []
 
 
 def _framed(

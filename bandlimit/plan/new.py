@@ -83,7 +83,7 @@ def write(
     Args:
         name: of the experiment; names of dataset and model derive from it.
         images: a folder with a folder for each class, or a Parquet file with the columns image_id,
-            label, split and image.
+            label, split and image, or as Hugging Face lays them out.
         weights_path: a .safetensors file or a PyTorch state dict.
         architecture: a name that `architectures.build` knows; found by the tensors if not given.
         classes: number of logits that is expected; only compared with that of the weights.
@@ -156,7 +156,7 @@ def write(
     )
     with store.atomic(out) as temporary:
         temporary.write_text(text, encoding="utf-8")
-        load.load(overlays.read(["config.yaml", temporary]), ".")
+        load.load(overlays.read(["config.yaml", temporary]), ".", look=True)
     quoted = shlex.quote(out)
     renamed = (
         []
@@ -208,6 +208,12 @@ def _free(name: str, taken: Collection[str]) -> str:
 
 def _plain(path: str) -> str:
     """Return a path without './' and a '/' at its end, which Snakemake warns of."""
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"The path {path!r} is not UTF-8, and configurations are; rename the file or folder."
+        ) from error
     if set(path) & set("{}\n"):
         raise UserError(
             f"The path {path!r} has a brace or a line break, which means something else to the "
@@ -218,12 +224,9 @@ def _plain(path: str) -> str:
 
 def _check_channels(pictures: Pictures, network: Network, shape: Sequence[int]) -> None:
     if shape[0] != network.channels:
-        kinds = {1: "gray", 3: "in colour"}
-        first = pictures.listing.image_ids[0]
         raise UserError(
-            f"The images of {str(pictures.source.path)!r} are read with {shape[0]} channel"
-            f"{'s' if shape[0] > 1 else ''}, since the first, {first!r}, is "
-            f"{kinds.get(shape[0], 'so')}, but the network of {network.path!r} takes "
+            f"The images of {str(pictures.source.path)!r} have {shape[0]} channel"
+            f"{'s' if shape[0] > 1 else ''}, but the network of {network.path!r} takes "
             f"{network.channels}; convert the images."
         )
 
@@ -473,7 +476,10 @@ def _counted(pictures: Pictures) -> str:
 def _labels(pictures: Pictures) -> str:
     """Return which label a class folder has, in words."""
     if not pictures.folders:
-        return f" Labels are those of its {'classes.csv' if pictures.is_folder else 'rows'}."
+        if not pictures.is_folder:
+            return " Labels are those of its rows."
+        stated = os.path.isfile(f"{pictures.source.path}/classes.csv")
+        return f" Labels are those of {'its classes.csv' if stated else 'the wnids of ImageNet'}."
     if pictures.folders == tuple(map(str, range(len(pictures.folders)))):
         return " Labels are the names of the folders."
     told = [f"{name} = {label}" for label, name in enumerate(pictures.folders)]

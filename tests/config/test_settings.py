@@ -962,11 +962,12 @@ def test_own_data_needs_no_registry():
     )
     dataset, model = study.datasets["own"], study.models["own"]
     assert (dataset.source, dataset.loader, dataset.path) == ("own", "imagefolder", "images")
-    assert (dataset.classes, dataset.images, dataset.shape) == (10, 4, None)
+    # Its images are as the model takes them.
+    assert (dataset.classes, dataset.images, dataset.shape) == (10, 4, (1, 28, 28))
     assert (model.source, model.shape, model.mean) == ("file", (1, 28, 28), (0.3,))
     assert not dataset.downloads
     assert not model.downloads
-    run.check_paths(study)
+    assert run.missing_paths(study, own=True) == []
 
 
 def test_a_local_path_that_is_not_there_is_told_before_a_run():

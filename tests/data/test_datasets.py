@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 
 from bandlimit.config import datasets, registry
-from bandlimit.data import downloads, folders, make, stream
+from bandlimit.data import downloads, make, pictures, stream
 from bandlimit.data.make import download_files, make_dataset
 from bandlimit.data.source import COLUMNS, IDX_FILES, Source
 from bandlimit.errors import UserError
@@ -393,7 +393,7 @@ def test_resize_and_crop_are_those_of_torchvision(
     image = Image.fromarray(random_images(1, size[1], size[0], 3)[0])
     image.save(tmp_path / "x.png")
     theirs = np.asarray(image.resize(resized, Image.Resampling.BILINEAR))
-    ours = folders.picture(tmp_path / "x.png", 3, 256, 224)
+    ours = pictures.picture(tmp_path / "x.png", 3, 256, 224)
     assert np.array_equal(ours, theirs[top : top + 224, left : left + 224].transpose(2, 0, 1))
 
 
@@ -527,7 +527,7 @@ def test_images_are_decoded_by_and_by(tmp_path: Path, monkeypatch: pytest.Monkey
     )
     decoded: list[int] = []
     written: list[int] = []
-    picture, write = folders.picture, store.TableWriter.write
+    picture, write = pictures.picture, store.TableWriter.write
 
     def counting_picture(*arguments: object) -> np.ndarray:
         decoded.append(1)
@@ -538,7 +538,7 @@ def test_images_are_decoded_by_and_by(tmp_path: Path, monkeypatch: pytest.Monkey
         write(writer, rows)
 
     monkeypatch.setattr(make, "_CHUNK_BYTES", 3 * 48)
-    monkeypatch.setattr(folders, "picture", counting_picture)
+    monkeypatch.setattr(pictures, "picture", counting_picture)
     monkeypatch.setattr(store.TableWriter, "write", counting_write)
     out = tmp_path / "out.parquet"
     make_dataset(Source("own", "imagefolder", path=folder), out, images=10)

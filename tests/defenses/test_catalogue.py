@@ -47,7 +47,10 @@ def test_each_kind_gives_a_defence(model, convolution, kind):
         "low_pass": {"cutoff": 2},
         "smoothed_kernels": {"rho": 1},
         "other_model": {"model": "another"},
-        "python": {"source": f"{Path(__file__).parents[2]}/docs/own_defense/defense.py:RandomResize", "random": True},
+        "python": {
+            "source": f"{Path(__file__).parents[2]}/docs/own_defense/defense.py:RandomResize",
+            "random": True,
+        },
     }
     if kind == "python":
         needed[kind]["parameters"] = {"smallest": 5}

@@ -35,6 +35,24 @@ def sentence(project, *arguments, config=None):
     return errors[0]
 
 
+def missing_images(config):
+    config["datasets"]["tiny"]["path"] = "own imgaes"
+
+
+def more_images_than_a_folder_has(config):
+    config["datasets"]["tiny"].pop("images", None)
+    config["robustness"]["experiments"]["model_a"]["images"] = 21
+
+
+def a_larger_subset_than_a_folder_has(config):
+    config["datasets"]["tiny"]["images"] = 21
+
+
+def more_shards_than_images(config):
+    config["datasets"]["tiny"].pop("images", None)
+    experiment(config)["shards"] = 21
+
+
 def experiment(config):
     return config["experiments"]["model_a"]
 
@@ -155,6 +173,27 @@ def low_pass_that_passes_all(config):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
+        (
+            more_images_than_a_folder_has,
+            ["robustness.experiments.model_a.images", "from 1 to 20", "got 21"],
+        ),
+        (a_larger_subset_than_a_folder_has, ["datasets.tiny.images", "from 1 to 20", "got 21"]),
+        (more_shards_than_images, ["experiments.model_a.shards", "from 1 to 20", "got 21"]),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_what_a_look_at_the_images_tells_is_told_before_any_job(fresh, monkeypatch, change, words):
+    config = copy.deepcopy(fresh.config)
+    change(config)
+    monkeypatch.chdir(fresh.folder)
+    with pytest.raises(UserError) as caught:
+        load.load(overlays.read(["config.yaml"], config), fresh.folder, look=True)
+    assert [word for word in words if word not in str(caught.value)] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
         (misspelt_key, ["'epsilonss'", "did you mean 'epsilons'?"]),
         (unknown_attack, ["'pgd_minmal'", "did you mean 'pgd_minimal'?"]),
         (unknown_model, ["'modela'", "did you mean 'model_a'?"]),
@@ -204,6 +243,8 @@ def test_a_mistake_is_told_in_the_words_of_the_user(fresh, monkeypatch, change, 
     [
         (misspelt_key, ["'epsilonss'", "did you mean 'epsilons'?"]),
         (missing_weights, ["models.model_a.path", "'weights/gone.th'"]),
+        (missing_images, ["datasets.tiny.path", "'own imgaes'", "does not exist"]),
+        (a_larger_subset_than_a_folder_has, ["datasets.tiny.images", "from 1 to 20", "got 21"]),
         (trained_on_its_test_images, ["training.fashion_mnist_resnet8.dataset", "'test_set'"]),
         (name_that_is_a_number, ["'datasets'", "must be text", "got 5"]),
     ],

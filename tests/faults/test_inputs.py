@@ -200,17 +200,3 @@ def test_a_model_that_misses_its_accuracy_stops_the_run_before_any_attack(projec
     assert not (project.folder / "logs/attack").exists() or not list(
         project.folder.glob("logs/attack/**/*.log")
     )
-
-
-# More images than there are ---------------------------------------------------------------------
-
-
-def test_more_images_than_a_folder_has_stop_the_attacks_on_defences(project):
-    """How many there are is known once the folder has been read."""
-    project.config["robustness"]["experiments"]["model_a"]["images"] = 21
-    output = "results/defense_attacks/tiny/model_a/low_pass/blind/1of1.parquet"
-    assert project.run(output).returncode != 0
-    text = logged(project, "attack_defense", "tiny/model_a/low_pass/blind/1of1")
-    assert "21 images of the dataset 'tiny'" in text
-    assert "1 to 20" in text
-    assert not (project.folder / output).exists()

@@ -1,5 +1,6 @@
 import os
 import threading
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -59,8 +60,6 @@ def test_a_flipped_bit_in_any_column_is_noticed(tmp_path, column):
     start = place.dictionary_page_offset or place.data_page_offset
     # Beyond the header of the page, within what it holds.
     flip(path, start + place.total_compressed_size - 5)
-    with pytest.raises(UserError, match="can't be read as Parquet .* delete it, and it is made an"):
-        store.read(path)
     with pytest.raises(UserError, match="can't be read as Parquet"):
         list(store.batches(path, 10))
 
@@ -100,6 +99,21 @@ def test_a_truncated_file_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(UserError, match="can't be read as Parquet"):
         store.read(path)
+
+
+def test_deleting_is_advised_of_results_alone(tmp_path, monkeypatch):
+    """Of the user's own data there may be no copy."""
+    monkeypatch.chdir(tmp_path)
+    told = {}
+    for place in ("results/datasets", "own", str(tmp_path / "elsewhere"), "own/results"):
+        store.write(f"{place}/a.parquet", rows(20))
+        whole = Path(place, "a.parquet").read_bytes()
+        Path(place, "a.parquet").write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(UserError, match="can't be read as Parquet") as caught:
+            store.read(f"{place}/a.parquet")
+        told[place] = str(caught.value)
+    assert told.pop("results/datasets").endswith("format: delete it, and it is made anew.")
+    assert all(text.endswith("where a whole Parquet file is needed.") for text in told.values())
 
 
 def test_a_missing_file_or_column_is_named(tmp_path):

@@ -3,6 +3,8 @@ import pickle
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
@@ -10,6 +12,7 @@ from PIL import Image
 
 from bandlimit import cli
 from bandlimit.config import overlays
+from bandlimit.data import make
 from bandlimit.errors import UserError
 from bandlimit.files import store
 from bandlimit.models import architectures
@@ -140,8 +143,6 @@ def test_the_radius_moves_a_pixel_as_far_as_the_documents():
 
 def test_a_parquet_file_is_taken_and_of_its_splits_the_test(project):
     images = np.random.default_rng(1).integers(0, 256, (6, 1, 8, 8), dtype=np.uint8)
-    from bandlimit.data import make
-
     table = make.table(
         [f"i{n}" for n in range(6)], [0, 1, 2] * 2, ["train"] * 3 + ["test"] * 3, images
     )
@@ -149,6 +150,19 @@ def test_a_parquet_file_is_taken_and_of_its_splits_the_test(project):
     assert command(images="own.parquet") == 0
     entry = written()["datasets"]["mine_images"]
     assert (entry["loader"], entry["split"]) == ("parquet", "test")
+
+
+def test_a_parquet_file_of_encoded_pictures_is_taken(project):
+    paths = sorted(Path("photos").rglob("*.png"))
+    rows = {
+        "image": [{"bytes": p.read_bytes(), "path": p.name} for p in paths],
+        "label": [0, 1, 2] * 3,
+    }
+    pq.write_table(pa.table(rows), "own.parquet")
+    assert command(images="own.parquet") == 0
+    entry = written()["datasets"]["mine_images"]
+    assert entry == {"loader": "parquet", "path": "own.parquet", "classes": 3}
+    assert written()["models"]["mine_network"]["shape"] == [1, 12, 12]
 
 
 @pytest.mark.parametrize(
@@ -210,15 +224,56 @@ def test_an_image_that_cant_be_read_is_refused(project, capsys):
     refused(capsys, "photos/boot/0.png", "can't be read")
 
 
-def test_images_of_other_channels_are_refused(project, capsys):
+@pytest.mark.parametrize(
+    ("channels", "mode", "note"),
+    [
+        (3, "L", "9 of 9 pictures that were looked at are gray; all are read in colour"),
+        (1, "RGB", "9 of 9 pictures that were looked at are in colour; all are read as gray"),
+    ],
+)
+def test_pictures_are_read_as_the_network_takes_them(project, capsys, channels, mode, note):
+    save_weights(project / "net.pth", channels=channels)
+    save_images(project / "other", mode=mode)
+    assert command(images="other") == 0
+    told = capsys.readouterr().out
+    assert f"read as {channels} x 12 x 12" in told
+    assert note in told
+
+
+def test_tensors_of_other_channels_are_refused(project, capsys):
+    images = np.zeros((6, 1, 8, 8), np.uint8)
+    rows = make.table([f"i{n}" for n in range(6)], [0, 1, 2] * 2, ["test"] * 6, images)
+    store.write("own.parquet", rows)
     save_weights(project / "net.pth", channels=3)
-    refused(capsys, "1 channel", "takes 3")
+    refused(capsys, "1 channel", "takes 3", images="own.parquet")
 
 
-def test_an_order_of_numbered_folders_as_text_is_pointed_at(project, capsys):
+def test_numbered_folders_whose_order_as_text_is_another_are_refused(project, capsys):
     save_images(project / "numbers", ["1", "2", "10"])
+    refused(capsys, "'10' comes before '2'", "classes.csv", images="numbers")
+    (project / "numbers/classes.csv").write_text("wnid,label\n1,0\n2,1\n10,2\n")
     assert command(images="numbers") == 0
-    assert "'1' has the label 0 and '10' the label 1" in capsys.readouterr().out
+    assert "Labels are those of its classes.csv." in Path("config/mine.yaml").read_text()
+
+
+def test_wnids_are_those_of_imagenet_for_a_network_of_1000_classes(project, capsys):
+    save_weights(project / "net.pth", classes=1000)
+    save_images(project / "nouns", ["n01443537", "n15075141"])
+    assert command(images="nouns") == 0
+    assert "their labels are ImageNet's" in capsys.readouterr().out
+    assert written()["datasets"]["mine_images"]["classes"] == 1000
+    assert "the wnids of ImageNet." in Path("config/mine.yaml").read_text(encoding="utf-8")
+
+
+def test_fewer_class_folders_than_classes_are_refused(project, capsys):
+    save_weights(project / "net.pth", classes=4)
+    refused(capsys, "has 3 class folders, where 4 are needed", "classes.csv")
+
+
+def test_a_path_that_is_no_utf_8_is_refused(project):
+    os.rename(b"photos", b"ph\xf6tos")
+    with pytest.raises(UserError, match=r"'ph\\udcf6tos' is not UTF-8"):
+        new.write("mine", images=os.fsdecode(b"ph\xf6tos"), weights_path="net.pth")
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the real images beside the repository are absent")

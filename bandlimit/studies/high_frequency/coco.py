@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bandlimit.data import folders, stream
+from bandlimit.data import pictures, stream
 from bandlimit.data.source import by_times
 from bandlimit.errors import UserError
 
@@ -224,7 +224,7 @@ def pixels(picture: Picture) -> Tensor:
     Raises:
         UserError: it can't be read, or its size is not that of its annotations.
     """
-    image = folders.picture(picture.path, channels=3)
+    image = pictures.picture(picture.path, channels=3)
     sides = (picture.height, picture.width)
     if image.shape[1:] != sides:
         raise UserError(

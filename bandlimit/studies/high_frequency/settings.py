@@ -157,8 +157,8 @@ class Detection:
 
     @functools.cached_property
     def files(self) -> str | None:
-        """Digest of the names and sizes of the images; None where there is no folder."""
-        return folders.listing(self.pictures)
+        """Digest of the names and contents of the images; None where there is no folder."""
+        return folders.digest(self.pictures)
 
 
 DETECTOR_URL = "https://download.pytorch.org/models/retinanet_resnet50_fpn_coco-eeacb38b.pth"
@@ -321,7 +321,7 @@ def _experiment(run: Run, name: str, entry: Mapping[str, Any]) -> Learning:
 
 
 def _check_images(run: Run, dataset: str, images: int | None, place: str) -> None:
-    size = run.datasets[dataset].size
+    size = run.datasets[dataset].count
     if images is not None and size is not None and images > size:
         raise UserError(
             f"{place}.images must be from 1 to {size}, the images of {dataset!r}, got {images}."

@@ -234,17 +234,18 @@ def _examination(
     experiment = run.experiments[name]
     for control in entry["controls"]:
         member(control, run.defenses, "defenses", place)
-    size = run.datasets[experiment.dataset].size
+    size, count = run.datasets[experiment.dataset].size, run.datasets[experiment.dataset].count
     for attack in entry["attacks"]:
         member(attack, attacks, "attacks of robustness", place)
         _check_attacked(attacks[attack], entry["defenses"], run.defenses, place)
         if "images" not in entry:  # else the smaller number is attacked
             where = f"robustness.attacks.{attack}"
-            _check_images(where, attacks[attack].images, size, experiment.dataset)
+            way = f"; {place}.images limits all attacks, and none is given"
+            _check_images(where, attacks[attack].images, count, experiment.dataset, way)
     scaled = entry.get("scaled", [a for a in SCALED if a in experiment.attacks])
     for attack in scaled:
         member(attack, experiment.attacks, "attacks of its experiment", f"{place}.scaled")
-    _check_images(place, entry.get("images"), size, experiment.dataset)
+    _check_images(place, entry.get("images"), count, experiment.dataset)
     averaging = _averaging(name, run)
     images = entry.get("images", size)
     listed = [attacks[attack] for attack in entry["attacks"]]
@@ -399,10 +400,13 @@ def _check_hyperplanes(defense: DefenseEntry, examination: Examination, model: M
         )
 
 
-def _check_images(place: str, images: int | None, size: int | None, dataset: str) -> None:
+def _check_images(
+    place: str, images: int | None, size: int | None, dataset: str, way_out: str = ""
+) -> None:
     if images is not None and size is not None and images > size:
         raise UserError(
-            f"{place}.images must be from 1 to {size}, the images of {dataset!r}, got {images}."
+            f"{place}.images must be from 1 to {size}, the images of {dataset!r}, got "
+            f"{images}{way_out}."
         )
 
 
