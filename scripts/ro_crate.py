@@ -14,6 +14,7 @@ def main(job):
         results=Path(job.input.manifest).parents[1],
         home=job.home,
         sources=[os.path.relpath(path, job.home) for path in job.input.sources],
+        benchmarks=job.params.benchmarks,
     )
 
 

@@ -7,6 +7,8 @@ import time
 from functools import partial
 from pathlib import Path
 
+from snakemake.io import strip_wildcard_constraints
+
 from bandlimit.attacks.kinds import ATTACKS
 from bandlimit.config import overlays
 from bandlimit.config.run import check_paths
@@ -196,6 +198,15 @@ def matching(pattern, home):
     return own_files((path.relative_to(home) for path in sorted(Path(home).glob(pattern))), home)
 
 
+def benchmarks(workflow):
+    """Return the benchmarks of the rules so far, by the names of rules in certificates."""
+    return {
+        rule.params.get("rule", rule.name): strip_wildcard_constraints(str(rule.benchmark))
+        for rule in workflow.rules
+        if rule.benchmark
+    }
+
+
 def research_object(home):
     """Return the files of the project that belong to the research object of a run."""
     names = [
@@ -208,4 +219,5 @@ def research_object(home):
     ]
     parts = sorted(Path(home, "workflow").rglob("*"))
     names += [str(p.relative_to(home)) for p in parts if p.is_file() and p.suffix != ".pyc"]
-    return own_files(names, home)
+    surroundings = [*matching("envs/*.yaml", home), *matching("profiles/default/config.yaml", home)]
+    return [*own_files(names, home), *surroundings]

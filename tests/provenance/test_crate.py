@@ -1,4 +1,3 @@
-import importlib.resources
 import json
 import os
 import shutil
@@ -9,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import questions
 from test_manifest import (  # noqa: F401 (fixtures)
     DATASET,
     DOWNLOADS,
@@ -36,18 +36,55 @@ SOURCES = (
     "CITATION.cff",
     "workflow/registry/datasets.csv",
     "workflow/claims/all.yaml",
+    "envs/tools.yaml",
+    "profiles/default/config.yaml",
 )
+BENCHMARKS = {
+    "make_dataset": "results/benchmarks/make_dataset/{dataset}.tsv",
+    "attack": "results/benchmarks/attack/{dataset}.tsv",
+    "table_1": "results/benchmarks/table_1.tsv",
+    "ro_crate": "results/benchmarks/ro_crate.tsv",
+}
+HEAD = "s\th:m:s\tmax_rss\tmax_vms\tio_in\tio_out\tmean_load\tcpu_time\n"
+MEASURED = {
+    "make_dataset/tiny": ("2.5\t0:00:02\t64.25\t99.00\t1.00\t2.00\t50.00\t1.25\n", 1_000_002.5),
+    "attack/tiny": ("90.25\t0:01:30\t512.00\t999.00\t0.00\t3.50\t99.00\t88.75\n", 1_000_100),
+    # A job that ended before its resources were measured.
+    "table_1": ("0.5\t0:00:00\tNA\tNA\tNA\t-\tNA\tNA\n", 1_000_200),
+}
+"""What benchmarks say, and when they were written."""
 VALIDATOR = shutil.which("rocrate-validator", path=os.path.dirname(sys.executable))
 PROFILES = ("workflow-run-crate-0.5", "provenance-run-crate-0.5")
 
 
 def write(sources=SOURCES, limit=0):
-    crate.write(FOLDER, ARCHIVE, results="results", home=".", sources=sources, limit=limit)
+    Path("envs").mkdir(exist_ok=True)
+    Path("envs/tools.yaml").write_text("dependencies: [python]\n")
+    Path("profiles/default").mkdir(parents=True, exist_ok=True)
+    Path("profiles/default/config.yaml").write_text("keep-going: true\n")
+    crate.write(
+        FOLDER,
+        ARCHIVE,
+        results="results",
+        home=".",
+        sources=sources,
+        benchmarks=BENCHMARKS,
+        limit=limit,
+    )
+
+
+def benchmark(name, row, written):
+    path = Path(f"results/benchmarks/{name}.tsv")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(HEAD + row)
+    os.utime(path, (written, written))
 
 
 @pytest.fixture
 def made(project):  # noqa: F811
     """Return the project with a crate of its run."""
+    for name, (row, written) in MEASURED.items():
+        benchmark(name, row, written)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         write()
@@ -119,7 +156,7 @@ def test_steps_stand_in_the_order_of_the_run(made):
     assert ids(engine["instrument"]) == ["pkg:pypi/snakemake@9.27.1"]
     controls = [known[i] for i in ids(engine["object"])]
     assert [ids(c["instrument"]) for c in controls] == [[s["@id"]] for s in steps]
-    assert known["pkg:generic/python@3.11.7"]["softwareVersion"] == "3.11.7"
+    assert known["pkg:generic/python@3.11.7"]["version"] == "3.11.7"
     requirements = ids(known["scripts/attack.py"]["softwareRequirements"])
     assert "pkg:pypi/numpy@2.4.6" in requirements
 
@@ -187,7 +224,8 @@ def test_the_zip_file_is_of_the_same_files_and_of_equal_bytes_each_time(made):
     }
     before = Path(ARCHIVE).read_bytes()
     for path in Path(".").rglob("*"):
-        os.utime(path, (10**9, 10**9))
+        if "benchmarks" not in path.parts:
+            os.utime(path, (10**9, 10**9))
     os.chmod("config.yaml", 0o600)
     write()
     assert Path(ARCHIVE).read_bytes() == before
@@ -260,9 +298,22 @@ def test_a_hash_taken_out_of_the_metadata_is_found(made):
     found = json.loads(path.read_text())
     next(e for e in found["@graph"] if e["@id"] == PAGE).pop("sha256")
     path.write_text(json.dumps(found))
-    [finding] = [f for f in crate.check(FOLDER) if f.verdict is not Verdict.OK]
+    whole, finding = [f for f in crate.check(FOLDER) if f.verdict is not Verdict.OK]
+    assert (whole.verdict, whole.file) == (Verdict.TAMPERED, f"ro-crate/{crate.METADATA}")
     assert (finding.verdict, finding.file) == (Verdict.TAMPERED, f"ro-crate/{PAGE}")
     assert finding.detail == "the crate's metadata states no sha256 of it"
+
+
+@pytest.mark.parametrize(
+    ("entity", "key"),
+    [("./", "name"), ("./", "identifier"), ("#run", "object"), ("#library", "version")],
+)
+def test_changed_metadata_are_not_what_their_digest_says(made, entity, key):
+    path = Path(FOLDER, crate.METADATA)
+    found = json.loads(path.read_text())
+    next(e for e in found["@graph"] if e["@id"] == entity)[key] = "another"
+    path.write_text(json.dumps(found))
+    assert wrong() == {f"ro-crate/{crate.METADATA}": Verdict.TAMPERED}
 
 
 def test_a_crate_of_another_run_does_not_fit_the_manifest(made):
@@ -301,22 +352,10 @@ def test_damaged_metadata_is_told_in_one_sentence(made, text):
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
-    """Return a cache for the validator with the context of RO-Crate 1.1, so that it needs no net.
-
-    The `rocrate` package ships the context of 1.3, which renames four terms; for the terms that
-    crates use the rest is as in 1.1. What 1.1 has not is taken out, so that using it would show.
-    """
+    """Return a cache for the validator with the context of RO-Crate 1.1: it needs no net."""
     from requests_cache import CachedRequest, CachedResponse, CachedSession
 
-    text = importlib.resources.files("rocrate").joinpath("data/ro-crate.jsonld").read_text()
-    context = json.loads(text)
-    context["@id"] = "https://w3id.org/ro/crate/1.1/context"
-    terms = context["@context"]
-    terms["ComputationalWorkflow"] = "https://bioschemas.org/ComputationalWorkflow"
-    terms["FormalParameter"] = "https://bioschemas.org/FormalParameter"
-    terms["input"] = "https://bioschemas.org/ComputationalWorkflow#input"
-    terms["output"] = "https://bioschemas.org/ComputationalWorkflow#output"
-    del terms["sha256"], terms["localPath"], terms["buildInstructions"]
+    context = questions.context()
     response = CachedResponse(
         status_code=200,
         url=context["@id"],
@@ -385,6 +424,20 @@ def test_a_broken_crate_does_not_satisfy_the_profile(made, cache):
     os.unlink(f"{FOLDER}/{TABLE}")
     payload = f"The RO-Crate does not include the Data Entity '{TABLE}' as part of its payload"
     assert {payload, *BREAKS.values()} <= issues(cache, PROFILES[1])
+
+
+@needs_validator
+def test_the_engines_action_can_not_hold_the_configuration(made, cache):
+    """The profile asks for it (Engine configuration files), and its question 3 looks there."""
+    path = Path(FOLDER, crate.METADATA)
+    found = json.loads(path.read_text())
+    engine = next(e for e in found["@graph"] if e["@id"] == "#engine-run")
+    engine["object"].append({"@id": "config.yaml"})
+    path.write_text(json.dumps(found))
+    assert issues(cache, PROFILES[1]) == {
+        "An OrganizeAction must reference the ControlAction instances representing the step "
+        "executions via object"
+    }
 
 
 @needs_validator

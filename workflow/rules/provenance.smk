@@ -71,7 +71,10 @@ rule ro_crate:
         "../../envs/bandlimit.yaml"
     params:
         **code("ro_crate"),
-        identity=jobs.identity(run, "ro_crate"),
+        identity={
+            **jobs.identity(run, "ro_crate"),
+            "benchmarks": helpers.benchmarks(workflow),
+        },
     message:
         "Describing the run as a research object"
     script:
