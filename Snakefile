@@ -29,6 +29,8 @@ import helpers
 from bandlimit.config import paths
 from bandlimit.plan import catalogue, jobs
 
+helpers.check_folder(workflow)
+
 
 configfile: "config.yaml"
 
@@ -54,6 +56,7 @@ wildcard_constraints:
 
 onstart:
     helpers.check_ready(run, local=workflow.local_exec)
+    helpers.remember(workflow, config["given"])
 
 
 include: "workflow/rules/models.smk"

@@ -17,6 +17,7 @@ import logging
 import os
 import re
 import runpy
+import subprocess
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -24,6 +25,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from bandlimit.errors import MachineError
 from bandlimit.files import certificates
 from bandlimit.plan import jobs
 from bandlimit.provenance import origin
@@ -209,19 +211,26 @@ class Job:
             with _apart(self, stage):
                 runpy.run_path(str(script), {"snakemake": workflow}, run_name=self.rule)
         except SystemExit as error:
-            raise Stop(Verdict.TAMPERED, f"It could not be made again. {error.code}") from error
-        # Not the fault of what is stored: a package, memory or room is missing on this machine.
-        except (ImportError, MemoryError, OSError) as error:
-            raise Stop(
-                Verdict.NOT_COMPARED, f"It could not be made again: {said(error)}."
-            ) from error
+            verdict = _blamed(error.__cause__ or error.__context__ or error)
+            raise Stop(verdict, f"It could not be made again. {error.code}") from error
         except Exception as error:
-            verdict = (
-                Verdict.NOT_COMPARED
-                if type(error).__name__ == "OutOfMemoryError"
-                else Verdict.TAMPERED
-            )
-            raise Stop(verdict, f"It could not be made again: {said(error)}.") from error
+            raise Stop(_blamed(error), f"It could not be made again: {said(error)}.") from error
+
+
+_MACHINE = (
+    *(MachineError, ImportError, MemoryError, OSError, SystemError),
+    *(Warning, UnicodeEncodeError, subprocess.SubprocessError),
+)
+"""Errors of a machine: it lacks a package, memory, room or a right, or is set up unlike others."""
+
+
+def _blamed(error: BaseException) -> Verdict:
+    """Return the verdict where a job fails: what is stored proves nothing if the machine is why."""
+    text = str(error)
+    card = isinstance(error, RuntimeError) and any(
+        word in text for word in ("CUDA", "CUDNN", "CUBLAS", "out of memory", "can't allocate")
+    )
+    return Verdict.NOT_COMPARED if card or isinstance(error, _MACHINE) else Verdict.TAMPERED
 
 
 def staged(stage: Path, name: str) -> Path:
