@@ -372,5 +372,5 @@ def _adopt(options: argparse.Namespace) -> int:
         print("Nothing was taken over: a run makes again what is not as it was.", file=sys.stderr)
         return 2 if {found.verdict for found in wrong} == {"MISSING"} else 1
     adoption.adopt(given)
-    print(f"The results are those of a run here, with {given}.")
+    print(f"The results are now those of a run here, with {given}.")
     return 0

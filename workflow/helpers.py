@@ -37,7 +37,7 @@ def remember(workflow, given):
     """Leave a note of what a run is given, for commands that look at it later."""
     home = Path(workflow.basedir)
     names = [os.path.relpath(path, home) for path in workflow.overwrite_configfiles]
-    files = [str(Path(home, name)) if name.startswith("..") else name for name in names]
+    files = [os.path.abspath(home / name) if name.startswith("..") else name for name in names]
     last.keep(last.Given(files, given["overrides"]))
 
 

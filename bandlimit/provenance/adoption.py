@@ -14,10 +14,12 @@ from pathlib import Path
 from bandlimit.errors import UserError
 from bandlimit.files import folders, store
 from bandlimit.plan import code, last
-from bandlimit.provenance import audit, crate, manifest, origin
+from bandlimit.provenance import audit, crate, manifest
 from bandlimit.provenance.verdicts import Finding, Verdict
 
 RESULTS = Path("results")
+
+MANIFEST, CRATE = RESULTS / "provenance/manifest.json", RESULTS / "provenance/ro-crate"
 
 LOCK = "requirements.lock"
 
@@ -31,36 +33,36 @@ def check(given: last.Given) -> list[Finding]:
     Raises:
         UserError: the results have no manifest, or one of them carries none of our certificates.
     """
-    listed = RESULTS / "provenance/manifest.json"
     whole = manifest.check(RESULTS, ".")
-    folder = listed.with_name("ro-crate")
-    whole += crate.check(folder, listed.with_name("ro-crate.zip"), manifest.read(listed))
+    whole += crate.check(CRATE, CRATE.with_suffix(".zip"), manifest.read(MANIFEST))
     found = [one for one in whole if one.verdict != Verdict.OK]
     other = code.deviations(LOCK, code.versions())
     found += [Finding(LOCK, Verdict.STALE, text) for text in other]
     auditor = audit.Auditor(
         RESULTS, ".", configfiles=[last.CONFIG, *given.configfiles], overrides=given.overrides
     )
-    # It rests on all that a run makes but the crate, which holds copies of what it describes.
+    # It rests on all that a run makes but the crate.
     found += [
         Finding(edge.name, edge.verdict, edge.detail)
-        for _, edge in auditor.audit(listed).findings()
+        for _, edge in auditor.audit(MANIFEST).findings()
     ]
-    for path in folders.files_in(folder):
-        own = path.relative_to(folder)
-        if own.parts[0] != "results" and own.is_file() and _differ(own, path):
-            found.append(Finding(own.as_posix(), Verdict.STALE, "the crate holds another"))
     return list(dict.fromkeys(found))
 
 
-def _differ(one: Path, other: Path) -> bool:
-    if one.suffix == ".py":
-        return origin.meaning(one) != origin.meaning(other)
-    return store.sha256(one) != store.sha256(other)
+def _described() -> bool:
+    """Return whether the crate holds the project as it is here; an edited README is no flaw."""
+    pairs = ((path.relative_to(CRATE), path) for path in folders.files_in(CRATE))
+    return all(
+        store.sha256(own) == store.sha256(path)
+        for own, path in pairs
+        if own.parts[0] != "results" and own.is_file()
+    )
 
 
 def adopt(given: last.Given) -> None:
     """Let Snakemake take the results in the working folder as they are.
+
+    A crate that describes the project as it was elsewhere is left for a run to make again.
 
     Raises:
         UserError: it does not.
@@ -68,8 +70,8 @@ def adopt(given: last.Given) -> None:
     done = subprocess.run(
         [
             *(sys.executable, "-m", "snakemake", "--touch", "--forceall", "--cores", "1"),
-            *("--quiet", "all"),
-            *given.options(),
+            *("--quiet", "all", *given.options()),
+            *([] if _described() else ["--", str(MANIFEST)]),
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
