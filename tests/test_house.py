@@ -37,7 +37,7 @@ LIGHT = (
     "keys",
     *(f"config.{name}" for name in ("run", "paths", "overlays", "registry", "schema", "moved")),
     *("attacks.kinds", "defenses.kinds", "plan.load", "plan.catalogue", "plan.jobs", "plan.code"),
-    "plan.status",
+    *("plan.status", "plan.last"),
     *(f"studies.{study}.{name}" for study in STUDIES for name in ("settings", "artifacts")),
     *("cli", "files.certificates", "files.folders"),
 )

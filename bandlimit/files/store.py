@@ -188,16 +188,21 @@ class TableWriter:
         trace: TracebackType | None,
     ) -> bool | None:
         try:
-            if kind is None and self._pending:
-                self._flush(whole_groups=False)
-            if kind is None and self._certificate is not None:
-                proof = certificates.sealed(
-                    self._certificate, self._path, self._content.hexdigest()
-                )
-                self._writer.add_key_value_metadata({certificates.KEY: certificates.as_text(proof)})
-        finally:
-            self._writer.close()
+            with self._writer:
+                if kind is None:
+                    self._finish()
+        except BaseException:
+            # What it could not write to the end is gone before anyone hears of it.
+            self._place.__exit__(*sys.exc_info())
+            raise
         return self._place.__exit__(kind, error, trace)
+
+    def _finish(self) -> None:
+        if self._pending:
+            self._flush(whole_groups=False)
+        if self._certificate is not None:
+            proof = certificates.sealed(self._certificate, self._path, self._content.hexdigest())
+            self._writer.add_key_value_metadata({certificates.KEY: certificates.as_text(proof)})
 
 
 def _row_bytes(schema: pa.Schema) -> int:

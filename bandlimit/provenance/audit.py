@@ -28,7 +28,7 @@ from typing import Any
 from bandlimit.config import overlays
 from bandlimit.config.run import Run
 from bandlimit.errors import UserError, suggest
-from bandlimit.files import certificates, contents, store
+from bandlimit.files import certificates, contents, own_code, store
 from bandlimit.plan import code, jobs, load
 from bandlimit.provenance import origin, replay, samples
 from bandlimit.provenance.verdicts import Verdict
@@ -367,7 +367,10 @@ class Auditor:
         recorded = dict(proof["params"])
         wildcards = SimpleNamespace(**recorded.pop("wildcards", {}))
         try:
-            given = json.loads(json.dumps(jobs.identity(run, proof["rule"], wildcards)))
+            with own_code.named_from(self._project):
+                given = json.loads(json.dumps(jobs.identity(run, proof["rule"], wildcards)))
+        except UserError as error:
+            return Edge("settings", name, Verdict.STALE, str(error))
         except (KeyError, AttributeError, IndexError, StopIteration):
             return Edge(
                 "settings", name, Verdict.STALE, "the configuration has no such job any more"
@@ -395,7 +398,8 @@ class Auditor:
                         # It lay elsewhere, and the certificate holds it whole.
                         overlays.lay_over(config, file["values"])
                 overlays.lay_over(config, overrides)
-                self._runs[key] = load.load(config, self._project, files=False)
+                with own_code.named_from(self._project):
+                    self._runs[key] = load.load(config, self._project, files=False)
             # Of a project that is not here, its schemas and registries are missing.
             except (UserError, FileNotFoundError) as error:
                 self._runs[key] = error

@@ -18,6 +18,7 @@ import os
 import re
 import runpy
 import subprocess
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -26,7 +27,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from bandlimit.errors import MachineError
-from bandlimit.files import certificates
+from bandlimit.files import certificates, own_code
 from bandlimit.plan import jobs
 from bandlimit.provenance import origin
 from bandlimit.provenance.comparison import redrawn
@@ -218,10 +219,11 @@ class Job:
 
 
 _MACHINE = (
-    *(MachineError, ImportError, MemoryError, OSError, SystemError),
+    *(MachineError, own_code.Unlike, ImportError, MemoryError, OSError, SystemError),
     *(Warning, UnicodeEncodeError, subprocess.SubprocessError),
 )
-"""Errors of a machine: it lacks a package, memory, room or a right, or is set up unlike others."""
+"""Errors of a machine: it lacks a package, memory, room, a right or code of the user's own, or is
+set up unlike others."""
 
 
 def _blamed(error: BaseException) -> Verdict:
@@ -291,13 +293,16 @@ def _apart(job: Job, folder: Path) -> Iterator[None]:
     """Run code as if in a process of its own, in a folder: afterwards this one is as it was."""
     root, library = logging.getLogger(), logging.getLogger("bandlimit")
     handlers, levels = root.handlers[:], (root.level, library.level)
-    shown = warnings.showwarning
+    shown, told = warnings.showwarning, logging.raiseExceptions
     with contextlib.ExitStack() as stack:
         if _reaches_torch(job):
             stack.enter_context(_torch_as_it_was())
         stack.enter_context(warnings.catch_warnings())
         stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
         stack.enter_context(contextlib.chdir(folder))
+        # Code of the user's own is named as seen from the project, and may read what lies beside.
+        stack.enter_context(own_code.named_from(job.home))
+        path = sys.path[:]
         root.handlers[:] = []
         try:
             yield
@@ -306,6 +311,10 @@ def _apart(job: Job, folder: Path) -> Iterator[None]:
                 logging.captureWarnings(False)
             for handler in root.handlers:
                 handler.close()
+            logging.raiseExceptions = told
+            sys.path[:] = path
+            for name in [name for name in sys.modules if name.startswith(own_code.PREFIX)]:
+                del sys.modules[name]
             root.handlers[:] = handlers
             root.setLevel(levels[0])
             library.setLevel(levels[1])

@@ -87,3 +87,13 @@ def test_a_listing_is_the_same_in_another_place(folder, tmp_path):
     moved = folder.rename(tmp_path / "elsewhere")
     assert folders.listing(moved) == before
     assert folders.listing(str(moved)) == before
+
+
+@pytest.mark.parametrize(
+    "name", [".DS_Store", "._one.png", "Thumbs.db", "desktop.ini", ".~lock.t.csv#", "~$t.csv"]
+)
+def test_what_a_desktop_leaves_is_no_file_of_a_folder(folder, name):
+    before = names(folder), folders.listing(folder)
+    (folder / "a" / name).write_bytes(b"litter")
+    assert (names(folder), folders.listing(folder)) == before
+    assert folders.is_litter(name) and not folders.is_litter("one.png")

@@ -745,3 +745,20 @@ def test_a_figure_reaches_only_what_draws_it(script, module):
     folder = f"bandlimit/studies/{script.split('/')[0]}/"
     drawing = {Path(f).stem for f in files if f.startswith(folder) and "figures" in f}
     assert drawing == {module}
+
+
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "none_such"])
+def test_figures_do_not_ask_for_the_caller_s_backend(backend):
+    """A notebook names one that may not be here, and matplotlib asks for it when imported."""
+    code = (
+        "import bandlimit.plots, os; from bandlimit.studies.bandlimiting import figures;"
+        "print(os.environ['MPLBACKEND'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "MPLBACKEND": backend},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == f"{backend}\n", done.stderr
