@@ -751,7 +751,8 @@ def test_a_figure_reaches_only_what_draws_it(script, module):
 def test_figures_do_not_ask_for_the_caller_s_backend(backend):
     """A notebook names one that may not be here, and matplotlib asks for it when imported."""
     code = (
-        "import bandlimit.plots, os; from bandlimit.studies.bandlimiting import figures;"
+        "import os; from bandlimit.plots import files;"
+        "from bandlimit.studies.bandlimiting import figures;"
         "print(os.environ['MPLBACKEND'])"
     )
     done = subprocess.run(

@@ -1,5 +1,6 @@
 """One's own run: its configuration lies elsewhere, a notebook starts it, results are copied."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -22,7 +23,6 @@ EXPERIMENT = {
     "attacks": {
         "pgd_minimal": {"steps": 2, "binary_search_steps": 2},
         "fgsm_minimal": {"max_epsilon": 0.1},
-        "pgd": {"steps": 1, "epsilons": ["8/255"]},
     },
 }
 OVERLAY = {
@@ -138,11 +138,20 @@ def test_a_good_run_passes_whatever_the_order_of_its_keys(ran):
     assert list(EXPERIMENT["attacks"]) != sorted(EXPERIMENT["attacks"])
 
 
-@pytest.mark.parametrize("name", [FIGURE, JUDGEMENTS])
-def test_a_notebook_audits_at_every_level(ran, name):
-    done = command(ran, "bandlimit", "audit", "--level", "sample", "--images", "1", name)
+def test_a_notebook_draws_again_and_judges_again_by_code_of_the_user(ran):
+    options = ["--level", "sample", "--images", "1", "--json"]
+    done = command(ran, "bandlimit", "audit", *options, FIGURE, JUDGEMENTS)
     assert done.returncode == 0, done.stdout[-2000:]
-    assert "\nOK: " in done.stdout and "NOT COMPARED" not in done.stdout
+    figure, judgements = json.loads(done.stdout)
+    assert figure["verdict"] == "OK"
+    edges = [edge for node in judgements["nodes"] for edge in node["edges"]]
+    again = {edge["name"]: edge["verdict"] for edge in edges if edge["kind"] == "sample"}
+    attacked = "results/defense_attacks/tiny/model_a/mirrored/one_step/1of1.parquet"
+    assert again[JUDGEMENTS] == again[attacked] == "OK"
+    # Symptoms sum up all images.
+    assert {name for name in again if again[name] != "OK"} == {
+        JUDGEMENTS.replace("judgements", "symptoms")
+    }
 
 
 @pytest.mark.parametrize("name", [OWN, "own_code/turning.py"])
@@ -157,7 +166,7 @@ def test_changed_code_of_the_user_is_stale(ran, edited, name):
 def test_results_that_were_taken_out_of_the_project_miss_it(ran, tmp_path):
     shutil.copytree(ran.folder / "results", tmp_path / "results")
     shutil.copy(ran.folder / "config.yaml", tmp_path)
-    for level in audit.LEVELS:
+    for level in ("meta", "sample"):
         done = command(ran, "bandlimit", "audit", "--level", level, FIGURE, folder=tmp_path)
         assert done.returncode == 2, done.stdout[-2000:]
         assert "MISSING: workflow/schemas/config.schema.yaml, settings of" in done.stdout
