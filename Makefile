@@ -3,6 +3,7 @@
 # make test    the same and all tests, with whole runs of a tiny project
 # make status  what is done, running, failed and to do, and how long the rest takes
 # make report  one page with every table and figure: results/report.html
+# make CONFIG=FILE the same with an overlay on config.yaml; status and report take that of the last run
 # make plan    what `make paper` would run, without running it
 # make paper   the documents' full scale: ImageNet, days of a GPU; see config/paper.yaml
 # make lock    resolve the packages anew, after a change to requirements*.in
@@ -18,6 +19,7 @@ PYTHON ?= python3
 
 # Nothing of an environment that the caller has active may reach ours.
 unexport VIRTUAL_ENV CONDA_PREFIX PYTHONHOME PYTHONPATH
+unexport MPLBACKEND PYTHONWARNINGS PYTHONOPTIMIZE
 unexport PIP_TARGET PIP_PREFIX PIP_USER PIP_CONSTRAINT PIP_REQUIRE_VIRTUALENV
 unexport UV_PYTHON UV_SYSTEM_PYTHON UV_TARGET UV_PREFIX UV_CONSTRAINT UV_OVERRIDE
 unexport UV_EXCLUDE_NEWER UV_TORCH_BACKEND UV_NO_BINARY UV_ONLY_BINARY UV_REQUIRE_HASHES
@@ -27,8 +29,10 @@ unexport UV_EXCLUDE_NEWER UV_TORCH_BACKEND UV_NO_BINARY UV_ONLY_BINARY UV_REQUIR
 RUN = link=$$(mktemp -d) && trap 'rm -r "$$link"' EXIT && ln -s "$$PWD/.venv" "$$link/venv" \
 	&& PATH="$$link/venv/bin:$$PATH" "$$link/venv/bin/python"
 
+OVERLAY = $(if $(CONFIG),--configfile $(CONFIG))
+
 results: setup
-	@$(RUN) -m snakemake --cores all
+	@$(RUN) -m snakemake $(OVERLAY) --cores all
 
 style: setup .venv/.test
 	.venv/bin/ruff format --check .
@@ -47,10 +51,10 @@ test: style
 	@$(RUN) -m pytest -q $(WORKERS)
 
 status: setup
-	@$(RUN) -m bandlimit status
+	@$(RUN) -m bandlimit status $(OVERLAY)
 
-report: results
-	@$(RUN) -m snakemake --report results/report.html
+report: setup
+	@$(RUN) -m bandlimit report $(OVERLAY)
 
 plan: setup
 	@$(RUN) -m snakemake --configfile config/paper.yaml --cores all --dry-run --quiet rules

@@ -30,6 +30,8 @@ import helpers
 from bandlimit.config import paths
 from bandlimit.plan import catalogue, jobs
 
+helpers.check_folder(workflow)
+
 
 configfile: "config.yaml"
 
@@ -55,6 +57,7 @@ wildcard_constraints:
 
 onstart:
     helpers.check_ready(run, local=workflow.local_exec)
+    helpers.remember(workflow, config["given"])
 
 
 include: "workflow/rules/models.smk"

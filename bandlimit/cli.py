@@ -5,17 +5,21 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from bandlimit.config import overlays
 from bandlimit.errors import UserError, suggest
-from bandlimit.plan import catalogue, load
+from bandlimit.plan import catalogue, last, load
 from bandlimit.studies import STUDIES
 
 MANIFEST = "provenance/manifest.json"
 """The manifest, in the folder of the results."""
+
+REPORT = "results/report.html"
+"""Snakemake's report."""
 
 SIGNATURE = "manifest.dsse.json"
 """Name of the signed envelope, beside the manifest."""
@@ -32,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     for add in (
         *(_add_new, _add_plan, _add_artifacts, _add_audit, _add_explain, _add_verify, _add_sign),
-        *(_add_status, _add_check_defense),
+        *(_add_status, _add_report, _add_adopt, _add_check_defense),
     ):
         add(commands)
     options = parser.parse_args(arguments)
@@ -40,6 +44,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return options.run(options)
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
+        return 1
+    except FileNotFoundError as error:
+        # Commands that plan need the project; those that prove say MISSING.
+        if os.path.exists("workflow/schemas"):
+            raise
+        print(
+            f"Error: The project is not here: {error.filename!r} is missing. The command runs in "
+            "the folder of the workflow.",
+            file=sys.stderr,
+        )
         return 1
     except BrokenPipeError:
         # A reader that had enough, such as `head`; nothing more may be written to it.
@@ -316,5 +330,47 @@ def _add_status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def _status(options: argparse.Namespace) -> int:
     from bandlimit.plan import status
 
-    print(status.report(configfiles=options.configfile, cores=options.cores), end="")
+    print(status.report(given=last.given(options.configfile), cores=options.cores), end="")
+    return 0
+
+
+def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "report", help="finish a run, and write one page with all tables and figures"
+    )
+    _configfile(parser)
+    parser.set_defaults(run=_report)
+
+
+def _report(options: argparse.Namespace) -> int:
+    given = last.given(options.configfile)
+    for more in (["--cores", "all"], ["--report", REPORT]):
+        done = subprocess.run([sys.executable, "-m", "snakemake", *given.options(), *more])
+        if done.returncode:
+            return done.returncode
+    return 0
+
+
+def _add_adopt(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "adopt",
+        help="take results that were copied in for those of a run here, after an audit of all",
+        description="Exit status: 0, or that of the audit where something is not as it says; then "
+        "nothing is taken over.",
+    )
+    _configfile(parser)
+    parser.set_defaults(run=_adopt)
+
+
+def _adopt(options: argparse.Namespace) -> int:
+    from bandlimit.provenance import adoption
+
+    given = last.given(options.configfile)
+    wrong = adoption.check(given)
+    if wrong:
+        print("\n".join(f"{found.verdict:<8}  {found.file}: {found.detail}" for found in wrong))
+        print("Nothing was taken over: a run makes again what is not as it was.", file=sys.stderr)
+        return 2 if {found.verdict for found in wrong} == {"MISSING"} else 1
+    adoption.adopt(given)
+    print(f"The results are now those of a run here, with {given}.")
     return 0

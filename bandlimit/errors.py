@@ -14,6 +14,10 @@ class UserError(Exception):
     """
 
 
+class MachineError(UserError):
+    """What this machine lacks, such as room on a disk: it says nothing of any input."""
+
+
 NAMED = 20
 """Names that an error tells, at most."""
 

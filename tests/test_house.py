@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from bandlimit.studies import STUDIES
 
@@ -37,7 +38,7 @@ LIGHT = (
     "keys",
     *(f"config.{name}" for name in ("run", "paths", "overlays", "registry", "schema", "moved")),
     *("attacks.kinds", "defenses.kinds", "plan.load", "plan.catalogue", "plan.jobs", "plan.code"),
-    *("plan.status", "plan.own_data", "data.class_folders", "data.listings"),
+    *("plan.status", "plan.last", "plan.own_data", "data.class_folders", "data.listings"),
     *(f"studies.{study}.{name}" for study in STUDIES for name in ("settings", "artifacts")),
     *("cli", "files.certificates", "files.folders"),
 )
@@ -127,6 +128,14 @@ def test_no_modules_import_each_other_in_a_circle():
 
     for name in sorted(edges):
         visit(name, ())
+
+
+def test_data_of_one_s_own_are_not_committed():
+    """The example names a folder for them, which git passes over."""
+    example = yaml.safe_load((HOME / "config/own_data.yaml").read_text(encoding="utf-8"))
+    entries = [*example["datasets"].values(), *example["models"].values()]
+    ignored = (HOME / ".gitignore").read_text(encoding="utf-8").splitlines()
+    assert {f"/{Path(entry['path']).parts[0]}/" for entry in entries} <= set(ignored)
 
 
 def test_faces_of_packages_import_nothing():

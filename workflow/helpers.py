@@ -13,10 +13,32 @@ from bandlimit.attacks.kinds import ATTACKS
 from bandlimit.config import overlays
 from bandlimit.config.run import check_paths, missing_paths
 from bandlimit.errors import UserError
-from bandlimit.plan import catalogue, load
+from bandlimit.plan import catalogue, last, load
 from bandlimit.plan.code import digest
 from bandlimit.plan.status import LOOKING
 from bandlimit.studies import STUDIES
+
+
+def check_folder(workflow):
+    """End with one sentence where the run is not in the folder of the project.
+
+    Configuration, data and results are named from there, in certificates too.
+    """
+    if not os.path.samefile(os.getcwd(), workflow.basedir):
+        sys.exit(
+            f"Error: The workflow runs in its own folder, {str(workflow.basedir)!r}, and was "
+            f"started for {os.getcwd()!r}: leave out '--directory' ('-d') and start it there; a "
+            "run with results of its own needs a copy of the project, whose configuration may lie "
+            "anywhere."
+        )
+
+
+def remember(workflow, given):
+    """Leave a note of what a run is given, for commands that look at it later."""
+    home = Path(workflow.basedir)
+    names = [os.path.relpath(path, home) for path in workflow.overwrite_configfiles]
+    files = [os.path.abspath(home / name) if name.startswith("..") else name for name in names]
+    last.keep(last.Given(files, given["overrides"]))
 
 
 def closed_sets(run):
@@ -71,6 +93,8 @@ def configuration(workflow):
     Names are relative to the project, so that they mean the same in another place; a file that lies
     elsewhere is given by its name and what it holds.
     """
+    # Rows follow the order of keys; the workflow system has lost that of the first.
+    overrides = dict(sorted((workflow.config_settings.config or {}).items()))
     files = ["config.yaml"]
     for path in workflow.overwrite_configfiles:
         name = os.path.relpath(path, workflow.basedir)
@@ -78,7 +102,7 @@ def configuration(workflow):
             files.append({"name": Path(path).name, "values": overlays.read([path])})
         elif name not in files:
             files.append(name)
-    return {"config": files, "overrides": dict(workflow.config_settings.config or {})}
+    return {"config": files, "overrides": overrides}
 
 
 def check_ready(run, local):
@@ -138,12 +162,12 @@ def release_stale_lock():
     os.makedirs(".snakemake/locks", exist_ok=True)
     alive = open(".snakemake/alive", "w")  # noqa: SIM115 (open as long as the process lives)
     # A look at the run holds it for a moment.
-    for last in (False,) * 10 + (True,):
+    for final in (False,) * 10 + (True,):
         try:
             fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
             break
         except OSError:
-            if last:
+            if final:
                 alive.close()
                 return None
             time.sleep(0.1)

@@ -26,6 +26,9 @@ KEY = "bandlimit.certificate"
 MARK = "bandlimit certificate:"
 """What precedes a certificate in text, PDF and SVG files."""
 
+ORDERED = ("config", "overrides")
+"""What a certificate says of settings: the order of their keys is kept, since rows follow it."""
+
 _BLANK = "0" * 64
 _MARKED = re.compile(re.escape(MARK).encode() + rb'(?:":)?\s*(?=\{)')
 
@@ -66,9 +69,14 @@ def seal(certificate: Mapping[str, Any]) -> str:
 def as_text(certificate: Mapping[str, Any]) -> str:
     """Return a certificate in canonical form: one line of ASCII, fit for a comment in any text.
 
-    What would end a comment of HTML or mean something to XML is written as its number.
+    Keys are in alphabetical order, but for those of settings (`ORDERED`). What would end a comment
+    of HTML or mean something to XML is written as its number.
     """
-    text = json.dumps(certificate, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    parts = (
+        f"{_json(name)}:{_json(certificate[name], sort_keys=name not in ORDERED)}"
+        for name in sorted(certificate)
+    )
+    text = f"{{{','.join(parts)}}}"
     # Outside strings JSON has none of these.
     for character in "-<>&":
         if character == "-":
@@ -76,6 +84,10 @@ def as_text(certificate: Mapping[str, Any]) -> str:
         else:
             text = text.replace(character, f"\\u{ord(character):04x}")
     return text
+
+
+def _json(value: Any, *, sort_keys: bool = True) -> str:
+    return json.dumps(value, sort_keys=sort_keys, ensure_ascii=True, separators=(",", ":"))
 
 
 def find_text(data: bytes) -> tuple[dict[str, Any], bytes] | None:

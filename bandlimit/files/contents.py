@@ -3,7 +3,8 @@
 What a file is shows by its content, never by its name, so that a picture that was renamed and sent
 around is still recognised. The digest is of what a file means, not of how it is encoded: decoded
 columns of Parquet, tensors and metadata of safetensors, pixels of PNG; of all others, their text
-or bytes without the certificate. Needs neither torch nor matplotlib.
+or bytes without the certificate. A text that a desktop program saved with other ends of lines, or
+with a byte order mark, means the same. Needs neither torch nor matplotlib.
 """
 
 from __future__ import annotations
@@ -88,6 +89,48 @@ def disagreement(found: Mapping[str, Any], content: str | None) -> str | None:
     return None
 
 
+BOM = b"\xef\xbb\xbf"
+"""The byte order mark of UTF-8, with which some programs begin a text."""
+
+
+def habits(path: str | os.PathLike[str], sha256: str | None = None) -> str | None:
+    """Return how a text of the results is encoded otherwise than rules do, or None.
+
+    Args:
+        path: a file; of anything but a text with a certificate, nothing is said.
+        sha256: of the file as it was written, where that is known: what became of it must be that.
+
+    Raises:
+        UserError: the file can't be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            head = file.read(9)
+            if head.startswith(_BINARY) or head[8:] == b"{" or os.path.getsize(path) > LARGEST:
+                return None
+            data = head + file.read()
+    except OSError as error:
+        raise UserError(f"The file {str(path)!r} can't be read: {error.strerror}.") from error
+    plain = _as_written(data)
+    if plain == data or sha256 not in (None, hashlib.sha256(plain).hexdigest()):
+        return None
+    try:
+        if sha256 is None and certificates.find_text(data) is None:
+            return None
+    except ValueError:
+        return None
+    told = [
+        "begins with a byte order mark" * data.startswith(BOM),
+        "has the ends of lines of Windows" * (b"\r\n" in data),
+    ]
+    return f"it {' and '.join(filter(None, told))}, and says the same"
+
+
+def _as_written(data: bytes) -> bytes:
+    """Return a text as rules write it: lines end in a line feed, and no mark stands before them."""
+    return data.removeprefix(BOM).replace(b"\r\n", b"\n")
+
+
 def _read(
     path: str | os.PathLike[str], *, digest: bool
 ) -> tuple[dict[str, Any] | None, str | None]:
@@ -108,6 +151,8 @@ def _read(
         data = Path(path).read_bytes()
         found = _find(data)
         rest = data if found is None else found[1]
+        if found is not None and not data.startswith(b"%PDF"):
+            rest = _as_written(rest)
         return found and found[0], hashlib.sha256(rest).hexdigest() if digest else None
     # OSError, SyntaxError and bombs by Pillow, ValueError and RecursionError by JSON, KeyError by
     # safetensors, TypeError by columns of which no rule writes any.
@@ -163,6 +208,7 @@ def write_text(
 # PNG
 
 PNG = b"\x89PNG\r\n\x1a\n"
+_BINARY = (PNG, b"PAR1", b"%PDF")
 
 
 def pixels(image: Image.Image) -> str:

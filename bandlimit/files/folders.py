@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -22,11 +23,19 @@ KNOWN = Path(".snakemake") / "bandlimit-files.json"
 SETTLED = 2_000_000_000
 """Nanoseconds after which a further change of a file surely gives it another time."""
 
+LITTER = re.compile(r"\..*|~\$.*|Thumbs\.db|ehthumbs\.db|desktop\.ini|Icon\r", re.IGNORECASE)
+"""Names of what desktops and office programs leave in folders, with all that is hidden."""
+
+
+def is_litter(name: str) -> bool:
+    """Return whether a file is none of ours, by its name: hidden, or left by a desktop."""
+    return LITTER.fullmatch(name) is not None
+
 
 def files_in(folder: str | os.PathLike[str]) -> list[Path]:
     """Return all files of a folder, sorted; links are followed.
 
-    Hidden files are left out, and all that lies in hidden folders. A link to nothing is among
+    Litter is left out, and all that lies in hidden folders. A link to nothing is among
     them, so that who reads it tells.
 
     Raises:
@@ -36,10 +45,10 @@ def files_in(folder: str | os.PathLike[str]) -> list[Path]:
         return []
     found = []
     for place, folders, names in os.walk(folder, followlinks=True, onerror=_unlisted):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not is_litter(name)]
         for name in folders:
             _check_loop(place, name)
-        found += [Path(place, name) for name in names if not name.startswith(".")]
+        found += [Path(place, name) for name in names if not is_litter(name)]
     # Neither sockets nor pipes, from which reading may never end.
     return sorted(path for path in found if path.is_file() or not path.exists())
 

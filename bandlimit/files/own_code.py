@@ -1,8 +1,9 @@
 """Code of the user's own: a network or a defence that the configuration names by file and name.
 
-A source is `path/to/file.py:Name`. The file and what it imports beside it are data to this
-project: their bytes identify the jobs that run them. Imports nothing heavy, since every start of
-the workflow pays for it.
+A source is `path/to/file.py:Name`, relative to the working folder, or to another where code runs
+as if there (`named_from`). The file and what it imports beside it are data to this project: their
+bytes identify the jobs that run them. Imports nothing heavy, since every start of the workflow pays
+for it.
 """
 
 from __future__ import annotations
@@ -14,12 +15,32 @@ import importlib.util
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from bandlimit.errors import UserError, suggest
 
 SUFFIX = ".py"
+
+PREFIX = "own_code_"
+"""How the modules are called that such code is loaded as."""
+
+_ROOT: ContextVar[Path] = ContextVar("_ROOT", default=Path())
+
+
+class Unlike(UserError):
+    """Code of the user's own is not here, or is not what it was when a job was planned."""
+
+
+@contextlib.contextmanager
+def named_from(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Let sources be relative to a folder; afterwards they are relative to what they were."""
+    before = _ROOT.set(Path(folder))
+    try:
+        yield
+    finally:
+        _ROOT.reset(before)
 
 
 def is_source(text: str) -> bool:
@@ -29,14 +50,15 @@ def is_source(text: str) -> bool:
 
 
 def split(source: str, place: str) -> tuple[Path, str]:
-    """Return the file and the name of a source.
+    """Return the file, where it lies, and the name of a source.
 
     Args:
-        source: path/to/file.py:Name, relative to the working folder.
+        source: path/to/file.py:Name.
         place: where the configuration has it, for errors.
 
     Raises:
-        UserError: it has another form, or there is no such file.
+        UserError: it has another form.
+        Unlike: there is no such file.
     """
     path, _, name = source.rpartition(":")
     if not is_source(source) or not name.isidentifier():
@@ -44,12 +66,13 @@ def split(source: str, place: str) -> tuple[Path, str]:
             f"{place} must name a file and what to take from it, as in 'path/to/file.py:Name', got "
             f"{source!r}."
         )
-    if not Path(path).is_file():
-        raise UserError(
+    file = _ROOT.get() / path
+    if not file.is_file():
+        raise Unlike(
             f"{place} names the file {path!r}, and there is none; a path is relative to "
-            f"{os.getcwd()!r}."
+            f"{os.path.abspath(_ROOT.get())!r}."
         )
-    return Path(path), name
+    return file, name
 
 
 def files(source: str, place: str) -> dict[str, str]:
@@ -73,7 +96,10 @@ def files(source: str, place: str) -> dict[str, str]:
         if path == first:
             _check_defined(tree, first, name, place)
         waiting += _beside(tree, path, first.parent)
-    return {path.as_posix(): found[path] for path in sorted(found)}
+    root = _ROOT.get()
+    # An absolute path stays as it is.
+    names = {path: path.relative_to(root) if path.is_relative_to(root) else path for path in found}
+    return {names[path].as_posix(): found[path] for path in sorted(found)}
 
 
 def _parsed(path: Path, place: str) -> tuple[bytes, ast.Module]:
@@ -136,25 +162,25 @@ def load(source: str, place: str, expected: Mapping[str, str] | None = None) -> 
         expected: as `files` returned it when the job was planned; None checks nothing.
 
     Raises:
-        UserError: as `files`; code is no longer what is expected; the file can't be run; or the
-            name is not there then.
+        UserError: as `files`; the file can't be run; or the name is not there then.
+        Unlike: code is no longer what is expected.
     """
     found = files(source, place)
     if expected is not None and dict(expected) != found:
         changed = sorted({*expected.items()} ^ {*found.items()})[0][0]
-        raise UserError(
+        raise Unlike(
             f"{place} was planned with other code: {changed!r} was changed since; run it again."
         )
     path, name = split(source, place)
     # A name of its own, so that two files of one name are two modules.
-    module = "own_code_" + hashlib.sha256("".join(found.values()).encode()).hexdigest()[:16]
+    module = PREFIX + hashlib.sha256("".join(found.values()).encode()).hexdigest()[:16]
     if module not in sys.modules:
         spec = importlib.util.spec_from_file_location(module, path)
         assert spec is not None and spec.loader is not None
         made = importlib.util.module_from_spec(spec)
         sys.modules[module] = made
         try:
-            with _found_beside(path.parent, found):
+            with _found_beside(path.parent, [_ROOT.get() / name for name in found]):
                 spec.loader.exec_module(made)
         except Exception as error:
             del sys.modules[module]
@@ -171,10 +197,10 @@ def load(source: str, place: str, expected: Mapping[str, str] | None = None) -> 
 
 
 @contextlib.contextmanager
-def _found_beside(folder: Path, found: Mapping[str, str]) -> Iterator[None]:
+def _found_beside(folder: Path, found: list[Path]) -> Iterator[None]:
     """Let a file import its neighbours, and not those of another file of one name."""
     place = str(folder.resolve())
-    own = {Path(name).relative_to(folder).parts[0].removesuffix(SUFFIX) for name in found}
+    own = {path.relative_to(folder).parts[0].removesuffix(SUFFIX) for path in found}
     hidden = {
         name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] in own
     }

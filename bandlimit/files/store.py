@@ -8,6 +8,7 @@ in its certificate.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -24,7 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bandlimit.errors import UserError
+from bandlimit.errors import MachineError, UserError
 from bandlimit.files import certificates
 
 ROW_GROUP_BYTES = 8 << 20
@@ -40,6 +41,7 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Raises:
         UserError: the folder can't be written.
+        MachineError: its disk is full.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem[:80]}.{secrets.token_hex(6)}{path.suffix}")
@@ -47,7 +49,9 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch(exist_ok=False)
     except OSError as error:
-        raise UserError(
+        if is_full(error):
+            raise full(path.parent) from error
+        raise MachineError(
             f"Can't write to the folder {str(path.parent)!r}: {error.strerror}; "
             "a folder that can be written is needed."
         ) from error
@@ -56,8 +60,31 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except Exception as error:
+        if is_full(error):
+            raise full(path.parent) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_full(error: BaseException) -> bool:
+    """Return whether something failed for want of room on a disk; not all writers keep its number.
+
+    >>> is_full(OSError(28, "No space left on device"))
+    True
+    """
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(
+        os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT)
+    )
+
+
+def full(folder: str | os.PathLike[str]) -> MachineError:
+    """Return the error for a disk, or a quota, without room."""
+    return MachineError(
+        f"The disk of {os.fspath(folder)!r} is full: make room and run again; what is finished is "
+        "kept, and nothing is left half-made."
+    )
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
@@ -161,16 +188,21 @@ class TableWriter:
         trace: TracebackType | None,
     ) -> bool | None:
         try:
-            if kind is None and self._pending:
-                self._flush(whole_groups=False)
-            if kind is None and self._certificate is not None:
-                proof = certificates.sealed(
-                    self._certificate, self._path, self._content.hexdigest()
-                )
-                self._writer.add_key_value_metadata({certificates.KEY: certificates.as_text(proof)})
-        finally:
-            self._writer.close()
+            with self._writer:
+                if kind is None:
+                    self._finish()
+        except BaseException:
+            # What it could not write to the end is gone before anyone hears of it.
+            self._place.__exit__(*sys.exc_info())
+            raise
         return self._place.__exit__(kind, error, trace)
+
+    def _finish(self) -> None:
+        if self._pending:
+            self._flush(whole_groups=False)
+        if self._certificate is not None:
+            proof = certificates.sealed(self._certificate, self._path, self._content.hexdigest())
+            self._writer.add_key_value_metadata({certificates.KEY: certificates.as_text(proof)})
 
 
 def _row_bytes(schema: pa.Schema) -> int:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from bandlimit.config import overlays
 from bandlimit.errors import UserError
+from bandlimit.plan.last import Given
 from bandlimit.progress import clock
 
 DONE, RUNNING, FAILED, WAITING = "done", "running", "failed", "to do"
@@ -63,7 +64,7 @@ def report(
     results: str | os.PathLike[str] = "results",
     logs: str | os.PathLike[str] = "logs",
     *,
-    configfiles: Sequence[str] = (),
+    given: Given | None = None,
     cores: int | None = None,
 ) -> str:
     """Return how far the run in the working folder is, as a page for a terminal.
@@ -73,13 +74,14 @@ def report(
     Args:
         results: the folder of the results, with the benchmarks.
         logs: the folder of the logs of jobs.
-        configfiles: overlays on config.yaml, as the run was given them.
+        given: what the run was given besides config.yaml.
         cores: jobs at a time where the benchmarks don't tell; all of the machine by default.
 
     Raises:
         UserError: the workflow can't be planned, as where its configuration is wrong.
     """
-    jobs = plan(configfiles)
+    given = given or Given()
+    jobs = plan(given)
     begun = started_outputs()
     since = run_started()
     now = time.time()
@@ -109,21 +111,23 @@ def report(
         if job.rule in times.seconds:
             spent = now - start if running and start is not None else 0.0
             left[job] = max(0.0, times.seconds[job.rule] - spent)
-    return _page(states, lines, left, times, cores or _cores(), since)
+    page = _page(states, lines, left, times, cores or _cores(), since)
+    whose = f", as {given.of} had it; another by --configfile" if given.of else ""
+    return f"{page}\nConfiguration: {given}{whose}.\n"
 
 
 # What there is to do
 
 
-def plan(configfiles: Sequence[str] = ()) -> list[Job]:
+def plan(given: Given) -> list[Job]:
     """Return all jobs of the workflow in the working folder, as Snakemake plans them.
 
     Raises:
         UserError: it can't be planned, or an overlay can't be read.
     """
     # Of a file that is not there, Snakemake says so by a traceback.
-    overlays.read(configfiles)
-    options = ["--nolock", *(["--configfile", *configfiles] if configfiles else [])]
+    overlays.read(given.configfiles)
+    options = ["--nolock", *given.options()]
     # The summary lists files; how many files a job of each rule has, the plan of all jobs tells.
     asked = (["--summary"], ["--dry-run", "--forceall", "--quiet", "rules"])
     started = [_snakemake([*words, *options]) for words in asked]

@@ -8,6 +8,11 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
+# isort: off
+from bandlimit.plots import backend  # noqa: F401 (before matplotlib)
+
+# isort: on
+
 from matplotlib.figure import Figure
 from PIL import Image
 

@@ -13,6 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+# isort: off
+from bandlimit.plots import backend  # noqa: F401 (before matplotlib)
+
+# isort: on
+
 import matplotlib
 import numpy as np
 import pandas as pd

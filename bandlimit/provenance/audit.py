@@ -28,7 +28,7 @@ from typing import Any
 from bandlimit.config import overlays
 from bandlimit.config.run import Run
 from bandlimit.errors import UserError, suggest
-from bandlimit.files import certificates, contents, store
+from bandlimit.files import certificates, contents, own_code, store
 from bandlimit.plan import code, jobs, load
 from bandlimit.provenance import origin, replay, samples
 from bandlimit.provenance.verdicts import Verdict
@@ -133,6 +133,7 @@ class Auditor:
         level: one of `LEVELS`.
         configfiles: configuration files to hold params against, instead of those that certificates
             name.
+        overrides: what is set besides, likewise.
         images: how many images of each set `sample` attacks and judges again.
         seed: which ones.
         tolerance: how far a number may be off at level `sample`; None takes that of `replay`.
@@ -148,6 +149,7 @@ class Auditor:
         *,
         level: str = "hash",
         configfiles: Sequence[str] | None = None,
+        overrides: Mapping[str, Any] | None = None,
         images: int = 2,
         seed: int = 0,
         tolerance: float | None = None,
@@ -161,12 +163,13 @@ class Auditor:
         self._results = None if results is None else Path(results)
         self._home = None if home is None else Path(home)
         self._configfiles = configfiles
+        self._overrides = overrides
         self._replay = {"images": images, "seed": seed, "tolerance": tolerance}
         self._facts: dict[Path, _Facts] = {}
         self._edges: dict[tuple[str, str], list[Edge]] = {}
         self._hashes: dict[Path, str | None] = {}
         self._trees: dict[Path, str | None] = {}
-        self._runs: dict[str, Run | UserError] = {}
+        self._runs: dict[str, Run | UserError | FileNotFoundError] = {}
         self._replayed: dict[str, list[Edge]] = {}
 
     def audit(self, path: str | os.PathLike[str]) -> Audit:
@@ -288,8 +291,9 @@ class Auditor:
             fault = contents.disagreement(proof, proof["content"])
         else:
             fault = self._at(path).fault
+        remark = self._at(path).remark
         kind = "certificate" if self.level == "meta" else "content"
-        yield Edge(kind, node.name, Verdict.TAMPERED if fault else Verdict.OK, fault or "")
+        yield Edge(kind, node.name, Verdict.TAMPERED if fault else Verdict.OK, fault or remark)
         yield self._settings(proof)
         for kind, digest in (("code", self._meaning), ("lock", self._sha256)):
             for name, recorded in proof[kind].items():
@@ -353,13 +357,20 @@ class Auditor:
         missing = [file for file in here if not (self._project / file).is_file()]
         if missing:
             return Edge("settings", name, Verdict.MISSING, f"{missing[0]} is not there")
-        run = self._run(files, proof.get("overrides", {}))
+        own = proof.get("overrides", {})
+        run = self._run(files, own if self._overrides is None else self._overrides)
+        if isinstance(run, FileNotFoundError):
+            name = os.path.relpath(run.filename, self._project)
+            return Edge("settings", name, Verdict.MISSING, "it is not there, and says what is set")
         if isinstance(run, UserError):
             return Edge("settings", name, Verdict.STALE, f"the configuration is refused: {run}")
         recorded = dict(proof["params"])
         wildcards = SimpleNamespace(**recorded.pop("wildcards", {}))
         try:
-            given = json.loads(json.dumps(jobs.identity(run, proof["rule"], wildcards)))
+            with own_code.named_from(self._project):
+                given = json.loads(json.dumps(jobs.identity(run, proof["rule"], wildcards)))
+        except UserError as error:
+            return Edge("settings", name, Verdict.STALE, str(error))
         except (KeyError, AttributeError, IndexError, StopIteration):
             return Edge(
                 "settings", name, Verdict.STALE, "the configuration has no such job any more"
@@ -373,7 +384,9 @@ class Auditor:
         more = f", and {len(differences) - 1} more" if len(differences) > 1 else ""
         return Edge("settings", name, Verdict.STALE, f"{differences[0]}{more}")
 
-    def _run(self, files: Sequence[Any], overrides: Mapping[str, Any]) -> Run | UserError:
+    def _run(
+        self, files: Sequence[Any], overrides: Mapping[str, Any]
+    ) -> Run | UserError | FileNotFoundError:
         key = json.dumps([files, overrides, os.fspath(self._project)])
         if key not in self._runs:
             try:
@@ -385,8 +398,10 @@ class Auditor:
                         # It lay elsewhere, and the certificate holds it whole.
                         overlays.lay_over(config, file["values"])
                 overlays.lay_over(config, overrides)
-                self._runs[key] = load.load(config, self._project, files=False)
-            except UserError as error:
+                with own_code.named_from(self._project):
+                    self._runs[key] = load.load(config, self._project, files=False)
+            # Of a project that is not here, its schemas and registries are missing.
+            except (UserError, FileNotFoundError) as error:
                 self._runs[key] = error
         return self._runs[key]
 
@@ -476,6 +491,7 @@ class _Facts:
         self.size: int | None = None
         self.certificate: dict[str, Any] | None = None
         self.fault: str | None = None
+        self.remark = ""
         self.sha256: str | None = None
         self.content: str | None = None
         self.hashed = not self.exists
@@ -506,6 +522,7 @@ class _Facts:
         self.sha256 = origin.identity(self.path, content=False)["sha256"]
         if self.certificate is not None and self.fault is None:
             self.fault, self.content = contents.examine(self.path)
+            self.remark = contents.habits(self.path) or ""
 
 
 _FORM = {
@@ -593,7 +610,8 @@ def text(audit: Audit) -> str:
         if kinds:
             parts = [kind if n == 1 else f"{kind} ({n})" for kind, n in kinds.items()]
             lines.append(f"{rest}   OK       {', '.join(parts)}")
-        for edge in wrong:
+        wrong += [edge for edge in own if edge.kind == "content" and edge not in wrong]
+        for edge in (e for e in wrong if e.detail or e.verdict != Verdict.OK):
             lines.append(f"{rest}   {edge.verdict:8} {edge.kind} {edge.name}  ({edge.detail})")
         for i, edge in enumerate(inputs):
             last = i == len(inputs) - 1

@@ -26,7 +26,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from bandlimit.errors import UserError
-from bandlimit.files import store
+from bandlimit.files import folders, store
 from bandlimit.provenance import crate_entities, manifest, origin
 from bandlimit.provenance.crate_run import Run
 from bandlimit.provenance.crate_terms import USAGE, name_of
@@ -159,7 +159,11 @@ def check(
         found.append(Finding(f"{folder.name}/{name}", verdict, text))
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_file() and name not in stated and path.name not in (METADATA, manifest.STAMP):
+        if not path.is_file() or name in stated or path.name in (METADATA, manifest.STAMP):
+            continue
+        if any(map(folders.is_litter, Path(name).parts)):
+            found.append(manifest.litter(f"{folder.name}/{name}"))
+        else:
             text = "the crate's metadata does not name it"
             found.append(Finding(f"{folder.name}/{name}", Verdict.UNKNOWN, text))
     if archive is not None:
@@ -201,7 +205,7 @@ def _check_zip(folder: Path, archive: Path) -> Finding:
 
 
 def _all(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if p.is_file() and p.name != manifest.STAMP)
+    return folders.files_in(folder)
 
 
 def _zip(folder: Path, path: Path) -> None:

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from bandlimit.errors import UserError
+from bandlimit.files import store
 from bandlimit.plan import code
 from bandlimit.provenance import origin
 
@@ -154,6 +155,8 @@ def run(main: Callable[[Job], None], snakemake: Any) -> None:
     )
     logging.getLogger("bandlimit").setLevel(logging.INFO)
     logging.captureWarnings(True)
+    # A log that can't be written, as on a full disk, must not drown what the job says.
+    logging.raiseExceptions = False
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(snakemake.threads)
         keep_memory()
@@ -162,7 +165,12 @@ def run(main: Callable[[Job], None], snakemake: Any) -> None:
     except UserError as error:
         logging.error("%s", error)
         sys.exit(f"Error in rule {snakemake.rule}: {error}")
-    except BaseException:
+    except BaseException as error:
+        # Not all is written by `store.atomic`; what else was begun, the workflow removes.
+        if store.is_full(error):
+            told = store.full(os.path.dirname(str(next(iter(snakemake.output), "."))))
+            logging.error("%s", told)
+            raise SystemExit(f"Error in rule {snakemake.rule}: {told}") from told
         logging.error("%s", traceback.format_exc())
         raise
 

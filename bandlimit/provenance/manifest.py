@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from bandlimit.errors import UserError
-from bandlimit.files import certificates, contents, store
+from bandlimit.files import certificates, contents, folders, store
 from bandlimit.provenance import origin
 from bandlimit.provenance.verdicts import Finding, Verdict
 
@@ -177,12 +177,16 @@ def check(
     judge = functools.partial(_judge, results)
     found = [_judge_manifest(results, manifest)]
     found += _each(judge, list(manifest["files"].items()))
-    for folder, folders, names in os.walk(results):
+    for folder, inner, names in os.walk(results):
         # A link to a folder is not entered; no rule makes one.
-        for part in [*names, *(f for f in folders if Path(folder, f).is_symlink())]:
+        for part in [*names, *(f for f in inner if Path(folder, f).is_symlink())]:
             name = _name(results, Path(folder, part))
             if name not in manifest["files"] and part != STAMP and not UNLISTED.fullmatch(name):
                 found.append(_judge_unnamed(Path(folder, part), name))
+        for part in [f for f in inner if folders.is_litter(f)]:
+            inner.remove(part)
+            name = _name(results, Path(folder, part))
+            found += [] if UNLISTED.fullmatch(name) else [litter(name)]
     if home is not None:
         found += _check_home(Path(home), manifest)
     return sorted(found, key=lambda finding: finding.file)
@@ -198,20 +202,25 @@ def flaw(path: str | os.PathLike[str], manifest: Mapping[str, Any]) -> str | Non
     return None if root(manifest) == manifest.get("root") else "its root is not of its entries"
 
 
+def litter(name: str) -> Finding:
+    """Return the remark on a file or folder that a desktop left in the results."""
+    return Finding(name, Verdict.OK, "no rule made it, and nothing reads it: a desktop left it")
+
+
 def is_sound(findings: Iterable[Finding]) -> bool:
     """Return whether all is as the manifest says."""
     return all(finding.verdict is Verdict.OK for finding in findings)
 
 
 def lines(findings: Sequence[Finding]) -> list[str]:
-    """Return findings as lines of text: what is not OK, then how many files there are of each."""
-    wrong = [finding for finding in findings if finding.verdict is not Verdict.OK]
+    """Return findings as lines: what is not OK or has a remark, then how many there are of each."""
+    told = [f for f in findings if f.verdict is not Verdict.OK or f.detail]
     counts = Counter(finding.verdict for finding in findings)
     order = [Verdict.OK, *(verdict for verdict in Verdict if verdict is not Verdict.OK)]
     summary = ", ".join(f"{counts[verdict]} {verdict}" for verdict in order if counts[verdict])
     noun = "file" if len(findings) == 1 else "files"
     return [
-        *(f"{finding.verdict:<8}  {finding.file}: {finding.detail}" for finding in wrong),
+        *(f"{finding.verdict:<8}  {finding.file}: {finding.detail}" for finding in told),
         f"{len(findings)} {noun}: {summary}",
     ]
 
@@ -271,8 +280,7 @@ def _parts(results: Path, name: str, witness: str) -> list[str]:
     """Return a file of the results, or the files in a folder of it."""
     path = _path(results, name)
     if path.is_dir():
-        parts = sorted(p for p in path.rglob("*") if p.is_file() and p.name != STAMP)
-        return [_name(results, part) for part in parts]
+        return [_name(results, part) for part in folders.files_in(path)]
     if not path.is_file():
         reason = f"which the certificate of {witness!r} names" if witness else "a final artifact"
         raise UserError(f"The file {name!r}, {reason}, is missing: run the workflow again.")
@@ -378,6 +386,9 @@ def _judge(results: Path, item: tuple[str, Mapping[str, Any]]) -> Finding:
         return Finding(name, Verdict.MISSING, "the manifest names it, and it is gone")
     except OSError as error:
         return Finding(name, Verdict.MISSING, f"it can't be read: {error.strerror}")
+    habit = contents.habits(path, entry["sha256"])
+    if habit is not None:
+        return Finding(name, Verdict.OK, habit)
     fault = contents.fault(path)
     if fault is not None:
         return Finding(name, Verdict.TAMPERED, fault.rstrip("."))
@@ -403,6 +414,8 @@ def _judge_unnamed(path: Path, name: str) -> Finding:
         proof = contents.certificate(path)
     except UserError:
         proof = None
+    if proof is None and folders.is_litter(path.name):
+        return litter(name)
     if proof is not None and proof.get("file") == name:
         text = "by its certificate a rule made it, but for no artifact of the manifest"
     return Finding(name, Verdict.UNKNOWN, text)

@@ -17,6 +17,8 @@ import logging
 import os
 import re
 import runpy
+import subprocess
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -24,7 +26,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from bandlimit.files import certificates
+from bandlimit.errors import MachineError
+from bandlimit.files import certificates, own_code
 from bandlimit.plan import jobs
 from bandlimit.provenance import origin
 from bandlimit.provenance.comparison import redrawn
@@ -209,19 +212,27 @@ class Job:
             with _apart(self, stage):
                 runpy.run_path(str(script), {"snakemake": workflow}, run_name=self.rule)
         except SystemExit as error:
-            raise Stop(Verdict.TAMPERED, f"It could not be made again. {error.code}") from error
-        # Not the fault of what is stored: a package, memory or room is missing on this machine.
-        except (ImportError, MemoryError, OSError) as error:
-            raise Stop(
-                Verdict.NOT_COMPARED, f"It could not be made again: {said(error)}."
-            ) from error
+            verdict = _blamed(error.__cause__ or error.__context__ or error)
+            raise Stop(verdict, f"It could not be made again. {error.code}") from error
         except Exception as error:
-            verdict = (
-                Verdict.NOT_COMPARED
-                if type(error).__name__ == "OutOfMemoryError"
-                else Verdict.TAMPERED
-            )
-            raise Stop(verdict, f"It could not be made again: {said(error)}.") from error
+            raise Stop(_blamed(error), f"It could not be made again: {said(error)}.") from error
+
+
+_MACHINE = (
+    *(MachineError, own_code.Unlike, ImportError, MemoryError, OSError, SystemError),
+    *(Warning, UnicodeEncodeError, subprocess.SubprocessError),
+)
+"""Errors of a machine: it lacks a package, memory, room, a right or code of the user's own, or is
+set up unlike others."""
+
+
+def _blamed(error: BaseException) -> Verdict:
+    """Return the verdict where a job fails: what is stored proves nothing if the machine is why."""
+    text = str(error)
+    card = isinstance(error, RuntimeError) and any(
+        word in text for word in ("CUDA", "CUDNN", "CUBLAS", "out of memory", "can't allocate")
+    )
+    return Verdict.NOT_COMPARED if card or isinstance(error, _MACHINE) else Verdict.TAMPERED
 
 
 def staged(stage: Path, name: str) -> Path:
@@ -282,13 +293,16 @@ def _apart(job: Job, folder: Path) -> Iterator[None]:
     """Run code as if in a process of its own, in a folder: afterwards this one is as it was."""
     root, library = logging.getLogger(), logging.getLogger("bandlimit")
     handlers, levels = root.handlers[:], (root.level, library.level)
-    shown = warnings.showwarning
+    shown, told = warnings.showwarning, logging.raiseExceptions
     with contextlib.ExitStack() as stack:
         if _reaches_torch(job):
             stack.enter_context(_torch_as_it_was())
         stack.enter_context(warnings.catch_warnings())
         stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
         stack.enter_context(contextlib.chdir(folder))
+        # Code of the user's own is named as seen from the project, and may read what lies beside.
+        stack.enter_context(own_code.named_from(job.home))
+        path = sys.path[:]
         root.handlers[:] = []
         try:
             yield
@@ -297,6 +311,10 @@ def _apart(job: Job, folder: Path) -> Iterator[None]:
                 logging.captureWarnings(False)
             for handler in root.handlers:
                 handler.close()
+            logging.raiseExceptions = told
+            sys.path[:] = path
+            for name in [name for name in sys.modules if name.startswith(own_code.PREFIX)]:
+                del sys.modules[name]
             root.handlers[:] = handlers
             root.setLevel(levels[0])
             library.setLevel(levels[1])

@@ -300,3 +300,61 @@ def test_a_missing_file_is_named(tmp_path):
 def test_another_format_is_told(tmp_path):
     store.write(tmp_path / "a.parquet", pa.table({"a": [1]}), {**PROOF, "format": 1})
     assert "has format 1, not 3" in contents.fault(tmp_path / "a.parquet")
+
+
+# What desktop programs do
+
+
+def crlf(data):
+    return data.replace(b"\n", b"\r\n")
+
+
+def marked(data):
+    return contents.BOM + data
+
+
+@pytest.mark.parametrize("name", ["table.csv", "table.md", "table.tex", "table.html", "figure.svg"])
+@pytest.mark.parametrize("change", [crlf, marked, lambda data: marked(crlf(data))])
+def test_a_text_saved_by_a_desktop_program_means_the_same(results, tmp_path, name, change):
+    data = (results / name).read_bytes()
+    path = tmp_path / name
+    path.write_bytes(change(data))
+    assert contents.read(path) == contents.read(results / name)
+    assert contents.fault(path) is None
+    assert contents.habits(results / name) is None
+    said = contents.habits(path)
+    assert said == contents.habits(path, hashlib.sha256(data).hexdigest())
+    assert ("byte order mark" in said) == path.read_bytes().startswith(contents.BOM)
+    assert ("ends of lines of Windows" in said) == (b"\r\n" in path.read_bytes())
+
+
+def test_other_values_are_no_habit(results, tmp_path):
+    path, data = tmp_path / "table.csv", (results / "table.csv").read_bytes()
+    path.write_bytes(marked(crlf(data.replace(b"0.5", b"0.6"))))
+    assert "what it holds was changed" in contents.fault(path)
+    assert contents.habits(path, hashlib.sha256(data).hexdigest()) is None
+
+
+@pytest.mark.parametrize("name", ["table.parquet", "figure.png", "figure.pdf", "a.safetensors"])
+def test_what_is_no_text_has_no_habits(results, tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(crlf((results / name).read_bytes()))
+    assert contents.habits(path) is None
+
+
+# Settings
+
+
+def test_settings_keep_the_order_of_their_keys_and_nothing_else_does(tmp_path):
+    values = {"attacks": {"pgd": 1, "fgsm": {"z": 1, "a": 2}}}
+    given = {"config": ["config.yaml", {"name": "o.yaml", "values": values}], "overrides": values}
+    kept = {**PROOF, **given, "params": {"z": 1, "a": 2}}
+    store.write(tmp_path / "a.parquet", pa.table({"a": [1]}), kept)
+    found = contents.certificate(tmp_path / "a.parquet")
+    assert contents.fault(tmp_path / "a.parquet") is None
+    for read in (found["config"][1]["values"], found["overrides"]):
+        assert json.dumps(read) == json.dumps(values)
+    assert list(found["params"]) == ["a", "z"]
+    turned = {**kept, "overrides": {"attacks": {"fgsm": {"z": 1, "a": 2}, "pgd": 1}}}
+    assert certificates.as_text(turned) != certificates.as_text(kept)
+    assert certificates.as_text(dict(reversed(kept.items()))) == certificates.as_text(kept)

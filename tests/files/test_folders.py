@@ -188,3 +188,13 @@ def test_files_that_are_gone_are_forgotten(folder, read):
     (folder / "a/one.png").unlink()
     folders.digest(folder)
     assert len(json.loads(folders.KNOWN.read_text(encoding="ascii"))) == 2
+
+
+@pytest.mark.parametrize(
+    "name", [".DS_Store", "._one.png", "Thumbs.db", "desktop.ini", ".~lock.t.csv#", "~$t.csv"]
+)
+def test_what_a_desktop_leaves_is_no_file_of_a_folder(folder, name):
+    before = names(folder), folders.digest(folder)
+    (folder / "a" / name).write_bytes(b"litter")
+    assert (names(folder), folders.digest(folder)) == before
+    assert folders.is_litter(name) and not folders.is_litter("one.png")

@@ -1,4 +1,6 @@
+import errno
 import os
+import subprocess
 import threading
 from pathlib import Path
 
@@ -7,8 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bandlimit.errors import UserError
-from bandlimit.files import store
+from bandlimit.errors import MachineError, UserError
+from bandlimit.files import contents, store
+from bandlimit.models import architectures, weights
 
 
 def rows(count, shape=(1, 28, 28), seed=0):
@@ -302,3 +305,67 @@ def test_a_list_of_fixed_length_has_one_digest_in_memory_and_in_a_file(tmp_path)
     digest.update(table)
     assert store.content(tmp_path / "t.parquet") == digest.hexdigest()
     assert store.certificate(tmp_path / "t.parquet")["content"] == digest.hexdigest()
+
+
+# A full disk
+
+
+@pytest.fixture
+def small(tmp_path):
+    """Return a folder on a disk of its own, with room for 64 kB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    try:
+        made = os.geteuid() == 0 and subprocess.run(mount, capture_output=True).returncode == 0
+    except OSError:
+        made = False
+    if not made:
+        pytest.skip("only root may mount a small disk, and not everywhere")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+WRITERS = {
+    "parquet": lambda path: store.write(path, rows(200), {}),
+    "text": lambda path: contents.write_text(path, "{proof}" + "a" * 200_000, {}, "<!-- {} -->"),
+    "safetensors": lambda path: weights.save(
+        path,
+        architectures.build("cifar_resnet20", classes=10, channels=1).state_dict(),
+        architecture="cifar_resnet20",
+        mean=[0.5],
+        std=[0.25],
+        shape=[1, 28, 28],
+        classes=10,
+    ),
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_full_disk_is_one_sentence_and_leaves_what_was_there(small, writer):
+    path = small / f"a.{writer}"
+    path.write_bytes(b"as it was")
+    with pytest.raises(MachineError, match=r"^The disk of '.*small' is full: make room") as error:
+        WRITERS[writer](path)
+    assert "\n" not in str(error.value)
+    assert os.listdir(small) == [path.name] and path.read_bytes() == b"as it was"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        RuntimeError("I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_disk_that_fills_up_while_a_file_is_written_leaves_none(tmp_path, error):
+    with pytest.raises(MachineError, match="is full"), store.atomic(tmp_path / "a.csv") as place:
+        place.write_text("half")
+        raise error
+    assert os.listdir(tmp_path) == []
+
+
+def test_another_failure_is_no_full_disk(tmp_path):
+    with pytest.raises(OSError, match="Permission"), store.atomic(tmp_path / "a.csv"):
+        raise PermissionError(errno.EACCES, "Permission denied")

@@ -114,7 +114,7 @@ def test_files_of_one_job_are_counted_as_one_job():
 
 def test_what_is_gone_and_not_needed_is_said(folder, monkeypatch):
     jobs = [status.Job("draw", ("a.md",), True, True), status.Job("draw", ("b.md",), True, False)]
-    monkeypatch.setattr(status, "plan", lambda configfiles: jobs)
+    monkeypatch.setattr(status, "plan", lambda given: jobs)
     page = status.report()
     assert page.startswith("2 of 2 jobs done. No run is going on.\n")
     assert "Not there, and not made again" in page and "draw: a.md" in page and "b.md" not in page
@@ -136,17 +136,17 @@ def test_times_are_means_by_rule_and_tell_how_many_jobs_ran_together(tmp_path):
     [["--configfile", "a.yaml", "b.yaml"], ["--configfile=a.yaml", "--configfile=b.yaml"]],
 )
 def test_several_overlays_are_named_as_snakemake_takes_them(folder, monkeypatch, capsys, arguments):
-    given = []
+    found = []
     monkeypatch.setattr(
-        status, "report", lambda configfiles, cores: given.append(configfiles) or ""
+        status, "report", lambda given, cores: found.append(given.configfiles) or ""
     )
     assert cli.main(["status", *arguments]) == 0
-    assert given == [["a.yaml", "b.yaml"]]
+    assert found == [("a.yaml", "b.yaml")]
 
 
 def test_without_benchmarks_the_time_left_is_unknown(folder, monkeypatch):
     jobs = [status.Job("draw", ("a.md",), False, True)]
-    monkeypatch.setattr(status, "plan", lambda configfiles: jobs)
+    monkeypatch.setattr(status, "plan", lambda given: jobs)
     page = status.report(cores=3)
     assert "0 of 1 jobs done, 1 to do; time left unknown." in page
     assert "since the machine has 3 cores" in page and "Never measured here: draw." in page
@@ -158,7 +158,7 @@ def test_rules_with_open_jobs_have_a_row_and_finished_rules_a_number(folder, mon
         status.Job("last", ("d.md",), False, True),
         status.Job("first", ("e.md",), True, False),
     ]
-    monkeypatch.setattr(status, "plan", lambda configfiles: jobs)
+    monkeypatch.setattr(status, "plan", lambda given: jobs)
     benchmark(folder, "draw/a", 2.0, 100)
     page = status.report(cores=2)
     assert page.startswith("2 of 5 jobs done, 3 to do; about 4.0 s of work left, and a job of")
@@ -169,7 +169,7 @@ def test_rules_with_open_jobs_have_a_row_and_finished_rules_a_number(folder, mon
 
 def test_a_job_has_run_a_while_and_has_the_rest_left(folder, monkeypatch):
     jobs = [status.Job("draw", ("a.md",), False, True), status.Job("draw", ("b.md",), False, True)]
-    monkeypatch.setattr(status, "plan", lambda configfiles: jobs)
+    monkeypatch.setattr(status, "plan", lambda given: jobs)
     now = 1_000_000.0
     monkeypatch.setattr(status.time, "time", lambda: now)
     monkeypatch.setattr(status, "run_started", lambda: now - 100)

@@ -776,3 +776,21 @@ def test_an_attack_of_one_step_has_no_panel_of_its_loss():
     frame = frame[(frame["attack"] == "eot_pgd") | (frame["step"] == 1)]
     (panel,) = robustness_figures.loss_curves(frame).axes
     assert "EOT-PGD\non" in panel.get_title()
+
+
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "none_such"])
+def test_figures_do_not_ask_for_the_caller_s_backend(backend):
+    """A notebook names one that may not be here, and matplotlib asks for it when imported."""
+    code = (
+        "import os; from bandlimit.plots import files;"
+        "from bandlimit.studies.bandlimiting import figures;"
+        "print(os.environ['MPLBACKEND'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "MPLBACKEND": backend},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == f"{backend}\n", done.stderr

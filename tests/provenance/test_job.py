@@ -1,5 +1,6 @@
 """What every script shares, run on a stand-in for what Snakemake hands to a script."""
 
+import errno
 import logging
 import os
 import platform
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from bandlimit.errors import UserError
 from bandlimit.plan import code
 from bandlimit.provenance import job
 from bandlimit.provenance.replay import Files
@@ -25,6 +27,7 @@ def logs():
     logging.captureWarnings(False)
     logging.getLogger("bandlimit").setLevel(logging.NOTSET)
     logging.getLogger().handlers[:] = handlers
+    logging.raiseExceptions = True
 
 
 @pytest.fixture
@@ -164,3 +167,30 @@ def test_a_job_keeps_the_memory_of_a_pass_for_the_next():
     # As shares of the pages that a pass touches: all of them, and next to none.
     assert without > 0.99
     assert kept < 0.01
+
+
+def test_a_full_disk_ends_a_job_by_one_sentence(home):
+    logging.getLogger().handlers[:] = []
+
+    def main(this):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(SystemExit, match="^Error in rule draw: The disk of '.*' is full: make"):
+        job.run(main, handed(home))
+    said = (home / "draw.log").read_text(encoding="utf-8")
+    assert said.startswith("ERROR The disk of ") and "Traceback" not in said
+
+
+def test_a_log_that_cannot_be_written_does_not_drown_the_sentence(home, capfd):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("needs /dev/full")
+    given = handed(home)
+    given.log = ["/dev/full"]
+    logging.getLogger().handlers[:] = []
+
+    def main(this):
+        raise UserError("The seed is no number.")
+
+    with pytest.raises(SystemExit, match="The seed is no number"):
+        job.run(main, given)
+    assert capfd.readouterr().err == ""

@@ -462,3 +462,44 @@ def test_the_root_depends_on_every_entry(project, section):
     name = next(iter(found[section]))
     found[section][name + "x"] = found[section].pop(name)
     assert manifest.root(found) != found["root"]
+
+
+# What desktops do
+
+
+@pytest.mark.parametrize(
+    "name", [".DS_Store", "Thumbs.db", ".~lock.t.csv#", "~$t.csv", ".ipynb_checkpoints/t.csv"]
+)
+def test_what_a_desktop_leaves_is_a_remark(project, name):
+    project.put(f"results/tables/study/{name}", "litter")
+    found = manifest.check(project.results, project.folder)
+    assert manifest.is_sound(found)
+    (line,) = (line for line in manifest.lines(found) if "a desktop left it" in line)
+    assert line.startswith(f"OK        results/tables/study/{name.split('/')[0]}: ")
+    before = manifest.read(manifest.NAME)["root"]
+    assert project.manifest()["root"] == before
+
+
+def test_what_a_desktop_leaves_beside_downloads_is_not_listed(project):
+    project.put(f"{DOWNLOADS}/Thumbs.db", "litter")
+    assert f"{DOWNLOADS}/Thumbs.db" not in project.manifest()["files"]
+
+
+def test_a_hidden_file_of_a_rule_is_no_litter(project):
+    hidden = "results/tables/study/.table_2.parquet"
+    proof = project.proof("table_1", {"records": [RECORDS]}, {"parquet": hidden}, wildcards={})
+    store.write(hidden, pa.table({"rate": [0.5]}), proof)
+    assert project.wrong() == {hidden: Verdict.UNKNOWN}
+
+
+def test_other_ends_of_lines_are_a_remark_and_other_words_are_not(project):
+    data = Path(PAGE).read_bytes()
+    Path(PAGE).write_bytes(contents.BOM + data.replace(b"\n", b"\r\n"))
+    found = manifest.check(project.results)
+    assert manifest.is_sound(found)
+    said = (
+        f"OK        {PAGE}: it begins with a byte order mark and has the ends of lines of Windows"
+    )
+    assert any(line.startswith(said) for line in manifest.lines(found))
+    Path(PAGE).write_bytes(data.replace(b"\n", b"\r\n").replace(b"# Table", b"# Tabel"))
+    assert project.wrong() == {PAGE: Verdict.TAMPERED}

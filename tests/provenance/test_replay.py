@@ -1,6 +1,8 @@
+import json
 import logging
 import os
 import shutil
+import subprocess
 import sys
 import warnings
 from dataclasses import dataclass
@@ -16,11 +18,12 @@ from PIL import Image, PngImagePlugin
 
 from bandlimit.data import make, stream
 from bandlimit.defenses import evaluation
-from bandlimit.files import certificates, contents, store
+from bandlimit.errors import MachineError, UserError
+from bandlimit.files import certificates, contents, own_code, store
 from bandlimit.models import architectures, classifier, weights
 from bandlimit.plan import catalogue, code, jobs
 from bandlimit.plots import files
-from bandlimit.provenance import origin, replay, samples
+from bandlimit.provenance import job, origin, replay, samples
 from bandlimit.provenance.verdicts import Finding
 from bandlimit.studies.bandlimiting import theory
 from bandlimit.studies.bandlimiting import theory_figures as plots
@@ -491,7 +494,7 @@ def test_the_process_is_left_as_it_was(judgement, fails):
             list(sys.path),
             list(root.handlers),
             (root.level, logging.getLogger("bandlimit").level),
-            (warnings.showwarning, list(warnings.filters)),
+            (warnings.showwarning, list(warnings.filters), logging.raiseExceptions),
             torch.get_num_threads(),
             torch.get_rng_state().tolist(),
             (torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic),
@@ -508,3 +511,55 @@ def test_the_process_is_left_as_it_was(judgement, fails):
         assert state() == before
     finally:
         torch.set_num_threads(threads)
+
+
+class OutOfMemoryError(RuntimeError):
+    """As that of torch."""
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict"),
+    [
+        (ImportError("No module named 'x'"), "NOT COMPARED"),
+        (OSError(28, "No space left on device"), "NOT COMPARED"),
+        (MemoryError(), "NOT COMPARED"),
+        (OutOfMemoryError("CUDA out of memory"), "NOT COMPARED"),
+        (RuntimeError("CUDA error: device-side assert"), "NOT COMPARED"),
+        (DeprecationWarning("an option of this machine makes warnings errors"), "NOT COMPARED"),
+        (UnicodeEncodeError("ascii", "ü", 0, 1, "an old locale"), "NOT COMPARED"),
+        (MachineError("The disk is full."), "NOT COMPARED"),
+        (own_code.Unlike("The defence names a file, and there is none."), "NOT COMPARED"),
+        (UserError("The file is damaged."), "TAMPERED"),
+        (KeyError("rate"), "TAMPERED"),
+        (RuntimeError("shapes do not match"), "TAMPERED"),
+    ],
+)
+def test_an_error_of_this_machine_proves_nothing(drawn, monkeypatch, error, verdict):
+    def main(this):
+        raise error
+
+    def run_path(path, given, run_name):
+        job.run(main, given["snakemake"])
+
+    monkeypatch.setattr(replay.runpy, "run_path", run_path)
+    findings = drawn.redraw()
+    assert verdicts(findings) == dict.fromkeys(FIGURE.values(), verdict)
+    assert "could not be made again" in findings[0].detail
+
+
+def test_a_figure_is_made_again_by_a_notebook(drawn):
+    code = (
+        "import json, sys; from bandlimit.provenance import replay;"
+        "proof = json.load(sys.stdin);"
+        "found = replay.redraw(proof, results=sys.argv[1], home=sys.argv[2]);"
+        "print(sorted({f.verdict.value for f in found}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(drawn.results), str(HOME)],
+        input=json.dumps(drawn.certificate),
+        env={**os.environ, "MPLBACKEND": "module://matplotlib_inline.backend_inline"},
+        cwd=HOME,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "['OK']\n", done.stderr

@@ -1,0 +1,96 @@
+"""What the last run in a folder was given, so that what follows a run looks at that one.
+
+A run leaves a note. Where there is none, as in a copy of results, the certificate of the manifest
+tells. Imports nothing heavy, since every start of the workflow pays for it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bandlimit.errors import UserError
+from bandlimit.files import certificates
+
+NOTE = ".snakemake/given.json"
+"""The note, in the folder of the run."""
+
+MANIFEST = "results/provenance/manifest.json"
+
+CONFIG = "config.yaml"
+"""The configuration of every run."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a run is given besides config.yaml.
+
+    Attributes:
+        configfiles: overlays, relative to the project where they lie in it.
+        overrides: what was set on the command line.
+        of: where that is known from, for readers; empty where it was just said.
+    """
+
+    configfiles: Sequence[str] = ()
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    of: str = ""
+
+    def options(self) -> list[str]:
+        """Return it as options of Snakemake."""
+        found = ["--configfile", *self.configfiles] if self.configfiles else []
+        if self.overrides:
+            found += ["--config", *(f"{k}={json.dumps(v)}" for k, v in self.overrides.items())]
+        return found
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        return " + ".join([CONFIG, *self.configfiles, *map(str, self.overrides)])
+
+
+def keep(given: Given) -> None:
+    """Leave the note of a run in the working folder."""
+    os.makedirs(os.path.dirname(NOTE), exist_ok=True)
+    said = {"configfiles": list(given.configfiles), "overrides": dict(given.overrides)}
+    Path(NOTE).write_text(json.dumps(said) + "\n", encoding="utf-8")
+
+
+def given(configfiles: Sequence[str] = ()) -> Given:
+    """Return what a command is to look at: the overlays it was given, else those of the last run.
+
+    Raises:
+        UserError: an overlay of the last run is not there any more, or only its name is known.
+    """
+    if configfiles:
+        return Given(tuple(configfiles))
+    found = _noted() or _certified() or Given()
+    for name in found.configfiles:
+        if not os.path.isfile(name):
+            raise UserError(
+                f"The last run was given the configuration {name!r}, which is not there: name its "
+                "overlays, as in '--configfile FILE' or 'make status CONFIG=FILE'; config.yaml "
+                "alone is 'CONFIG=config.yaml'."
+            )
+    return found
+
+
+def _noted() -> Given | None:
+    try:
+        said = json.loads(Path(NOTE).read_bytes())
+        return Given(tuple(said["configfiles"]), dict(said["overrides"]), "the last run")
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _certified() -> Given | None:
+    try:
+        proof = json.loads(Path(MANIFEST).read_bytes())[certificates.MARK]
+        # One that lay elsewhere has a name there, and none here.
+        named = [file if isinstance(file, str) else file["name"] for file in proof["config"]]
+        overlays = tuple(name for name in named if name != CONFIG)
+        return Given(overlays, dict(proof["overrides"]), "the results")
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
