@@ -61,6 +61,13 @@ def test_attackers_who_know_it_decide_and_failed_checks_only_against_it(left, fa
     assert len(one["failed"]) == failed and one["passed"] == 1
 
 
+def test_few_images_show_nothing_either_way():
+    found = tables(0.04)
+    robust = found["robust_accuracy"]
+    robust.loc[robust["attack"] == "strongest", "high"] = 0.3
+    assert only(summary("mine", found, EXPERIMENTS))["verdict"] == OPEN
+
+
 def test_the_cost_is_a_difference_with_its_interval():
     one = only(summary("mine", tables(0.5), EXPERIMENTS))
     cost = one["cost"]
