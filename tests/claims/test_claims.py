@@ -1339,6 +1339,8 @@ def test_our_claims_can_be_tested(path):
     known |= {"spectra", "natural", "adversarial", "mse", "checkpoints", "filter", "pairs"}
     known |= {"learning", "components", "wider", "labels", "robust", "batchnorm", "batch_sizes"}
     known |= {"heuristic_batchnorm", "mixup", "dropout", "rho_1", "followed"}
+    known |= {"waves", "waves_batchnorm", "waves_trained", "slope_up", "slope_down"}
+    known |= {"band_pass", "band_noise"}
     for claim in document["claims"]:
         assert claim["id"].split(".")[0] == path.stem
         assert set(claim["needs"]) <= known

@@ -337,6 +337,7 @@ def test_the_table_of_samplers_counts_all_images_and_the_adversarial_ones(script
         for name, stem in (("adversarial", "adversarial"), ("evaluations", "evaluation"))
     }
     name = {"dataset": "own", "model": "net", "attack": "pgd_minimal", "epsilon": 8 / 255}
+    name |= {"samplers": ["random", "approximate"], "directions": 4}
     table = script("table_samplers", inputs, names=[name] * 2)
     assert table["head"].index("#Adv") == table["head"].index("N") + 1
     assert [(row["Sampler"], row["N"], row["#Adv"]) for row in table["rows"]] == [

@@ -765,7 +765,7 @@ def test_a_failure_leaves_all_files_as_they_were(tmp_path, monkeypatch):
 def test_a_figure_reaches_only_what_draws_it(script, module):
     files = reach(f"scripts/{script}.py", Path(__file__).parents[2])
     reached = {Path(file).stem for file in files if file.startswith("bandlimit/plots/")}
-    assert reached == {"__init__", "style", "files"}
+    assert reached == {"__init__", "style", "files", "backend"}
     folder = f"bandlimit/studies/{script.split('/')[0]}/"
     drawing = {Path(f).stem for f in files if f.startswith(folder) and "figures" in f}
     assert drawing == {module}

@@ -88,7 +88,7 @@ def load(change=lambda config: None, size=20):
     run = Run(
         seed=0,
         device="cpu",
-        datasets={"images": SimpleNamespace(size=size)},
+        datasets={"images": SimpleNamespace(size=size, count=size)},
         models={n: SimpleNamespace(name=n, shape=(1, 28, 28), classes=10) for n in names},
         training={},
         experiments={"net": EXPERIMENT},
@@ -403,7 +403,7 @@ WRONG = {
     ),
     "too many images of an attack": (
         too_many_of_an_attack,
-        r"^robustness.attacks.on_all.images must be from 1 to 20, .*, got 21\.$",
+        r"^robustness.attacks.on_all.images must be from 1 to 20, .*, got 21; .*limits all attacks",
     ),
     "an attack on a defence that is not listed": (
         at(*ENTRY, "attacks", value=["on_all", "elsewhere"]),
@@ -562,6 +562,7 @@ NEEDED = {
     "low_pass": {"cutoff": 2},
     "smoothed_kernels": {"rho": 1},
     "other_model": {"model": "net_b"},
+    "python": {"source": f"{HOME}/docs/own_defense/defense.py:RandomResize"},
 }
 
 

@@ -182,7 +182,10 @@ def test_divergence_is_named_and_leaves_no_file(dataset, tmp_path):
         ({"component": {"part": "low", "radius": 2, "bandwidth": 3}}, "2 and 3 were given"),
         ({"component": {"part": "low", "bandwidth": 4}}, "'component.bandwidth' must be an odd"),
         ({"augmentation": {"shift": 8}}, "'shift' must be less than the image's side, 8 pixels"),
-        ({"architecture": "cifar_resnet21"}, "no architecture 'cifar_resnet21'.*did you mean"),
+        (
+            {"architecture": "cifar_resnet21"},
+            "'cifar_resnet21', which is no architecture; .*did you mean",
+        ),
         ({"classes": 3}, r"labels of .* must lie in 0 to 2 \(classes: 3\); .* from 0 to 3"),
         ({"mean": [0.5, 0.5, 0.5]}, "mean must have one number per channel, 1 in"),
         ({"std": [0.0]}, "std of each channel must be above 0"),
