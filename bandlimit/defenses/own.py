@@ -143,7 +143,7 @@ class OwnDefense(Defense):
         """
         size = PIECE if max(x.shape[2:]) <= SMALL else 1
         missing = -len(x) % size
-        # No gradient goes to the copies: of outputs that are cut off it might be 0 times infinity.
+        # No gradient goes to the copies, whose outputs are cut off.
         filled = torch.cat([x, x[-1:].detach().expand(missing, *x.shape[1:])])
         pieces = filled.split(size)
         draws: list[dict[str, Any]] = [{} for _ in pieces]

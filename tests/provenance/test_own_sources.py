@@ -96,9 +96,7 @@ class Forged:
             reads,
             {"evaluation": EVALUATION},
         )
-        (found,) = samples.sample(
-            proof, results=self.results, home=HOME, images=1, seed=0, own=own
-        )
+        (found,) = samples.sample(proof, results=self.results, home=HOME, images=1, seed=0, own=own)
         return found
 
 
