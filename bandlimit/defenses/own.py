@@ -8,11 +8,12 @@ generators of torch, numpy and random is called image by image, with all three k
 and the number of the draw, while its classifier sees all images in one batch. Either way the output
 for an image depends on no other image.
 
-The module sees batches of one size, filled up with copies of the last image: kernels add up in
-another order for another size. So the outputs for an image, and their gradients, are the same to
-the last bit however many images share a call, as those of its classifier are. That is promised of
-one kind of processor or card and one number of threads, of the same call of the same version of
-torch, and of operations whose kernels treat the rows of a batch alike, as convolutions do.
+The module sees batches of one size, filled up with copies of the last image, and runs on one
+thread: kernels add up in another order for another size or number. So the outputs for an image, and
+their gradients, are the same to the last bit however many images share a call, as those of its
+classifier are. That is promised on one kind of processor or card with one version of torch, for
+operations whose kernels treat the rows of a batch alike, as convolutions do, and of gradients for
+one number of threads.
 """
 
 from __future__ import annotations
@@ -151,8 +152,6 @@ class OwnDefense(Defense):
             # A copy has a generator of its own, or it would take draws of the last image.
             keyed = [generator(self.name.seed, *n) for n in [*names, *[names[-1]] * missing]]
             draws = [{GENERATORS: keyed[i : i + size]} for i in range(0, len(keyed), size)]
-        if len(pieces) == 1:
-            return self._called(pieces[0], **draws[0])[: len(x)]
         found = turns.take(
             lambda i: self._called(pieces[i], **draws[i]), [None] * len(pieces), self.classifier
         )

@@ -73,6 +73,10 @@ class _Turn:
         self._go.acquire()
         try:
             if not self._left:
+                # Kernels of one thread each: those of many threads would wait busily for more work.
+                # A thread takes the number of all when it first asks for its own.
+                torch.get_num_threads()
+                torch.set_num_threads(1)
                 _own.turn = self
                 with torch.set_grad_enabled(grad):
                     self.result = work()
@@ -139,7 +143,7 @@ def answer(x: Tensor, network: Callable[[Tensor], Tensor]) -> Tensor:
 def take(
     work: Callable[[int], Tensor], seeds: Sequence[int | None], network: Callable[[Tensor], Tensor]
 ) -> list[Tensor]:
-    """Return work(i) for each seed, each with the global generators keyed by its seed.
+    """Return work(i) for each seed, each on one thread, the generators keyed by its seed.
 
     Args:
         work: is told a number, and asks for the network by `answer`.
@@ -149,10 +153,12 @@ def take(
 
     The global generators are afterwards as before, unless work without a seed drew.
     """
-    before, grad = states(), torch.is_grad_enabled()
+    before, grad, threads = states(), torch.is_grad_enabled(), torch.get_num_threads()
     turns = [_Turn(partial(work, i), seed, grad) for i, seed in enumerate(seeds)]
     try:
         waiting = [turn for turn in turns if turn.go()]
+        # Who sets the own number also sets the one that new threads begin with.
+        torch.set_num_threads(threads)
         while waiting:
             asked = [turn.images() for turn in waiting]
             answers = network(torch.cat(asked)).split([len(x) for x in asked])
@@ -162,6 +168,7 @@ def take(
     finally:
         for turn in turns:
             turn.leave()
+        torch.set_num_threads(threads)
         if any(seed is not None for seed in seeds):
             restore(before)
     return [turn.result for turn in turns if turn.result is not None]

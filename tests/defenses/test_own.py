@@ -230,6 +230,22 @@ def test_a_module_gives_equal_bits_however_images_share_calls(code, coloured, ra
     assert set(defense.module.seen) == {16}
 
 
+def test_a_module_runs_on_one_thread_and_the_number_of_all_stays(code, coloured):
+    seen, within = [], torch.get_num_threads()
+    defense = made(code, coloured, "Convolving")
+    defense.module.register_forward_pre_hook(lambda *_: seen.append(torch.get_num_threads()))
+    torch.set_num_threads(3)
+    try:
+        defense(torch.rand(20, 3, 32, 32))
+        started = []
+        thread = threading.Thread(target=lambda: started.append(torch.get_num_threads()))
+        thread.start()
+        thread.join()
+        assert (set(seen), torch.get_num_threads(), started) == ({1}, 3, [3])
+    finally:
+        torch.set_num_threads(within)
+
+
 def test_the_gradient_in_pieces_is_that_of_the_module(code, coloured):
     x = torch.rand(19, 3, 32, 32, generator=torch.Generator().manual_seed(6)).requires_grad_()
     defense = made(code, coloured, "Convolving")
