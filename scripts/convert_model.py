@@ -20,6 +20,7 @@ def main(job):
         std=p.std,
         shape=p.shape,
         classes=p.classes,
+        own_code=getattr(p, "own_code", None),
         certificate=job.certificate(),
     )
 

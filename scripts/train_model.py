@@ -30,6 +30,7 @@ def main(job):
         recipe=Recipe.of(recipe),
         architecture=p.architecture,
         classes=p.classes,
+        own_code=getattr(p, "own_code", None),
         mean=p.mean,
         std=p.std,
         seed=p.seed,

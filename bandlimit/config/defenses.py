@@ -37,10 +37,16 @@ class DefenseEntry:
 
     @property
     def code(self) -> dict[str, str]:
-        """The sha256 of each file of code of the user's own that it consists of, where it does."""
+        """The sha256 of each file of the user's own that it consists of or reads, if it is code."""
         if self.kind != "python":
             return {}
-        return own_code.files(self.parameters["source"], f"defenses.{self.name}.source")
+        return _files(self.name, self.parameters)
+
+
+def _files(name: str, parameters: Mapping[str, Any]) -> dict[str, str]:
+    """Return the sha256 of the files of code of the user's own, and of those that it reads."""
+    place, more = f"defenses.{name}.source", parameters.get("files", ())
+    return own_code.files(parameters["source"], place, more)
 
 
 def resolve(name: str, entry: Mapping[str, Any], models: Mapping[str, Any]) -> DefenseEntry:
@@ -64,7 +70,7 @@ def resolve(name: str, entry: Mapping[str, Any], models: Mapping[str, Any]) -> D
     for key in sorted(REQUIRED.get(entry["kind"], frozenset()) - set(parameters)):
         raise UserError(f"defenses.{name} is of the kind {entry['kind']!r}, which needs {key!r}.")
     if "source" in parameters:
-        own_code.files(parameters["source"], f"defenses.{name}.source")
+        _files(name, parameters)
     if "model" in parameters:
         member(parameters["model"], models, "models", f"defenses.{name}.model")
     return DefenseEntry(name=name, kind=entry["kind"], parameters=parameters)

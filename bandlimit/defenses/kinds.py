@@ -18,7 +18,7 @@ PARAMETERS: dict[str, frozenset[str]] = {
     "jpeg": frozenset({"quality"}),
     "noise": frozenset({"radius"}),
     "other_model": frozenset({"model"}),
-    "python": frozenset({"source", "random", "parameters"}),
+    "python": frozenset({"source", "random", "parameters", "files"}),
 }
 """What a configured defence may state besides its kind, by kind.
 

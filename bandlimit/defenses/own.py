@@ -7,6 +7,13 @@ in the configuration (`random: true`). Its forward may take a second argument, `
 generators of torch, numpy and random is called image by image, with all three keyed by the image
 and the number of the draw, while its classifier sees all images in one batch. Either way the output
 for an image depends on no other image.
+
+The module sees batches of one size, filled up with copies of the last image, and runs on one
+thread: kernels add up in another order for another size or number. So the outputs for an image, and
+their gradients, are the same to the last bit however many images share a call, as those of its
+classifier are. That is promised on one kind of processor or card with one version of torch, for
+operations whose kernels treat the rows of a batch alike, as convolutions do, and of gradients for
+one number of threads.
 """
 
 from __future__ import annotations
@@ -14,24 +21,34 @@ from __future__ import annotations
 import copy
 import inspect
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from bandlimit import keys
 from bandlimit.defenses import turns
 from bandlimit.defenses.base import Defense, DrawName
 from bandlimit.errors import UserError
-from bandlimit.files import own_code as files
+from bandlimit.files import own_code as code
+from bandlimit.keys import generator
 
 if TYPE_CHECKING:
     from bandlimit.models.classifier import Classifier
 
 GENERATORS = "generators"
 """Name of the argument of a forward that draws by the image."""
+
+PIECE = 16
+"""Images of at most `SMALL` pixels a side in each batch that a module sees.
+
+A call of few images, as late in an attack, costs little more than these, and a card or the cache of
+a core is not idle at as many; the classifier behind sees the images of all batches at once.
+"""
+
+SMALL = 64
+"""Larger images are seen one by one: filling up would cost more than it saves."""
 
 ALIKE = 1e-3
 """How far an image's outputs may differ with its companions, as a share of the greatest."""
@@ -46,7 +63,8 @@ class OwnDefense(Defense):
         source: path/to/file.py:Class.
         random: whether it draws.
         parameters: keywords of the class.
-        own_code: the sha256 of its files when the job was planned; None checks nothing.
+        files: further files that the code reads.
+        own_code: the sha256 of all its files when the job was planned; None checks nothing.
 
     Raises:
         UserError: there is no such code, it is no longer that, or the class makes no module.
@@ -60,6 +78,7 @@ class OwnDefense(Defense):
         source: str,
         random: bool = False,
         parameters: Mapping[str, Any] | None = None,
+        files: Sequence[str] = (),
         own_code: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(classifier)
@@ -67,7 +86,8 @@ class OwnDefense(Defense):
         self.name = name
         self.source = source
         self._shown = Shown(classifier)
-        self.module = _made(source, self._shown, dict(parameters or {}), own_code)
+        kind = code.load(source, "The defence", own_code, files)
+        self.module = _made(kind, source, self._shown, dict(parameters or {}))
         self._by_generators = (
             random and GENERATORS in inspect.signature(self.module.forward).parameters
         )
@@ -101,19 +121,41 @@ class OwnDefense(Defense):
             return x.new_zeros(0, self.classes)
         if not self.random:
             before = turns.states()
-            output = self._called(x)
+            output = self._in_pieces(x)
             if not turns.same(before, turns.states()):
                 raise UserError(
                     f"The defence {self.source!r} draws random numbers, and its entry in the "
                     "configuration does not say so; set 'random: true' beside 'source'."
                 )
             return output
-        keyed = [keys.generator(self.name.seed, *self.name.parts(i, draw)) for i in ids]
         if self._by_generators:
-            return self._called(x, generators=keyed)
-        seeds = [int(torch.randint(2**32, (), generator=generator)) for generator in keyed]
+            return self._in_pieces(x, [self.name.parts(i, draw) for i in ids])
+        keyed = [generator(self.name.seed, *self.name.parts(i, draw)) for i in ids]
+        seeds = [int(torch.randint(2**32, (), generator=one)) for one in keyed]
         rows = x.split(1)
         return torch.cat(turns.take(lambda i: self._called(rows[i]), seeds, self.classifier))
+
+    def _in_pieces(self, x: Tensor, names: Sequence[tuple[str | int, ...]] | None = None) -> Tensor:
+        """Return what the module makes of images in batches of one size.
+
+        Args:
+            x: N x C x H x W, at least one image.
+            names: of the draws of each image, where the module takes generators.
+        """
+        size = PIECE if max(x.shape[2:]) <= SMALL else 1
+        missing = -len(x) % size
+        # No gradient goes to the copies, whose outputs are cut off.
+        filled = torch.cat([x, x[-1:].detach().expand(missing, *x.shape[1:])])
+        pieces = filled.split(size)
+        draws: list[dict[str, Any]] = [{} for _ in pieces]
+        if names is not None:
+            # A copy has a generator of its own, or it would take draws of the last image.
+            keyed = [generator(self.name.seed, *n) for n in [*names, *[names[-1]] * missing]]
+            draws = [{GENERATORS: keyed[i : i + size]} for i in range(0, len(keyed), size)]
+        found = turns.take(
+            lambda i: self._called(pieces[i], **draws[i]), [None] * len(pieces), self.classifier
+        )
+        return torch.cat(found)[: len(x)]
 
     def _called(self, x: Tensor, **more: Any) -> Tensor:
         """Return what the module makes of some images, checked."""
@@ -198,9 +240,8 @@ class Shown(nn.Module):
 
 
 def _made(
-    source: str, shown: Shown, parameters: Mapping[str, Any], known: Mapping[str, str] | None
+    kind: Callable[..., Any], source: str, shown: Shown, parameters: Mapping[str, Any]
 ) -> nn.Module:
-    kind = files.load(source, "The defence", known)
     try:
         module = kind(shown, **parameters)
     except Exception as error:  # whatever the user's own code raises

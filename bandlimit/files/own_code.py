@@ -14,7 +14,7 @@ import hashlib
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,10 @@ PREFIX = "own_code_"
 _ROOT: ContextVar[Path] = ContextVar("_ROOT", default=Path())
 
 
+_only: Collection[str] | None = None
+"""Sources that may be run, where not all may; of the whole process, so that threads know it too."""
+
+
 class Unlike(UserError):
     """Code of the user's own is not here, or is not what it was when a job was planned."""
 
@@ -41,6 +45,17 @@ def named_from(folder: str | os.PathLike[str]) -> Iterator[None]:
         yield
     finally:
         _ROOT.reset(before)
+
+
+@contextlib.contextmanager
+def only(sources: Collection[str]) -> Iterator[None]:
+    """Let no other sources be run, in any thread."""
+    global _only
+    before, _only = _only, sources
+    try:
+        yield
+    finally:
+        _only = before
 
 
 def is_source(text: str) -> bool:
@@ -75,15 +90,45 @@ def split(source: str, place: str) -> tuple[Path, str]:
     return file, name
 
 
-def files(source: str, place: str) -> dict[str, str]:
+def files(source: str, place: str, more: Sequence[str] = ()) -> dict[str, str]:
     """Return the sha256 of the file of a source, and of each file beside it that it imports.
 
     Names are as the source gives them, in alphabetical order. An import counts where the folder of
     the file, or below it a package, has a module of that name.
 
+    Args:
+        source: path/to/file.py:Name.
+        place: where the configuration has it, for errors.
+        more: further files that it reads, such as weights; named as a source names its file.
+
     Raises:
         UserError: as `split`; the file can't be read as Python; or the name is not defined there.
+        Unlike: a file is not there.
     """
+    found = {**_code(source, place), **_data(more, place)}
+    root = _ROOT.get()
+    # An absolute path stays as it is.
+    names = {path: path.relative_to(root) if path.is_relative_to(root) else path for path in found}
+    return {names[path].as_posix(): found[path] for path in sorted(found)}
+
+
+def _data(names: Sequence[str], place: str) -> dict[Path, str]:
+    """Return the sha256 of files that code reads."""
+    found = {}
+    for name in names:
+        path = _ROOT.get() / name
+        if not path.is_file():
+            raise Unlike(
+                f"{place} reads the file {name!r}, as 'files' beside it says, and there is none; a "
+                f"path is relative to {os.path.abspath(_ROOT.get())!r}."
+            )
+        with open(path, "rb") as file:
+            found[path] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
+
+
+def _code(source: str, place: str) -> dict[Path, str]:
+    """Return the sha256 of the file of a source, and of each file beside it that it imports."""
     first, name = split(source, place)
     found: dict[Path, str] = {}
     waiting = [first]
@@ -96,10 +141,7 @@ def files(source: str, place: str) -> dict[str, str]:
         if path == first:
             _check_defined(tree, first, name, place)
         waiting += _beside(tree, path, first.parent)
-    root = _ROOT.get()
-    # An absolute path stays as it is.
-    names = {path: path.relative_to(root) if path.is_relative_to(root) else path for path in found}
-    return {names[path].as_posix(): found[path] for path in sorted(found)}
+    return found
 
 
 def _parsed(path: Path, place: str) -> tuple[bytes, ast.Module]:
@@ -153,34 +195,44 @@ def _modules(root: Path, parts: list[str]) -> Iterator[Path]:
                 yield candidate
 
 
-def load(source: str, place: str, expected: Mapping[str, str] | None = None) -> Any:
+def load(
+    source: str,
+    place: str,
+    expected: Mapping[str, str] | None = None,
+    more: Sequence[str] = (),
+) -> Any:
     """Return what a source names: it runs the file.
 
     Args:
         source: path/to/file.py:Name.
         place: where the configuration has it, for errors.
         expected: as `files` returned it when the job was planned; None checks nothing.
+        more: further files that it reads.
 
     Raises:
         UserError: as `files`; the file can't be run; or the name is not there then.
-        Unlike: code is no longer what is expected.
+        Unlike: code, or a file that it reads, is no longer what is expected; or it may not be run.
     """
-    found = files(source, place)
+    if _only is not None and source not in _only:
+        raise Unlike(f"{place} names {source!r}, which the configuration of this project does not.")
+    found = files(source, place, more)
     if expected is not None and dict(expected) != found:
         changed = sorted({*expected.items()} ^ {*found.items()})[0][0]
         raise Unlike(
             f"{place} was planned with other code: {changed!r} was changed since; run it again."
         )
     path, name = split(source, place)
-    # A name of its own, so that two files of one name are two modules.
-    module = PREFIX + hashlib.sha256("".join(found.values()).encode()).hexdigest()[:16]
+    # A name of its own, so that two files of one name are two modules; also two of equal content,
+    # since each may read what lies beside it.
+    own = "".join([str(path.resolve()), *found.values()])
+    module = PREFIX + hashlib.sha256(own.encode()).hexdigest()[:16]
     if module not in sys.modules:
         spec = importlib.util.spec_from_file_location(module, path)
         assert spec is not None and spec.loader is not None
         made = importlib.util.module_from_spec(spec)
         sys.modules[module] = made
         try:
-            with _found_beside(path.parent, [_ROOT.get() / name for name in found]):
+            with _found_beside(path.parent, list(_code(source, place))):
                 spec.loader.exec_module(made)
         except Exception as error:
             del sys.modules[module]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -381,7 +381,12 @@ class CifarVGG11(nn.Module):
 
 
 def build(
-    name: str, *, classes: int, channels: int = 3, sides: Sequence[int] | None = None
+    name: str,
+    *,
+    classes: int,
+    channels: int = 3,
+    sides: Sequence[int] | None = None,
+    own_code: Mapping[str, str] | None = None,
 ) -> nn.Module:
     """Return a network with fresh parameters: standardised N x channels x H x W -> N x classes.
 
@@ -391,13 +396,15 @@ def build(
         classes: number of logits.
         channels: of the images.
         sides: height and width of the images; needed by those in `OF_ONE_SIZE` alone.
+        own_code: the sha256 of the files of the user's own code that it was planned with; None
+            checks nothing.
 
     Raises:
         UserError: no architecture has this name, it takes only images of 3 channels, it needs the
-            sides, or larger ones, or code of the user's own makes no network.
+            sides, or larger ones, or code of the user's own makes no network or was changed.
     """
     if name not in ARCHITECTURES:
-        return _from_elsewhere(name, classes, channels)
+        return _from_elsewhere(name, classes, channels, own_code)
     plain = name.removesuffix(NO_BATCHNORM)
     if name in OF_ONE_SIZE:
         if sides is None:
@@ -436,7 +443,9 @@ def build(
     return efficientnet
 
 
-def _from_elsewhere(name: str, classes: int, channels: int) -> nn.Module:
+def _from_elsewhere(
+    name: str, classes: int, channels: int, known: Mapping[str, str] | None
+) -> nn.Module:
     """Return a network of a package, or of the user's own code."""
     check_architecture(name, "The architecture")
     named = library(name)
@@ -444,7 +453,7 @@ def _from_elsewhere(name: str, classes: int, channels: int) -> nn.Module:
         return _of_torchvision(named[1], classes, channels)
     if named:
         return _of_timm(named[1], classes, channels)
-    network = own_code.load(name, "The architecture")(classes=classes, channels=channels)
+    network = own_code.load(name, "The architecture", known)(classes=classes, channels=channels)
     if not isinstance(network, nn.Module):
         raise UserError(
             f"The architecture {name!r} must return a torch.nn.Module when it is called with "

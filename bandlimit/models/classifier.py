@@ -88,7 +88,8 @@ def load(
 
     Raises:
         UserError: the file is missing or damaged, its metadata is missing, its weights are not of
-            the architecture that it names or not finite, or the device is not there.
+            the architecture that it names or not finite, the code of that architecture was changed
+            since, or the device is not there.
     """
     place = choose_device(device)
     state, metadata = read_safetensors(Path(path))
@@ -96,13 +97,16 @@ def load(
         architecture = metadata["architecture"]
         mean, std = json.loads(metadata["mean"]), json.loads(metadata["std"])
         shape, classes = json.loads(metadata["shape"]), int(metadata["classes"])
+        known = json.loads(metadata.get("own_code", "null"))
     except (KeyError, ValueError) as error:
         raise UserError(
             f"The file {str(path)!r} is not a model file: {error.args[0]!r} is missing or "
             "malformed in its metadata; the rules of the models make a model file of a weights "
             "file."
         ) from error
-    network = empty_network(architecture, classes=classes, channels=shape[0], sides=shape[1:])
+    network = empty_network(
+        architecture, classes=classes, channels=shape[0], sides=shape[1:], own_code=known
+    )
     check_fit(state, network, architecture, path)
     check_numbers(state, path)
     for name in network.state_dict():

@@ -1,7 +1,8 @@
 """Weights: read once without running code in them, checked, kept as safetensors.
 
 A model file is `{model}.safetensors`: the state dict in float32, and in its metadata architecture,
-mean, std, shape and classes, so that the file alone gives the classifier.
+mean, std, shape and classes, so that the file alone gives the classifier. Where the architecture is
+code of the user's own, there are also the sha256 of its files.
 """
 
 from __future__ import annotations
@@ -140,6 +141,7 @@ def convert(
     std: Sequence[float],
     shape: Sequence[int],
     classes: int,
+    own_code: Mapping[str, str] | None = None,
     certificate: Mapping[str, Any] | None = None,
 ) -> None:
     """Turn a weights file (see `read_weights`) into a model file; arguments as of `save`.
@@ -155,6 +157,7 @@ def convert(
         std=std,
         shape=shape,
         classes=classes,
+        own_code=own_code,
         certificate=certificate,
         source=weights_path,
     )
@@ -169,6 +172,7 @@ def save(
     std: Sequence[float],
     shape: Sequence[int],
     classes: int,
+    own_code: Mapping[str, str] | None = None,
     certificate: Mapping[str, Any] | None = None,
     source: str | os.PathLike[str] | None = None,
 ) -> None:
@@ -182,17 +186,21 @@ def save(
         std: of each channel, above 0.
         shape: channels, height, width of an image.
         classes: number of logits.
+        own_code: the sha256 of the files of the user's own code that the architecture is, as the
+            job was planned with them; what loads the file holds them against it.
         certificate: proof of origin, kept in the metadata.
         source: the file that errors name; `path` if not given.
 
     Raises:
         UserError: the weights are of another architecture (the first parameter that differs is
-            named), one is not finite, the architecture is unknown, mean or std do not fit, or the
-            folder can't be written.
+            named), one is not finite, the architecture is unknown or its code was changed, mean or
+            std do not fit, or the folder can't be written.
     """
     _check_normalisation(mean, std, shape)
     place = path if source is None else source
-    network = empty_network(architecture, classes=classes, channels=shape[0], sides=shape[1:])
+    network = empty_network(
+        architecture, classes=classes, channels=shape[0], sides=shape[1:], own_code=own_code
+    )
     state = unwrapped(state, network, place)
     check_fit(state, network, architecture, place)
     tensors = {
@@ -208,6 +216,8 @@ def save(
         "shape": json.dumps([int(value) for value in shape]),
         "classes": str(int(classes)),
     }
+    if own_code:
+        metadata["own_code"] = json.dumps(dict(sorted(own_code.items())))
     if certificate is not None:
         blank = certificates.blank(certificate, path)
         metadata[certificates.KEY] = certificates.as_text(blank)
@@ -230,14 +240,21 @@ def _check_normalisation(mean: Sequence[float], std: Sequence[float], shape: Seq
 
 
 def empty_network(
-    architecture: str, *, classes: int, channels: int, sides: Sequence[int] | None = None
+    architecture: str,
+    *,
+    classes: int,
+    channels: int,
+    sides: Sequence[int] | None = None,
+    own_code: Mapping[str, str] | None = None,
 ) -> nn.Module:
     """Return a network without storage, in no time: weights are assigned to it afterwards.
 
     Arguments are those of `architectures.build`.
     """
     with torch.device("meta"), _Undrawn():
-        return architectures.build(architecture, classes=classes, channels=channels, sides=sides)
+        return architectures.build(
+            architecture, classes=classes, channels=channels, sides=sides, own_code=own_code
+        )
 
 
 class _Undrawn(TorchFunctionMode):

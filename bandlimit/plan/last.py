@@ -66,7 +66,7 @@ def given(configfiles: Sequence[str] = ()) -> Given:
     """
     if configfiles:
         return Given(tuple(configfiles))
-    found = _noted() or _certified() or Given()
+    found = noted() or _certified() or Given()
     for name in found.configfiles:
         if not os.path.isfile(name):
             raise UserError(
@@ -77,9 +77,10 @@ def given(configfiles: Sequence[str] = ()) -> Given:
     return found
 
 
-def _noted() -> Given | None:
+def noted(home: str | os.PathLike[str] = ".") -> Given | None:
+    """Return what the last run in a folder was given, by its note; None without one."""
     try:
-        said = json.loads(Path(NOTE).read_bytes())
+        said = json.loads((Path(home) / NOTE).read_bytes())
         return Given(tuple(said["configfiles"]), dict(said["overrides"]), "the last run")
     except (OSError, ValueError, KeyError, TypeError):
         return None

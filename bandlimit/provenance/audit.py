@@ -29,8 +29,8 @@ from bandlimit.config import overlays
 from bandlimit.config.run import Run
 from bandlimit.errors import UserError, suggest
 from bandlimit.files import certificates, contents, own_code, store
-from bandlimit.plan import code, jobs, load
-from bandlimit.provenance import origin, replay, samples
+from bandlimit.plan import code, jobs, last, load
+from bandlimit.provenance import origin, own_sources, replay, samples
 from bandlimit.provenance.verdicts import Verdict
 from bandlimit.studies.artifact import MEASURED, REDRAWN, SAMPLED
 
@@ -430,6 +430,7 @@ class Auditor:
         where: dict[str, Any] = {
             "results": self._tree.resolve(),
             "home": self._project.resolve(),
+            "own": self._own_sources(),
         }
         done: set[str] = set()
         if jobs.replay_kind(proofs[target]["rule"]) is None:
@@ -459,6 +460,23 @@ class Auditor:
                 )
                 self._replayed[job] = [Edge(kind, f.file, f.verdict, f.detail) for f in found]
             node.edges += self._judged(node, proof, self._replayed[job])
+
+    def _own_sources(self) -> frozenset[str]:
+        """Return the code of the user's own that may run: what the project itself names.
+
+        By the configuration that the audit was given, else that of the last run here; never by one
+        that a certificate names or holds, since whoever wrote it chose that.
+        """
+        if self._configfiles is not None:
+            given = last.Given(self._configfiles, self._overrides or {})
+        else:
+            noted = last.noted(self._project) or last.Given()
+            given = last.Given(
+                [last.CONFIG, *noted.configfiles],
+                noted.overrides if self._overrides is None else self._overrides,
+            )
+        run = self._run(given.configfiles, given.overrides)
+        return own_sources.named(run) if isinstance(run, Run) else frozenset()
 
     def _judged(self, node: Node, proof: Mapping[str, Any], found: list[Edge]) -> list[Edge]:
         """Return what was made again; a difference proves nothing where other code made it."""

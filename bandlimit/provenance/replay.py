@@ -4,7 +4,9 @@ A job is a function of its certificate: the rule names a script, and the certifi
 params and wildcards. So a job can run again years later, without the workflow, in a folder of its
 own where the inputs lie under the names that the certificate gives them, and what it makes there
 must equal what is stored. Tables and figures are made again whole (`redraw`). Records took hours,
-but the record of an image does not depend on the other images: a few are enough (`samples`).
+but the record of an image does not depend on the other images: a few are enough (`samples`). Code
+of the user's own that a certificate names runs only where the project's configuration names it too
+(`own_sources`).
 
 Scripts run in this process, one at a time; what they change of it is put back.
 """
@@ -21,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,7 +31,7 @@ from typing import Any
 from bandlimit.errors import MachineError
 from bandlimit.files import certificates, own_code
 from bandlimit.plan import jobs
-from bandlimit.provenance import origin
+from bandlimit.provenance import origin, own_sources
 from bandlimit.provenance.comparison import redrawn
 from bandlimit.provenance.verdicts import Finding, Verdict
 from bandlimit.studies.artifact import MEASURED, REDRAWN
@@ -51,6 +53,7 @@ def redraw(
     *,
     results: str | os.PathLike[str],
     home: str | os.PathLike[str],
+    own: Collection[str] = (),
 ) -> list[Finding]:
     """Run a job again on its stored inputs, and compare all that it makes with what is stored.
 
@@ -60,11 +63,12 @@ def redraw(
         certificate: of any output of the job.
         results: folder of the results; nothing is written there.
         home: folder of the project, with its scripts.
+        own: sources of code of the user's own that may run, those that the configuration names.
 
     Returns:
         A finding for each output of the job, or one for the first input that is missing.
     """
-    job = Job(certificate, results, home)
+    job = Job(certificate, results, home, own)
     kind = jobs.replay_kind(job.rule)
     if kind == MEASURED:
         return job.all(Verdict.NOT_COMPARED, "It holds times, which differ between runs.")
@@ -91,8 +95,10 @@ class Job:
         certificate: Mapping[str, Any],
         results: str | os.PathLike[str],
         home: str | os.PathLike[str],
+        own: Collection[str] = (),
     ) -> None:
         self.certificate = certificate
+        self.own = own
         self.results = Path(os.path.abspath(results))
         self.home = Path(home).resolve()
         self.rule = str(certificate.get("rule"))
@@ -150,6 +156,7 @@ class Job:
                 )
             self.place(name)
         self._check_code()
+        self._check_own_code()
         with tempfile.TemporaryDirectory(prefix="bandlimit-") as folder:
             stage = Path(folder).resolve()
             for name in dict.fromkeys(self.reads):
@@ -176,6 +183,13 @@ class Job:
                     Verdict.NOT_COMPARED,
                     f"The code that runs here is not that of {str(self.home)!r}: {name} differs.",
                 )
+
+    def _check_own_code(self) -> None:
+        """Make sure that no code runs that the certificate alone names."""
+        places = [self.place(name) for name in self.reads]
+        why = own_sources.refusal(self.params, places, self.own, self.home)
+        if why is not None:
+            raise Stop(Verdict.NOT_COMPARED, why)
 
     def run(self, stage: Path, params: Mapping[str, Any], wildcards: Mapping[str, str]) -> None:
         """Run the script of the rule in a folder that holds its inputs.
@@ -302,6 +316,8 @@ def _apart(job: Job, folder: Path) -> Iterator[None]:
         stack.enter_context(contextlib.chdir(folder))
         # Code of the user's own is named as seen from the project, and may read what lies beside.
         stack.enter_context(own_code.named_from(job.home))
+        # Whatever else may lead to such code: no other runs.
+        stack.enter_context(own_code.only(job.own))
         path = sys.path[:]
         root.handlers[:] = []
         try:

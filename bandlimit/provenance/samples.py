@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,7 @@ def sample(
     images: int,
     seed: int,
     tolerance: float = TOLERANCE,
+    own: Collection[str] = (),
 ) -> list[Finding]:
     """Run a job again on a few of its images, and compare the records of these.
 
@@ -78,6 +79,7 @@ def sample(
         seed: what decides which; a larger sample contains a smaller one.
         tolerance: how far numbers may lie apart, relative to the stored one or, if that is
             smaller, to 1.
+        own: sources of code of the user's own that may run, those that the configuration names.
 
     Returns:
         A finding for each output of the job, or one for the first input that is missing.
@@ -87,7 +89,7 @@ def sample(
     """
     if images < 1:
         raise ValueError(f"images is {images}, at least 1 is needed")
-    job = Job(certificate, results, home)
+    job = Job(certificate, results, home, own)
     if jobs.replay_kind(job.rule) != SAMPLED:
         return job.all(
             Verdict.NOT_COMPARED, f"What the rule {job.rule!r} makes holds no rows of images."
@@ -159,7 +161,9 @@ def _computes_otherwise(job: Job) -> bool:
         return False
     if proof is None or proof.get("rule") != "evaluate_undefended":
         return False
-    (finding,) = sample(proof, results=job.results, home=job.home, images=PROBES, seed=0)
+    (finding,) = sample(
+        proof, results=job.results, home=job.home, images=PROBES, seed=0, own=job.own
+    )
     return finding.verdict == Verdict.OK and not finding.detail.startswith(EQUAL)
 
 

@@ -83,6 +83,7 @@ def train(
     model_name: str,
     threads: int = 2,
     device: str = "cpu",
+    own_code: Mapping[str, str] | None = None,
     certificate: Mapping[str, Any] | None = None,
     out_checkpoints: Mapping[str, str | os.PathLike[str]] | None = None,
     out_seeds: Sequence[str | os.PathLike[str]] = (),
@@ -123,12 +124,14 @@ def train(
         threads: shards computed at once on the CPU, at least 1; of more than `SHARDS` the rest is
             idle.
         device: cpu, cuda, or auto for the card if there is one.
+        own_code: the sha256 of the files of the user's own code that the architecture is.
         certificate: proof of origin, kept in the metadata of each file.
         out_checkpoints: a model file to write for each checkpoint of the recipe, by its name.
         out_seeds: a model file to write for each network after the first, in order.
         resume: a file that keeps the state after each epoch, until the end. If it holds the state
-            of this very training, by the code that the certificate names, that goes on from there,
-            to the bytes that it would have had without a stop; any other is replaced.
+            of this very training, by the code that the certificate names and by `own_code`, that
+            goes on from there, to the bytes that it would have had without a stop; any other is
+            replaced.
         measurements: of a trajectory, along the way of the first network.
         followed: what curves of accuracy are of, along the way of each network.
         recorded: the images whose outputs are recorded, along the way of each network.
@@ -186,6 +189,7 @@ def train(
                 "dataset": store.content(dataset_parquet),
                 "recipe": recipe.as_mapping(),
                 "architecture": architecture,
+                "own_code": dict(own_code or {}),
                 "classes": classes,
                 "mean": list(map(float, mean)),
                 "std": list(map(float, std)),
@@ -220,7 +224,11 @@ def train(
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(keys.derive(seed, "initial_weights", name))
                 network = architectures.build(
-                    architecture, classes=classes, channels=shape[0], sides=shape[1:]
+                    architecture,
+                    classes=classes,
+                    channels=shape[0],
+                    sides=shape[1:],
+                    own_code=own_code,
                 )
             network = network.to(memory_format=torch.channels_last).to(place).train()
             observers: dict[str, observing.Observer] = {}
@@ -280,6 +288,7 @@ def train(
             std=std,
             shape=shape,
             classes=classes,
+            own_code=own_code,
             certificate=certificate,
         )
     if resume is not None:

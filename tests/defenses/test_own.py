@@ -2,6 +2,7 @@
 
 import random
 import textwrap
+import threading
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from bandlimit.defenses import turns
 from bandlimit.defenses.base import DrawName
 from bandlimit.defenses.own import OwnDefense
 from bandlimit.errors import UserError
+from bandlimit.models.batches import MicroBatches
 from bandlimit.models.classifier import Classifier
 
 IDS = [f"image {number}" for number in range(7)]
@@ -56,6 +58,25 @@ CODE = """
     class Mixing(Plain):
         def forward(self, x):
             return self.classifier(x - x.mean(dim=0))
+
+    class Convolving(Plain):
+        def __init__(self, classifier):
+            super().__init__(classifier)
+            generator = torch.Generator().manual_seed(3)
+            first, second = nn.Conv2d(3, 32, 3, padding=1), nn.Conv2d(32, 3, 3, padding=1)
+            self.layers = nn.Sequential(first, nn.ReLU(), second)
+            for weight in self.layers.parameters():
+                weight.data = 0.2 * torch.randn(weight.shape, generator=generator)
+            self.seen = []
+
+        def forward(self, x):
+            self.seen.append(len(x))
+            return self.classifier(x + 0.1 * self.layers(x))
+
+    class ConvolvingKeyed(Convolving):
+        def forward(self, x, generators):
+            noise = [torch.randn(x.shape[1:], generator=g) for g in generators]
+            return super().forward(x + 0.1 * torch.stack(noise))
 
     class Wrong(Plain):
         def forward(self, x):
@@ -166,7 +187,7 @@ def test_around_it_goes_only_where_images_are_shown_as_they_came(code, model, im
     [
         ("Noisy", r"draws random numbers, .*set 'random: true'"),
         ("Mixing", r"other outputs when other images share the call"),
-        ("Wrong", r"must return N x classes outputs, \(7, 4\) here, and it returned \(7, 2\)"),
+        ("Wrong", r"must return N x classes outputs, \(16, 4\) here, and it returned \(16, 2\)"),
         ("Infinite", r"numbers that are not finite"),
         ("Failing", r"can't be made .*ValueError: no"),
         ("function", r"must be a torch.nn.Module, got int"),
@@ -175,6 +196,116 @@ def test_around_it_goes_only_where_images_are_shown_as_they_came(code, model, im
 def test_a_mistake_is_told_in_one_sentence(code, model, images, name, message):
     with pytest.raises(UserError, match=message):
         made(code, model, name)(images)
+
+
+@pytest.fixture(scope="module")
+def coloured():
+    """Return a classifier of larger images in colour, whose own bits never vary."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10))
+    with torch.no_grad():
+        generator = torch.Generator().manual_seed(4)
+        network[1].weight.copy_(torch.randn(10, 3 * 32 * 32, generator=generator))
+    network.eval().requires_grad_(False)
+    sizes = {"mean": [0.5] * 3, "std": [0.25] * 3, "shape": (3, 32, 32), "classes": 10}
+    return Classifier(MicroBatches(network, 64), **sizes).eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize("random", [False, True])
+@pytest.mark.parametrize("count", [7, 37])
+def test_a_module_gives_equal_bits_however_images_share_calls(code, coloured, random, count):
+    x = torch.rand(count, 3, 32, 32, generator=torch.Generator().manual_seed(6))
+    ids = [f"image {number}" for number in range(count)]
+    defense = made(code, coloured, "ConvolvingKeyed" if random else "Convolving", random=random)
+
+    def answered(rows):
+        given = x[rows].clone().requires_grad_()
+        output = defense.bind([ids[row] for row in rows])(given)
+        (gradient,) = torch.autograd.grad(output[:, 1].sum(), given)
+        return output.detach(), gradient
+
+    whole = answered(list(range(count)))
+    for part in ([0], [1, 2], [3, 4, 5, 6], list(range(5, count)), [6, 0, 3]):
+        for found, wanted in zip(answered(part), whole, strict=True):
+            assert torch.equal(found, wanted[part])
+    assert set(defense.module.seen) == {16}
+
+
+def test_a_module_runs_on_one_thread_and_the_number_of_all_stays(code, coloured):
+    seen, within = [], torch.get_num_threads()
+    defense = made(code, coloured, "Convolving")
+    defense.module.register_forward_pre_hook(lambda *_: seen.append(torch.get_num_threads()))
+    torch.set_num_threads(3)
+    try:
+        defense(torch.rand(20, 3, 32, 32))
+        started = []
+        thread = threading.Thread(target=lambda: started.append(torch.get_num_threads()))
+        thread.start()
+        thread.join()
+        assert (set(seen), torch.get_num_threads(), started) == ({1}, 3, [3])
+    finally:
+        torch.set_num_threads(within)
+
+
+def test_the_gradient_in_pieces_is_that_of_the_module(code, coloured):
+    x = torch.rand(19, 3, 32, 32, generator=torch.Generator().manual_seed(6)).requires_grad_()
+    defense = made(code, coloured, "Convolving")
+    (found,) = torch.autograd.grad(defense(x)[:, 1].sum(), x)
+    (wanted,) = torch.autograd.grad(defense.module(x)[:, 1].sum(), x)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+    assert wanted.abs().max() > 0.1
+    (around,) = torch.autograd.grad(defense.gradient_through_identity()(x)[:, 1].sum(), x)
+    (plain,) = torch.autograd.grad(coloured(x)[:, 1].sum(), x)
+    torch.testing.assert_close(around, plain)
+
+
+def test_large_images_are_seen_one_by_one(code):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 96 * 96, 4)).requires_grad_(False)
+    sizes = {"mean": [0.5] * 3, "std": [0.25] * 3, "shape": (3, 96, 96), "classes": 4}
+    defense = made(code, Classifier(network, **sizes).eval(), "Convolving")
+    assert defense(torch.rand(3, 3, 96, 96)).shape == (3, 4)
+    assert set(defense.module.seen) == {1}
+
+
+def test_draws_on_a_card_are_kept_too(monkeypatch):
+    state = [torch.tensor([1, 2], dtype=torch.uint8), torch.tensor([3], dtype=torch.uint8)]
+    kept = {"now": state, "used": False}
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: kept["used"])
+    monkeypatch.setattr(
+        torch.cuda, "get_rng_state_all", lambda: [one.clone() for one in kept["now"]]
+    )
+    monkeypatch.setattr(torch.cuda, "set_rng_state_all", lambda saved: kept.update(now=saved))
+    unused = turns.states()
+    kept["used"] = True
+    before = turns.states()
+    assert turns.same(unused, before) and turns.same(before, turns.states())
+    kept["now"] = [state[0], state[1] + 1]
+    assert not turns.same(before, turns.states())
+    turns.restore(unused)
+    assert not turns.same(before, turns.states())
+    turns.restore(before)
+    assert turns.same(before, turns.states())
+
+
+def test_code_that_asks_again_after_its_end_is_left_as_well():
+    def work(number):
+        if number == 1:
+            raise KeyError("one")
+        for _ in range(3):
+            try:
+                turns.answer(torch.zeros(1, 2), lambda x: x)
+            except RuntimeError:
+                asked.append(number)
+        return torch.zeros(1, 2)
+
+    def caller():
+        with pytest.raises(KeyError, match="one"):
+            turns.take(work, [1, 2], lambda x: x)
+
+    asked = []
+    thread = threading.Thread(target=caller, daemon=True)
+    thread.start()
+    thread.join(timeout=20)
+    assert not thread.is_alive() and asked == [0, 0, 0]
 
 
 def test_an_error_in_one_turn_ends_all_and_reaches_the_caller():

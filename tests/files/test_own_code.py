@@ -1,5 +1,6 @@
 """Code of the user's own: which files it is, and that it is what was planned."""
 
+import hashlib
 import sys
 
 import pytest
@@ -56,6 +57,33 @@ def test_code_that_changed_since_it_was_planned_is_refused(folder):
     (folder / "mine/parts/one.py").write_text("NAME = 'two'\n")
     with pytest.raises(UserError, match=r"other code: 'mine/parts/one.py' was changed"):
         own_code.load("mine/net.py:build", PLACE, planned)
+
+
+def test_equal_files_in_two_folders_are_two_modules(folder):
+    for name in ("one", "two"):
+        (folder / name).mkdir()
+        (folder / name / "net.py").write_text(
+            "from pathlib import Path\n\n\ndef build():\n"
+            "    return Path(__file__).with_name('data.txt').read_text()\n"
+        )
+        (folder / name / "data.txt").write_text(f"data of {name}")
+    assert own_code.load("one/net.py:build", PLACE)() == "data of one"
+    assert own_code.load("two/net.py:build", PLACE)() == "data of two"
+
+
+def test_files_that_it_reads_are_part_of_it_where_they_are_named(folder):
+    (folder / "data").mkdir()
+    (folder / "data/weights.bin").write_bytes(b"one")
+    found = own_code.files("mine/net.py:build", PLACE, ["data/weights.bin"])
+    assert found["data/weights.bin"] == hashlib.sha256(b"one").hexdigest()
+    assert found.keys() - {"data/weights.bin"} == own_code.files("mine/net.py:build", PLACE).keys()
+    more = ["data/weights.bin"]
+    assert own_code.load("mine/net.py:build", PLACE, found, more)()[1] == "one"
+    (folder / "data/weights.bin").write_bytes(b"two")
+    with pytest.raises(own_code.Unlike, match="other code: 'data/weights.bin' was changed"):
+        own_code.load("mine/net.py:build", PLACE, found, more)
+    with pytest.raises(own_code.Unlike, match=r"reads the file 'none.bin', .*there is none"):
+        own_code.files("mine/net.py:build", PLACE, ["none.bin"])
 
 
 @pytest.mark.parametrize(

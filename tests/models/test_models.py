@@ -25,6 +25,7 @@ from torch import nn
 from bandlimit.attacks.base import exact_arithmetic
 from bandlimit.data import downloads
 from bandlimit.errors import UserError
+from bandlimit.files import own_code
 from bandlimit.files.contents import certificate
 from bandlimit.models import architectures
 from bandlimit.models.batches import (
@@ -310,6 +311,37 @@ def test_the_two_layers_need_the_size_of_the_image() -> None:
 def test_an_unknown_architecture_names_the_nearest() -> None:
     with pytest.raises(UserError, match="did you mean 'cifar_resnet20'"):
         architectures.build("cifar_resnet_20", classes=10)
+
+
+OWN_NETWORK = """
+from torch import nn
+
+
+def build(classes, channels):
+    return nn.Sequential(nn.Flatten(), nn.Linear(4 * channels, classes), nn.{last}())
+"""
+
+
+def test_a_network_of_ones_own_is_held_against_the_code_it_was_saved_with(tmp_path: Path) -> None:
+    code = tmp_path / "net.py"
+    code.write_text(OWN_NETWORK.format(last="ReLU"))
+    source, path = f"{code}:build", tmp_path / "net.safetensors"
+    state = {"1.weight": torch.eye(4), "1.bias": torch.zeros(4)}
+    safetensors.torch.save_file(state, tmp_path / "weights.safetensors")
+    fields: dict[str, Any] = {
+        **{"architecture": source, "own_code": own_code.files(source, "here")},
+        **{"mean": [0.5], "std": [0.25], "shape": [1, 2, 2], "classes": 4},
+    }
+    convert(tmp_path / "weights.safetensors", path, **fields)
+    assert load(path)(torch.zeros(1, 1, 2, 2)).tolist() == [[0.0] * 4]
+    code.write_text(OWN_NETWORK.format(last="Identity"))
+    changed = r"The architecture was planned with other code: '.*net.py' was changed since"
+    with pytest.raises(UserError, match=changed):
+        load(path)
+    with pytest.raises(UserError, match=changed):
+        save(path, state, **fields)
+    save(path, state, **fields | {"own_code": own_code.files(source, "here")})
+    assert load(path)(torch.zeros(1, 1, 2, 2)).tolist() == [[-2.0] * 4]
 
 
 def test_other_networks_need_three_channels() -> None:

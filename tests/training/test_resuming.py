@@ -8,6 +8,8 @@ import torch
 import toy
 from toy import RECIPE, train
 
+from bandlimit.errors import UserError
+from bandlimit.files import own_code
 from bandlimit.training import loop, states, trajectories
 
 pytest_plugins = ["toy"]
@@ -128,6 +130,34 @@ def test_a_damaged_state_is_not_taken_up(dataset, tmp_path, monkeypatch, caplog,
     said = [record.getMessage() for record in caplog.records]
     assert any("is damaged and not used" in line for line in said)
     assert not any("goes on" in line for line in said)
+
+
+NET = """
+from torch import nn
+
+
+def build(classes, channels):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64 * channels, classes), nn.{last}())
+"""
+
+
+def test_a_state_of_other_code_of_the_user_is_not_taken_up(dataset, tmp_path, monkeypatch, caplog):
+    (tmp_path / "net.py").write_text(NET.format(last="Identity"))
+    source = f"{tmp_path / 'net.py'}:build"
+    run = Run(tmp_path / "run", dataset, architecture=source, own_code=code_of(source))
+    run.stop_after(1, monkeypatch)
+    (tmp_path / "net.py").write_text(NET.format(last="Tanh"))
+    with pytest.raises(UserError, match="other code: .*net.py' was changed since"):
+        run.go()
+    with caplog.at_level(logging.INFO, logger="bandlimit.training"):
+        found = run.go(own_code=code_of(source))
+    assert any("of another training" in record.getMessage() for record in caplog.records)
+    whole = Run(tmp_path / "whole", dataset, architecture=source, own_code=code_of(source)).go()
+    assert found == whole
+
+
+def code_of(source):
+    return own_code.files(source, "here")
 
 
 def test_what_a_state_is_of_depends_on_images_measurements_and_code(dataset, tmp_path):
