@@ -7,14 +7,16 @@ import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
-from matplotlib.figure import Figure
 
 from bandlimit.files import contents
 from bandlimit.plots.style import DPI, style
 from bandlimit.studies.robustness.summaries import FAILS, HOLDS, OPEN
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TEMPLATES = Path(__file__).parent / "templates"
 MARKS = {HOLDS: "yes", FAILS: "no", OPEN: "open"}
