@@ -54,7 +54,8 @@ NAMES = {
 def draw_projection(spectrum: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     """Draw the labels' transform, and a map of errors for each network.
 
-    A row per experiment's dataset; after Figure 1 of the document.
+    A row per experiment's dataset; after Figure 1 of the document, labels and outputs less their
+    means over the images.
 
     Raises:
         ValueError: a column is missing.
