@@ -338,6 +338,9 @@ def test_figures_have_a_panel_for_each_network():
     figure = draw_projection(found["projection_spectrum"], found["projection_curves"])
     titles = [axes.get_title() for axes in figure.axes]
     assert titles[:3] == ["labels", "fully connected", "convolutional"]
+    # Labels less their mean have nothing at frequency 0, which would stretch the axis.
+    low, high = figure.axes[0].get_ylim()
+    assert figure.axes[0].lines[0].get_xdata().min() > 0 and high / low < 1e4
     found = filtering.tables(networks, [own, own], widths=[0.01, 0.1], images=300)
     figure = draw_filtering(found["filtering_curves"], found["filtering"])
     assert len(figure.axes) == 4 and all(len(axes.lines) == 2 for axes in figure.axes)
