@@ -181,8 +181,8 @@ def test_a_simulation_on_images_is_identified_by_their_source():
 def test_the_documents_sizes_are_those_of_mnist_and_cifar10():
     config = overlays.read([HOME / "config.yaml", HOME / "config/paper.yaml"])
     study = load.load(config, HOME, files=False).studies["frequency_principle"]
-    (e,) = (own for own in study.experiments if own.followed)
-    assert [own.source for own in e.followed] == ["cifar10"] * 2
+    followed = [own.source for e in study.experiments for own in e.followed]
+    assert followed == ["cifar10"] * 2
     noise, kernel = (study.simulations[name] for name in ("label_noise", "kernel"))
     assert (noise["depth"], noise["width"], noise["steps"]) == (6, 256, 5000)
     assert (kernel["images"], kernel["sigma"], kernel["images"] // kernel["bins"]) == (
