@@ -144,7 +144,9 @@ def paired_error(
 
 
 def crossed(
-    values: NDArray[np.float64], level: float = 0.95
+    values: NDArray[np.float64],
+    level: float = 0.95,
+    further: Sequence[tuple[float, float]] = (),
 ) -> tuple[float, float | None, float | None, float | None]:
     """Return mean, standard error, and interval of what several networks say of the same images.
 
@@ -157,11 +159,13 @@ def crossed(
     Args:
         values: S x N, of S networks on N images, such as 1 where right, or differences of those.
         level: coverage, in (0, 1).
+        further: of all else that is a sample, the variance that it adds to the mean, and the
+            degrees of freedom of that.
 
     Raises:
         ValueError: there are no values, or they are not S x N.
     """
-    return _crossed([np.asarray(values, dtype=float)], level)
+    return _crossed([np.asarray(values, dtype=float)], level, further)
 
 
 def crossed_difference(
@@ -187,7 +191,9 @@ def crossed_difference(
 
 
 def _crossed(
-    sets: Sequence[NDArray[np.float64]], level: float
+    sets: Sequence[NDArray[np.float64]],
+    level: float,
+    further: Sequence[tuple[float, float]] = (),
 ) -> tuple[float, float | None, float | None, float | None]:
     """Return the sum of the means of sets of images, S x N each, with its error and interval."""
     for values in sets:
@@ -195,7 +201,7 @@ def _crossed(
             raise ValueError(f"values are S x N, at least 1 x 1, got {values.shape}")
     seeds = len(sets[0])
     each = np.sum([values.mean(axis=1) for values in sets], axis=0)
-    parts = []
+    parts = list(further)
     for values in sets:
         of_images = paired_error(values.mean(axis=0))
         assert of_images is not None

@@ -62,8 +62,9 @@ def as_list(files):
 def choice(path, images, name, seed):
     """Return the ids, images and labels of a seeded choice of images of a dataset."""
     keep = stream.chosen(path, images, name=name, seed=seed)
-    table = store.read(path, ["image_id", "label", "image"])
-    table = table.take([n for n, i in enumerate(table["image_id"].to_pylist()) if i in keep])
+    image_ids = store.read(path, ["image_id"])["image_id"].to_pylist()
+    rows = [n for n, i in enumerate(image_ids) if keep is None or i in keep]
+    table = store.take(path, rows, ["image_id", "label", "image"])
     images = torch.from_numpy(store.images_of(table).copy())
     return table["image_id"].to_pylist(), images, torch.tensor(table["label"].to_pylist())
 

@@ -207,6 +207,17 @@ def test_networks_and_images_are_both_samples():
     assert low < mean - 1.96 * error and high > mean + 1.96 * error
 
 
+def test_what_else_is_a_sample_adds_its_variance_and_freedom():
+    values = np.array([[1.0, 1, 0, 1], [1, 0, 0, 1], [1, 0, 0, 0]])
+    _, error, low, high = statistics.crossed(values)
+    mean, wider, below, above = statistics.crossed(values, further=[(0.09, 3)])
+    assert mean == 0.5 and wider == pytest.approx(np.hypot(error, 0.3))
+    assert below < low and above > high
+    # Of one that outweighs all others, the degrees of freedom are its own.
+    _, error, _, high = statistics.crossed(values, further=[(1e6, 3)])
+    assert (high - 0.5) / error == pytest.approx(3.182446, rel=1e-4)
+
+
 def test_student_is_the_interval_of_the_t_test():
     values = np.array([0.3, 0.1, 0.7, 0.4])
     mean, error, low, high = statistics.student(values, level=0.9)

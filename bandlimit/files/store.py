@@ -24,12 +24,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from bandlimit.errors import MachineError, UserError
 from bandlimit.files import certificates
 
 ROW_GROUP_BYTES = 8 << 20
 """Uncompressed size of a row group: small enough to stream, independent of the writer's batches."""
+
+TAKEN_AT_ONCE = 1000
+"""Rows among which some are looked for at a time."""
 
 
 @contextmanager
@@ -277,6 +281,39 @@ def batches(
             batch_size=size, columns=None if columns is None else list(columns)
         ):
             yield pa.Table.from_batches([batch])
+
+
+def take(
+    path: str | os.PathLike[str],
+    rows: Sequence[int] | NDArray[np.int64],
+    columns: Sequence[str] | None = None,
+) -> pa.Table:
+    """Return some rows of a Parquet file, in the order that is asked for.
+
+    Memory is that of these rows and of a few others at a time, not of the file.
+
+    Args:
+        path: the file.
+        rows: their numbers, in any order, of which one may come again.
+        columns: that are read; all by default.
+
+    Raises:
+        UserError: the file is missing, no Parquet or damaged, or a column is missing.
+        IndexError: it has fewer rows.
+    """
+    asked = np.asarray(rows, dtype=np.int64)
+    wanted, places = np.unique(asked, return_inverse=True)
+    parts, start = [], 0
+    for batch in batches(path, TAKEN_AT_ONCE, columns):
+        first, last = np.searchsorted(wanted, [start, start + len(batch)])
+        if last > first:
+            parts.append(batch.take(wanted[first:last] - start))
+        start += len(batch)
+    if len(wanted) and (wanted[0] < 0 or wanted[-1] >= start):
+        raise IndexError(f"rows of {str(path)!r} are 0 to {start - 1}, got {asked.tolist()[:9]}")
+    if not parts:
+        return read(path, columns).slice(0, 0)
+    return pa.concat_tables(parts).take(places)
 
 
 def certificate(path: str | os.PathLike[str]) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from bandlimit.studies.frequency_principle.image.corruptions_tables import table
 
 
 def main(job):
-    found = frames(job.input.corrupted, job.params.experiments, job.params.seed)
+    found = frames(job.input.corrupted, job.params.experiments)
     for i, name in enumerate(job.params.tables):
         tables.save(table(name, found[name]), **job.forms(i), certificate=job.certificate())
 

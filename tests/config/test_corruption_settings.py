@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ from bandlimit.config.schema import read_schema
 from bandlimit.data.corruptions import CORRUPTIONS
 from bandlimit.errors import UserError
 from bandlimit.plan import jobs, load
+from bandlimit.studies.frequency_principle import settings
 from bandlimit.studies.frequency_principle.image import artifacts
 
 HOME = Path(__file__).parents[2]
@@ -84,6 +86,28 @@ def test_claims_are_asked_of_networks_that_have_what_they_need():
 def test_mistakes_are_told_in_one_sentence(change, message):
     with pytest.raises(UserError, match=message):
         loaded(**change)
+
+
+@pytest.mark.parametrize(("side", "most"), [(27, 25), (26, 25)])
+@pytest.mark.parametrize("key", ["bandwidths", "high_pass"])
+def test_a_square_leaves_frequencies_beyond_it(side, most, key):
+    run = loaded()
+    smaller = dataclasses.replace(
+        run,
+        models={n: dataclasses.replace(m, shape=(1, side, side)) for n, m in run.models.items()},
+        datasets={n: dataclasses.replace(d, shape=None) for n, d in run.datasets.items()},
+    )
+    entry = dict(BASE["frequency_principle"]["experiments"][NAME])
+    entry |= {"norms": [], "stride": 1, "severity": 3, "followed": []}
+
+    def made(number):
+        wanted = {key: [number] if key == "bandwidths" else number}
+        given = {"bandwidths": [3], "high_pass": 3} | wanted
+        return settings._experiment(smaller, NAME, entry | given)
+
+    assert made(most).bandwidths
+    with pytest.raises(UserError, match=f"{key} must be odd and from 1 to {most}, .* got 27"):
+        made(27)
 
 
 def test_nothing_is_corrupted_where_no_corruption_is_named():

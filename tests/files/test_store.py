@@ -138,6 +138,21 @@ def test_batches_give_all_rows_in_order(tmp_path, size):
     assert pa.concat_tables(parts).equals(table)
 
 
+@pytest.mark.parametrize("size", [1, 4, 100])
+def test_rows_are_taken_in_the_order_asked_for(tmp_path, monkeypatch, size):
+    monkeypatch.setattr(store, "TAKEN_AT_ONCE", size)
+    path, table = tmp_path / "a.parquet", rows(10)
+    store.write(path, table)
+    name = table.column_names[0]
+    for wanted in ([7, 0, 3, 7], [9], [], range(10)):
+        found = store.take(path, list(wanted))
+        assert found.equals(table.take(np.array(wanted, dtype=int)))
+        assert store.take(path, wanted, [name]).equals(found.select([name]))
+    for wrong in (10, -1):
+        with pytest.raises(IndexError, match="are 0 to 9, got"):
+            store.take(path, [2, wrong])
+
+
 # Images -----------------------------------------------------------------------------------------
 
 

@@ -6,22 +6,29 @@ follows from the other.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
 
 from bandlimit.files.tables import Column, Table
-from bandlimit.statistics import difference, square_and_add
 
 Tables = Mapping[str, pd.DataFrame]
 
 COLUMNS = (
     *("question", "frequency", "first", "second", "measure", "where"),
-    *("value", "low", "high", "between", "shows"),
+    *("value", "low", "high", "between", "least", "shows"),
 )
 
 FIRST, SECOND, NEITHER = "the first", "the second", "neither, by this interval"
+OPEN = "left open, without an interval"
+
+MARGIN = 0.1
+"""Amplitude that a curve of many turns must add, as the claim C32 asks."""
+
+UNIFORM = (0.67, 1.5)
+"""Energy at low frequencies, over a flat spectrum's, between which a spectrum is flat."""
 
 
 def disagreements(tables: Tables, *, width: float = 0.5) -> pd.DataFrame:
@@ -35,8 +42,8 @@ def disagreements(tables: Tables, *, width: float = 0.5) -> pd.DataFrame:
     Returns:
         Columns: question; frequency, response or image; first and second, what each side says;
         measure; where, on which network or case; value with its interval low and high (null where
-        it is exact); between, the number above which the first is right and below which the second
-        is; shows, who.
+        it is exact, or none is known); between, the number above which the first is right and below
+        which the second is; least, the number that the second needs at least, or null; shows, who.
     """
     asked: tuple[tuple[tuple[str, ...], Callable[..., list[dict[str, Any]]]], ...] = (
         (("sinusoids",), _order),
@@ -47,7 +54,7 @@ def disagreements(tables: Tables, *, width: float = 0.5) -> pd.DataFrame:
         (("corruption_rates",), _loss),
     )
     rows = [
-        {**row, "shows": _who(row)}
+        {"least": None, **row, "shows": row.get("shows") or _who(row)}
         for names, ask in asked
         if all(name in tables for name in names)
         for row in ask(*(tables[name] for name in names))
@@ -60,7 +67,11 @@ def _who(row: Mapping[str, Any]) -> str:
     high = row["value"] if row["high"] is None else row["high"]
     if low > row["between"]:
         return FIRST
-    return SECOND if high < row["between"] else NEITHER
+    least = row.get("least")
+    if least is not None and high < least:
+        return str(row["below"])
+    enough = least is None or low > least
+    return SECOND if high < row["between"] and enough else NEITHER
 
 
 UNIVERSAL: dict[str, Any] = {
@@ -81,9 +92,8 @@ def _order(sinusoids: pd.DataFrame) -> list[dict[str, Any]]:
             "measure": "rank correlation of frequency and time to learn it",
             "where": f"sinusoids, {row.case} amplitudes",
             "value": row.spearman,
-            "low": row.spearman_low,
-            "high": row.spearman_high,
             "between": 0.0,
+            **_interval(row.spearman_low, row.spearman_high),
         }
         for row in rows.itertuples()
     ]
@@ -113,29 +123,29 @@ def _manifolds(levels: pd.DataFrame) -> list[dict[str, Any]]:
     if len(rows) < 2:
         return []
     none, many = rows.iloc[0], rows.iloc[-1]
-    value, low, high = _less(none["amplitude"], none, many["amplitude"], many)
     return [
         {
             "question": "Are high response frequencies hard to learn as such?",
             "frequency": "response",
-            "first": "Xu et al.: yes",
-            "second": "Rahaman et al.: less so where the data lie on a curve of many turns",
+            "first": "Rahaman et al.: less so where the data lie on a curve of many turns",
+            "second": "Xu et al.: yes, whatever the curve",
             "measure": (
-                f"amplitude of the highest frequencies at L = {none['turns']:g} less that at "
-                f"L = {many['turns']:g}"
+                f"amplitude of the highest frequencies at L = {many['turns']:g} less that of the "
+                f"same networks at L = {none['turns']:g}"
             ),
             "where": "sinusoids on curves",
-            "value": value,
-            "low": low,
-            "high": high,
-            "between": 0.0,
+            "value": float(many["gain"]),
+            "between": MARGIN,
+            **_interval(many["gain_low"], many["gain_high"]),
         }
     ]
 
 
-def _less(a: float, of_a: pd.Series, b: float, of_b: pd.Series) -> tuple[float, float, float]:
-    low, high = square_and_add(a, (of_a["low"], of_a["high"]), b, (of_b["low"], of_b["high"]))
-    return float(a - b), float(low), float(high)
+def _interval(low: float, high: float) -> dict[str, Any]:
+    """Return the ends of an interval; of unknown ones, that the question is left open."""
+    if pd.isna(low) or pd.isna(high):
+        return {"low": None, "high": None, "shows": OPEN}
+    return {"low": float(low), "high": float(high)}
 
 
 def _lifts(lifts: pd.DataFrame) -> list[dict[str, Any]]:
@@ -151,9 +161,10 @@ def _lifts(lifts: pd.DataFrame) -> list[dict[str, Any]]:
             "measure": "energy of PGD perturbations at low frequencies, over a flat spectrum's",
             "where": row.model,
             "value": row.lift,
-            "low": row.lift_low,
-            "high": row.lift_high,
-            "between": 1.5,
+            "between": UNIFORM[1],
+            "least": UNIFORM[0],
+            "below": "neither: at high ones",
+            **_interval(row.lift_low, row.lift_high),
         }
         for row in rows.itertuples()
         if row.training == "natural"
@@ -172,19 +183,20 @@ FILTER: dict[str, Any] = {
 def _gain(low_pass: pd.DataFrame) -> list[dict[str, Any]]:
     found = []
     for row in low_pass[low_pass["best"]].to_dict("records"):
-        bare, count = row["unfiltered_attacked"], row["images"]
         for attack in ("unaware", "aware"):
-            low, high = difference(row[attack] * count, count, bare * count, count)
             knows = "knows" if attack == "aware" else "does not know"
             found.append(
                 FILTER
                 | {
-                    "measure": f"accuracy it adds under PGD that {knows} the filter",
+                    "measure": (
+                        f"accuracy it adds under PGD that {knows} the filter, at the cut-off that "
+                        "is best on the same images, and so rather too high"
+                    ),
                     "where": f"{row['model']}, cut-off {row['cutoff']:g}",
-                    "value": row[attack] - bare,
-                    "low": low,
-                    "high": high,
+                    "value": row[attack] - row["unfiltered_attacked"],
                     "between": 0.0,
+                    # An interval would not know of the choice.
+                    **_interval(math.nan, math.nan),
                 }
             )
     return found
@@ -201,9 +213,8 @@ def _loss(corruption_rates: pd.DataFrame) -> list[dict[str, Any]]:
             "measure": f"accuracy it adds on images under {row.corruption}",
             "where": row.network,
             "value": row.change,
-            "low": row.change_low,
-            "high": row.change_high,
             "between": 0.0,
+            **_interval(row.change_low, row.change_high),
         }
         for row in rows.itertuples()
     ]
@@ -220,14 +231,16 @@ def table(frame: pd.DataFrame) -> Table:
         "where": Column("On"),
         "value": Column("Value", 3, interval=("low", "high")),
         "between": Column("Between them", 2),
+        "least": Column("The other from", 2),
         "shows": Column("Right here"),
     }
     return Table(
         frame,
         columns,
         "Where the works disagree, and what these runs show",
-        "Of each measurement its 95% interval (none where it is exact) and the number between both "
-        "sides: above it the first is right on this network, below it the second. Response "
-        "frequency is that of the function a network computes, image frequency that of the pixels: "
-        "no answer to a question of one is an answer to a question of the other.",
+        "Of each measurement its 95% interval (none where it is exact, or left open) and the "
+        "number between both sides: above it the first is right on this network, below it the "
+        "second, which may need another number at least (the other from). Response frequency is "
+        "that of the function a network computes, image frequency that of the pixels: no answer to "
+        "a question of one is an answer to a question of the other.",
     )

@@ -18,6 +18,12 @@ from bandlimit.errors import UserError
 NATURAL, GAUSSIAN, ADVERSARIAL = "natural", "gaussian", "adversarial"
 """Ways to train: on images as they are, with Gaussian noise, or on adversarial images."""
 
+MILDEST = 0.3
+"""Relative error below which a frequency of labels counts as learnt: the mildest that is asked."""
+
+ASKED = (MILDEST, 0.1, 0.05)
+"""All such errors that figures and claims ask for."""
+
 
 @dataclass(frozen=True)
 class Network:
@@ -179,9 +185,17 @@ def load(section: Mapping[str, Any], run: Run) -> FrequencyPrinciple:
 
     Raises:
         UserError: a network is not a model of the run, takes other images than its experiment has,
-            or shall be followed and records no outputs; there are fewer images, or a spectrum has
-            not the frequencies that are asked for.
+            or shall be followed and records no outputs; there are fewer images, a spectrum has not
+            the frequencies that are asked for, or a threshold is missing that claims ask for.
     """
+    thresholds = section["projection"]["thresholds"]
+    missing = [threshold for threshold in ASKED if threshold not in thresholds]
+    if missing:
+        raise UserError(
+            "frequency_principle.projection.thresholds must have "
+            f"{', '.join(map(str, ASKED))}, which figures and claims ask for, and may have others; "
+            f"{', '.join(map(str, missing))} is missing from {list(thresholds)}."
+        )
     return FrequencyPrinciple(
         experiments=tuple(
             _experiment(run, name, entry) for name, entry in section["experiments"].items()
@@ -230,13 +244,15 @@ def _experiment(run: Run, name: str, entry: Mapping[str, Any]) -> Sensitivity:
             f"{place}.stride must be from 1 to {widest}, the highest of the frequencies that are "
             f"shown, got {stride}; no frequency but 0 would be left."
         )
+    # A square of all frequencies would leave none beyond it.
+    square = side - 1 - side % 2
     for key in ("bandwidths", "high_pass"):
         for number in entry[key] if key == "bandwidths" else [entry[key]]:
             # Where nothing is corrupted, the default may not fit.
-            if entry["corruptions"] and (number > odd or number % 2 == 0):
+            if entry["corruptions"] and (number > square or number % 2 == 0):
                 raise UserError(
-                    f"{place}.{key} must be odd and from 1 to {odd}, the frequencies of images "
-                    f"{side} pixels wide, got {number}."
+                    f"{place}.{key} must be odd and from 1 to {square}, below the frequencies of "
+                    f"images {side} pixels wide, got {number}."
                 )
     filtered = tuple(_network(run, network) for network in dict.fromkeys(entry["filtered"]))
     for own in filtered:
@@ -274,7 +290,7 @@ def _network(run: Run, name: str) -> Network:
     # What tells networks apart, or leaves the training of the first one as it is.
     apart = (
         *("adversarial", "augmentation", "component", "checkpoints", "trajectory", "curves"),
-        *("seeds", "architecture", "mean", "std"),
+        *("responses", "seeds", "architecture", "mean", "std"),
     )
     alike = {key: value for key, value in recipe.items() if key not in apart}
     return Network(

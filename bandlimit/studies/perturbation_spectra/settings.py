@@ -267,7 +267,10 @@ def _network(run: Run, name: str) -> Network:
             )
     made = {key: f"{name}_{key}" for key in CHECKPOINTS if key in kept}
     # What tells networks apart, or leaves the training of the first one as it is.
-    apart = ("architecture", "loss", "adversarial", "checkpoints", "trajectory", "curves", "seeds")
+    apart = (
+        *("architecture", "loss", "adversarial", "checkpoints", "trajectory", "curves"),
+        *("responses", "seeds"),
+    )
     return Network(
         name=name,
         batchnorm=model.batchnorm,

@@ -12,6 +12,7 @@ from torch import nn
 from bandlimit.models.classifier import Classifier
 from bandlimit.spectral import fourier
 from bandlimit.spectral.components import component
+from bandlimit.statistics import crossed
 from bandlimit.studies.frequency_principle.image import (
     corruptions,
     corruptions_figures,
@@ -134,16 +135,57 @@ def test_slope_and_residual_are_those_of_the_line_through_the_corruptions():
     rates += [(name, x, (0.5, 0.5 + 0.4 * x)) for name, x in (("a", 0.0), ("b", 0.5), ("c", 1.0))]
     e = experiment()
     found = corruptions_rates.Answers(e, answers(rates))
-    row = corruptions_rates._slope(found, e["networks"][1], 1)
+    row = corruptions_rates._slope(found, e["networks"][1])
     assert (row["slope"], row["start"], row["residual"]) == pytest.approx((0.4, 0, 0), abs=1e-9)
-    assert 0.25 < row["slope_low"] < 0.4 < row["slope_high"] < 0.5
+    assert row["end"] == pytest.approx(0.4)
+    # Corruptions lie on the line, so that images alone are left: the slope is what the last adds
+    # less what the first does, which is 1 on 160 of 400 images.
+    _, _, low, high = crossed((np.arange(400) < 160)[None] / 2)
+    assert (row["slope_low"], row["slope_high"]) == pytest.approx((2 * low, 2 * high))
     # Off the line by 0.1, -0.2 and 0.1: the slope stays, the residual is 0.1 sqrt(2).
     rates[1:] = [("a", 0.0, (0.5, 0.6)), ("b", 0.5, (0.5, 0.5)), ("c", 1.0, (0.5, 1.0))]
-    row = corruptions_rates._slope(
-        corruptions_rates.Answers(e, answers(rates)), e["networks"][1], 1
-    )
+    row = corruptions_rates._slope(corruptions_rates.Answers(e, answers(rates)), e["networks"][1])
     assert row["slope"] == pytest.approx(0.4) and row["residual"] == pytest.approx(0.02**0.5)
     assert row["slope_low"] < 0 < row["slope_high"]
+
+
+def test_a_line_is_that_of_polyfit_and_two_corruptions_leave_no_interval():
+    x, y = np.array([0.1, 0.3, 0.35, 0.9]), np.array([0.2, -0.1, 0.4, 0.3])
+    slope, start = np.polyfit(x, y, 1)
+    assert corruptions_rates.line(x) @ y == pytest.approx([slope, start, start + slope])
+    e = experiment()
+    rates = [(None, None, (0.9, 0.9)), ("a", 0.0, (0.5, 0.6)), ("b", 0.5, (0.5, 0.7))]
+    row = corruptions_rates._slope(corruptions_rates.Answers(e, answers(rates)), e["networks"][1])
+    assert row["slope"] == pytest.approx(0.2)
+    assert np.isnan([row["slope_low"], row["slope_high"], row["start_low"]]).all()
+
+
+def test_intervals_of_a_line_cover_with_few_networks():
+    """95 of 100 studies or more: two networks, ten corruptions, and images of their own ease."""
+    draws = np.random.default_rng(0)
+    e, seeds, count, images = experiment(), 2, 10, 40
+    for network in e["networks"]:
+        network["models"] = [network["name"]] * seeds
+    covered = 0
+    for _ in range(100):
+        x = draws.random(count)
+        # Of corruptions, of networks in the slope, and of images; the true line is 0.3 x - 0.1.
+        off, skill = draws.normal(0, 0.1, count), draws.normal(0, 0.15, seeds)
+        other = 0.5 + 0.3 * x - 0.1 + off + skill[:, None] * x  # S x P
+        rows = [(f"i{k}", 0, "clean", None, None, 1.0, None, [True] * 4) for k in range(images)]
+        for c in range(count):
+            right = np.concatenate(
+                [draws.random((images, seeds)) < 0.5, draws.random((images, seeds)) < other[:, c]],
+                axis=1,
+            )
+            rows += [
+                (f"i{k}", 0, "corrupted", f"c{c}", None, 1.0, x[c], right[k].tolist())
+                for k in range(images)
+            ]
+        frame = pd.DataFrame(rows, columns=corruptions.SCHEMA.names)
+        row = corruptions_rates._slope(corruptions_rates.Answers(e, frame), e["networks"][1])
+        covered += row["slope_low"] <= 0.3 <= row["slope_high"]
+    assert covered >= 93
 
 
 def test_rates_are_those_of_each_network_and_their_paired_difference():
@@ -188,7 +230,7 @@ def test_figures_draw_each_network_once():
     rates = [(None, None, (0.9, 0.9)), *((n, k / 3, (0.5, 0.6)) for k, n in enumerate(names))]
     found = corruptions_rates.Answers(e, answers(rates, 50))
     rows = [row for n in e["networks"] for row in corruptions_rates._rates(found, n)]
-    slope = corruptions_rates._slope(found, e["networks"][1], 1)
+    slope = corruptions_rates._slope(found, e["networks"][1])
     figure = corruptions_figures.draw_corruptions(pd.DataFrame(rows), pd.DataFrame([slope]))
     (panel,) = figure.axes
     # Points, the line, and the axis.

@@ -1,5 +1,6 @@
 """Which side of each disagreement is right, by the interval of what was measured."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -7,6 +8,7 @@ from bandlimit.studies.frequency_principle.disagreements import (
     COLUMNS,
     FIRST,
     NEITHER,
+    OPEN,
     SECOND,
     disagreements,
 )
@@ -57,12 +59,35 @@ def test_the_kernel_of_the_counter_example_is_exact():
 
 
 def test_a_curve_of_many_turns_decides_by_the_difference_of_amplitudes():
-    levels = pd.DataFrame(
-        {"turns": [16, 0], "amplitude": [0.75, 0.2], "low": [0.6, 0.1], "high": [0.8, 0.3]}
-    )
-    (row,) = one({"manifold_levels": levels})
-    assert row["shows"] == SECOND
-    assert row["value"] == pytest.approx(-0.55) and row["low"] < -0.55 < row["high"] < 0
+    def shown(gain, low, high):
+        values = {"gain": [gain, 0], "gain_low": [low, 0], "gain_high": [high, 0]}
+        (row,) = one({"manifold_levels": pd.DataFrame({"turns": [16, 0], **values})})
+        assert (row["value"], row["first"][:7], row["second"][:2]) == (gain, "Rahaman", "Xu")
+        return row["shows"]
+
+    assert shown(0.55, 0.5, 0.6) == FIRST
+    # Turns that add nothing, or take away, leave high frequencies as hard as they are.
+    assert shown(0.01, -0.02, 0.04) == shown(-0.5, -0.6, -0.4) == SECOND
+    assert shown(0.1, 0.05, 0.15) == NEITHER
+    # One network alone has no interval.
+    assert shown(0.55, np.nan, np.nan) == OPEN
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "who"),
+    [
+        (2, 1.8, 2.2, FIRST),
+        (1, 0.9, 1.1, SECOND),
+        (1.5, 1.4, 1.6, NEITHER),
+        (0.7, 0.6, 0.8, NEITHER),
+        (0.4, 0.3, 0.5, "neither: at high ones"),
+    ],
+)
+def test_a_spectrum_is_uniform_between_two_numbers(value, low, high, who):
+    facts = {"main": True, "checkpoint": "end", "perturbation": "pgd_l2", "training": "natural"}
+    lifts = {"model": "net", "lift": value, "lift_low": low, "lift_high": high}
+    (row,) = one({"lifts": pd.DataFrame([facts | lifts])})
+    assert row["shows"] == who and (row["least"], row["between"]) == (0.67, 1.5)
 
 
 def test_the_filter_is_asked_at_its_best_cut_off_by_both_attackers():
@@ -74,7 +99,11 @@ def test_the_filter_is_asked_at_its_best_cut_off_by_both_attackers():
         }
     )
     unaware, aware = one({"low_pass": low_pass})
-    assert (unaware["shows"], aware["shows"]) == (FIRST, NEITHER)
+    assert (unaware["value"], aware["value"]) == (0.5, 0.01)
+    # The cut-off was chosen on the images that are counted.
+    assert "best on the same images" in unaware["measure"]
+    for row in (unaware, aware):
+        assert row["shows"] == OPEN and pd.isna(row["low"]) and pd.isna(row["high"])
 
 
 def test_questions_of_response_and_of_image_frequency_stand_apart():

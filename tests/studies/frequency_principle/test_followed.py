@@ -136,6 +136,15 @@ def test_mistakes_are_told_in_one_sentence(change, message):
         loaded(change)
 
 
+@pytest.mark.parametrize("thresholds", [[0.1, 0.05], [0.2, 0.1, 0.05]])
+def test_thresholds_that_figures_and_claims_ask_for_must_be_there(thresholds):
+    def fewer(config):
+        config["frequency_principle"]["projection"] = {"thresholds": thresholds}
+
+    with pytest.raises(UserError, match=r"thresholds must have 0.3, 0.1, 0.05, .*; 0.3 is missing"):
+        loaded(fewer)
+
+
 @pytest.mark.parametrize(
     ("responses", "message"),
     [

@@ -50,6 +50,14 @@ def test_a_network_is_compared_with_the_natural_one_of_its_recipe_alone():
     assert natural[f"{MAIN}_batchnorm_gaussian"].name == f"{MAIN}_batchnorm"
     assert natural[MAIN] is natural[f"{MAIN}_batchnorm"] is None
 
+    def recorded(own, config):
+        # What is recorded along the way leaves the training as it is.
+        config["training"][MAIN] = {**config["training"][MAIN], "responses": {"images": 100}}
+
+    e = mapped(loaded(recorded))
+    (own,) = (n for n in e.networks if n.name == f"{MAIN}_adversarial")
+    assert e.natural(own).name == MAIN
+
     def longer(own, config):
         # YAML shares what has an anchor.
         recipes = config["training"]

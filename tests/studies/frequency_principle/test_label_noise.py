@@ -114,6 +114,7 @@ def test_the_summary_compares_networks_of_equal_images(images, monkeypatch):
     assert frame.loc["lowest", "harm"] == pytest.approx((0.5 + 0.6) / 2)
     assert frame.loc["lowest", "harm_low"] < 0.5 < 0.6 < frame.loc["lowest", "harm_high"]
     assert frame.loc["highest", "dip"] == pytest.approx((0.5 / 0.2 + 0.6 / 0.4) / 2)
+    assert frame.loc["highest", "fall"] == pytest.approx((0.2 + 0.4) / 2)
     assert frame.loc["highest", "harm"] == 0 and np.isnan(frame.loc["none", "harm"])
     assert frame.loc["lowest", "least"] == pytest.approx(0.75)
     assert set(frame["source"]) == {"mnist"}
@@ -121,6 +122,16 @@ def test_the_summary_compares_networks_of_equal_images(images, monkeypatch):
     for made in (summary, curves):
         shown = {p for key, c in made.columns.items() for p in (key, *(c.interval or ()))}
         assert shown <= set(made.frame.columns)
+
+
+def test_a_loss_that_only_rises_does_not_fall(images, monkeypatch):
+    rising = np.array([[[1, 1.1, 1.2, 1.5, 2.0], [1, 1.2, 1.3, 1.4, 2.0]]] * 3)
+    cases, steps = [(0.0, 0.0), (0.1, 0.5), (2.0, 0.5)], [0, 5, 10, 15, 20]
+    monkeypatch.setattr(label_noise, "simulate", lambda *_, **__: (cases, steps, rising, rising))
+    # Records are rarer than a fifth of the training: the first after the start is asked.
+    frame = label_noise.tables(images, source="mnist", **NOISE)[0].frame.set_index("role")
+    assert frame.loc["highest", "fall"] == pytest.approx(1.15)
+    assert frame.loc["highest", "dip"] == pytest.approx((2 / 1.1 + 2 / 1.2) / 2)
 
 
 def test_the_figure_has_both_losses_of_each_amplitude(images):

@@ -30,6 +30,14 @@ def test_what_most_networks_never_learn_takes_at_least_all_steps():
     assert found["at_least"].tolist()[2] == 10
 
 
+def test_what_half_of_the_networks_learn_is_not_lost():
+    # As `projections.passage` has it: the median of two of four that never learnt it is null.
+    table = times("equal", [100, 400, np.nan], learnt=[4, 3, 2], seeds=4, steps=1000)
+    found = learning_times.learning_times({"sinusoids": table}, WORKS)
+    assert found["relative_time"].isna().tolist() == [False, False, True]
+    assert found["at_least"].tolist()[2] == 10
+
+
 def test_a_first_step_of_0_counts_as_1_and_a_flow_has_any_time():
     steps = learning_times.learning_times({"sinusoids": times("a", [0, 4, 8], steps=9)}, WORKS)
     assert steps["relative_time"].tolist() == [1, 4, 8]

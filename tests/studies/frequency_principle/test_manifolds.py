@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib.figure import Figure
+from scipy.stats import ttest_1samp
 
 from bandlimit.errors import UserError
 from bandlimit.studies.frequency_principle.response import (
@@ -81,6 +82,22 @@ def test_levels_are_means_of_the_three_highest_each_at_most_one(tables):
         assert level.amplitude <= own["amplitude"].mean() + 1e-9
         if (own["amplitude_high"] <= 1).all():
             assert level.amplitude == pytest.approx(own["amplitude"].mean())
+
+
+def test_gains_are_students_of_differences_network_by_network(monkeypatch):
+    # Amplitudes of two networks on a curve of 4 turns and on one of none, all frequencies alike.
+    tops = torch.tensor([0.9, 0.6, 0.2, 0.1])
+
+    def spectrum(outputs, frequencies):
+        return tops[:, None].expand(*outputs.shape[:2], len(frequencies)).double()
+
+    monkeypatch.setattr(manifolds, "spectrum", spectrum)
+    found = manifolds.manifolds(**{**SIZES, "turns": [4, 0], "steps": 2})["manifold_levels"]
+    many, none = found
+    assert (none["gain"], none["gain_low"], none["gain_high"]) == (0, 0, 0)
+    interval = ttest_1samp([0.7, 0.5], 0).confidence_interval()
+    assert many["gain"] == pytest.approx(0.6)
+    assert (many["gain_low"], many["gain_high"]) == pytest.approx(tuple(interval), abs=1e-6)
 
 
 def test_all_curves_start_from_the_same_networks():

@@ -124,7 +124,10 @@ def test_the_order_counts_what_is_never_learnt_as_last():
     frequencies = np.array([1.0, 2, 3, 4])
     assert projections.order(frequencies, np.array([0, 10, np.nan, np.nan]), 10) > 0.9
     assert projections.order(frequencies, np.array([np.nan, 30, 20, 10]), 30) == pytest.approx(-1)
-    assert np.isnan(projections.order(frequencies, np.full(4, np.nan), 10))
+    # In no order: all at once, or never.
+    for first in (np.nan, 10.0):
+        assert projections.order(frequencies, np.full(4, first), 10) == 0
+    assert np.isnan(projections.order(np.full(3, 2.0), np.array([1.0, 2, 3]), 10))
 
 
 def test_a_partial_correlation_is_that_of_what_a_third_leaves():
@@ -147,8 +150,38 @@ def test_networks_that_learn_low_frequencies_first_have_a_correlation_of_1(cutof
     if sign:
         assert found > 0.9
         assert frame.loc["peaks", "correlation"] > 0.8
-    else:  # all is right from the start, which has no order
-        assert np.isnan(found)
+    else:  # all is right from the start, which is in no order
+        assert found == 0
+
+
+def test_a_network_that_learns_nothing_counts_with_0():
+    own = answers([0, 1, 2, 3, 4, 6, 8, 12, 200])
+    # The second one stays where it started.
+    outputs = np.stack([own.outputs[0], np.repeat(own.outputs[0, :1], len(own.steps), axis=0)])
+    still = Answers(own.steps, own.epochs, outputs, own.labels, own.pixels)
+    alone, both = (tables_of(a)["projection_order"].set_index("frequencies") for a in (own, still))
+    for name in ("half periods", "peaks"):
+        assert both.loc[name, "correlation"] == pytest.approx(alone.loc[name, "correlation"] / 2)
+        assert both.loc[name, "seeds"] == 2
+
+
+def constant(own):
+    """Return answers of networks that say the mean label of all images, at all steps."""
+    outputs = np.broadcast_to(own.labels.mean(axis=0), own.outputs.shape)
+    return Answers(own.steps, own.epochs, outputs, own.labels, own.pixels)
+
+
+def test_what_is_the_same_for_all_images_is_right_at_no_frequency():
+    own = answers([0, 1, 2])
+    # Unevenly spaced, as images lie, so that a constant has all frequencies.
+    uneven = Answers(own.steps, own.epochs, own.outputs, own.labels, own.pixels**3)
+    places = projections.principal(uneven.pixels)
+    found = projections.at_halves(constant(uneven), places, 8.0)
+    assert len(found.frequencies) > 3
+    np.testing.assert_allclose(found.errors, 1)
+    # Whatever constant it is.
+    other = Answers(own.steps, own.epochs, 0 * own.outputs + 3, own.labels, uneven.pixels)
+    np.testing.assert_allclose(projections.at_halves(other, places, 8.0).errors, 1)
 
 
 def test_networks_that_learn_high_frequencies_first_have_a_negative_one():
@@ -261,6 +294,25 @@ def test_networks_that_learn_smooth_parts_first_have_a_gap():
     assert len(curves) == 2 * 6 and (curves["error_low"] == curves["error"]).all()
 
 
+def test_what_is_the_same_for_all_images_has_a_gap_but_none_apart_from_the_mean():
+    given = {"widths": [1], "images": 900}
+    own = answers([0, 1, 2, 4, 8, 200])
+    (row,) = filtering.tables([NETWORK], [constant(own)], **given)["filtering"].to_dict("records")
+    assert 0.1 < row["variance_kept"] < 0.9
+    assert row["gap"] > 0.1 and abs(row["gap_centred"]) < 0.05
+    assert row["gap_centred_low"] == row["gap_centred"] == row["gap_centred_high"]
+    # Networks that differ have an interval.
+    half = Answers(
+        own.steps,
+        own.epochs,
+        own.outputs * np.array([1, 0.5])[:, None, None, None],
+        own.labels,
+        own.pixels,
+    )
+    (row,) = filtering.tables([NETWORK], [half], **given)["filtering"].to_dict("records")
+    assert row["gap_centred_low"] < row["gap_centred"] < row["gap_centred_high"]
+
+
 def test_a_filter_over_all_images_keeps_no_variance_but_the_mean():
     found = filtering.tables([NETWORK], [answers([0, 1])], widths=[1e9], images=300)["filtering"]
     assert found["variance_kept"].item() == pytest.approx(0, abs=1e-9)
@@ -286,6 +338,9 @@ def test_figures_have_a_panel_for_each_network():
     figure = draw_projection(found["projection_spectrum"], found["projection_curves"])
     titles = [axes.get_title() for axes in figure.axes]
     assert titles[:3] == ["labels", "fully connected", "convolutional"]
+    # Labels less their mean have nothing at frequency 0, which would stretch the axis.
+    low, high = figure.axes[0].get_ylim()
+    assert figure.axes[0].lines[0].get_xdata().min() > 0 and high / low < 1e4
     found = filtering.tables(networks, [own, own], widths=[0.01, 0.1], images=300)
     figure = draw_filtering(found["filtering_curves"], found["filtering"])
     assert len(figure.axes) == 4 and all(len(axes.lines) == 2 for axes in figure.axes)

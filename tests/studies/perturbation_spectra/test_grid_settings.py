@@ -41,6 +41,16 @@ def test_networks_are_told_apart_by_what_they_are():
     assert recipes[f"{MAIN}_b"] | {"learning_rate": 0.05} == recipes[f"{MAIN}_mse"]
 
 
+def test_what_is_recorded_along_the_way_sets_no_networks_apart():
+    def recorded(config):
+        recipe = config["training"][f"{MAIN}_b"]
+        config["training"][f"{MAIN}_b"] = {**recipe, "responses": {"images": 100}}
+
+    (e,) = loaded(recorded).studies["perturbation_spectra"].experiments
+    recipes = {n.name: n.recipe for n in e.networks}
+    assert recipes[f"{MAIN}_b"] == recipes[f"{MAIN}_adversarial"]
+
+
 def test_a_checkpoint_is_a_model_that_its_training_makes():
     run = loaded()
     made = run.models[f"{MAIN}_initial"]

@@ -264,7 +264,6 @@ CORRUPTIONS: tuple[Artifact, ...] = (
         reads=lambda run: {"corrupted": corruption_files(run)},
         identity=lambda run: {
             "experiments": _corrupted(run),
-            "seed": run.seed,
             "tables": [made.name for made in OF_CORRUPTIONS],
         },
         when=_corrupts,

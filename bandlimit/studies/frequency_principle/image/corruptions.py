@@ -69,8 +69,9 @@ def evaluate(
         corruptions: names of `bandlimit.data.corruptions`.
         severity: of the corruptions.
         noise_norm: L2 norm of noise of a band in each channel, in [0, 1] pixels.
-        bandwidths: of that noise, odd.
-        high_pass: side of the square beyond which frequencies are high, odd.
+        bandwidths: of that noise, odd and below the side of the images.
+        high_pass: side of the square beyond which frequencies are high, odd and below the side of
+            the images.
         seed: the configured one, of all draws.
         dataset: name of the dataset, of all draws.
     """
@@ -121,7 +122,8 @@ def band_noise(noise: Tensor, part: str, bandwidth: int, norm: float) -> Tensor:
     Args:
         noise: N x C x H x W, floating; independent normal values.
         part: low, what lies in the square of frequencies, or high, the rest.
-        bandwidth: side of the square, odd.
+        bandwidth: side of the square, odd and below the side of the noise: a square of all
+            frequencies leaves nothing beyond it but what rounding does.
         norm: L2 norm of each channel.
     """
     left = component(noise, part=part, bandwidth=bandwidth, scale="none")

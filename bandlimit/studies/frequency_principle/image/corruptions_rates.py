@@ -13,15 +13,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bandlimit import keys
 from bandlimit.files import store
 from bandlimit.statistics import crossed
 from bandlimit.studies.frequency_principle.image.corruptions import BAND, CLEAN, CORRUPTED
 
 Floats = NDArray[np.float64]
-
-REPLICATES = 2000
-"""Draws of the bootstrap."""
 
 
 class Answers:
@@ -81,14 +77,13 @@ def _places(networks: Sequence[Mapping[str, Any]]) -> dict[str, slice]:
 
 
 def frames(
-    files: Sequence[str], experiments: Sequence[Mapping[str, Any]], seed: int
+    files: Sequence[str], experiments: Sequence[Mapping[str, Any]]
 ) -> dict[str, pd.DataFrame]:
     """Return the tables by name.
 
     Args:
         files: records of `corruptions.SCHEMA`, of each experiment all shards.
         experiments: what they stand for.
-        seed: the configured one, of the bootstrap.
     """
     found: dict[str, list[dict[str, Any]]] = {
         name: [] for name in ("corruption_rates", "corruption_slopes", "band_noise", "band_pass")
@@ -103,7 +98,7 @@ def frames(
             if not network["part"]:
                 found["band_noise"] += _band_noise(answers, network)
             if network["natural"]:
-                found["corruption_slopes"].append(_slope(answers, network, seed))
+                found["corruption_slopes"].append(_slope(answers, network))
             if network["part"]:
                 found["band_pass"].append(_band_pass(answers, network))
     return {
@@ -118,7 +113,7 @@ FACTS = (
 )
 COLUMNS: Mapping[str, Sequence[str]] = {
     "corruption_rates": (*FACTS, "corruption", "high_fraction", "accuracy", "change"),
-    "corruption_slopes": (*FACTS, "corruptions", "slope", "residual"),
+    "corruption_slopes": (*FACTS, "corruptions", "slope", "start", "end", "residual"),
     "band_noise": (*FACTS, "band", "bandwidth", "accuracy", "change"),
     "band_pass": (*FACTS, "chance", "accuracy", "above"),
 }
@@ -143,9 +138,17 @@ def _own(answers: Answers, network: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _with_interval(name: str, values: Floats | None) -> dict[str, Any]:
-    """Return mean and interval over networks and images, S x N; of nothing NaN."""
-    mean, _, low, high = (np.nan,) * 4 if values is None else crossed(values)
+def _with_interval(
+    name: str, values: Floats | None, further: Sequence[tuple[float, float]] = ()
+) -> dict[str, Any]:
+    """Return mean and interval over networks and images, S x N; of nothing NaN.
+
+    Args:
+        name: of the columns.
+        values: S x N, or None.
+        further: as of `bandlimit.statistics.crossed`.
+    """
+    mean, _, low, high = (np.nan,) * 4 if values is None else crossed(values, further=further)
     return {name: mean, f"{name}_low": low, f"{name}_high": high}
 
 
@@ -204,49 +207,58 @@ def _band_pass(answers: Answers, network: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _slope(answers: Answers, network: Mapping[str, Any], seed: int) -> dict[str, Any]:
+def _slope(answers: Answers, network: Mapping[str, Any]) -> dict[str, Any]:
     """Return the line through accuracy changes against shares of high frequencies.
 
-    Its interval is that of a bootstrap over corruptions, images, and networks.
+    Its slope and its values at both ends are linear in the changes, so that each image has a value
+    of its own: what it adds to them. Networks and images are samples as in
+    `bandlimit.statistics.crossed`. Corruptions are a third one, of the variance that leaving out
+    each of them tells (jackknife); a line leaves two degrees of freedom less than there are. Of
+    fewer than three corruptions there is no interval.
     """
     names = [name for name, _ in answers.changes(CORRUPTED) if answers.high_fraction(name).size]
     x = np.array([answers.high_fraction(name).mean() for name in names])
     pairs = [_pair(answers, network, CORRUPTED, name) for name in names]
-    # Seeds x corruptions x images.
-    change = np.stack([pair[0] - pair[1] for pair in pairs if pair is not None], axis=1)
-    y = change.mean(axis=(0, 2))
-    slope, start = line(x, y)
-    rng = np.random.default_rng(
-        keys.derive(seed, "corruption_slopes", answers.e["dataset"], network["name"])
-    )
-    seeds, count, images = change.shape
-    drawn = rng.multinomial(images, np.full(images, 1 / images), REPLICATES) / images
-    networks = rng.multinomial(seeds, np.full(seeds, 1 / seeds), REPLICATES) / seeds
-    # Replicates x seeds x corruptions.
-    means = (change.reshape(-1, images) @ drawn.T).T.reshape(REPLICATES, seeds, count)
-    ys = np.einsum("rs,rsc->rc", networks, means)
-    picked = rng.integers(count, size=(REPLICATES, count))
-    slopes = line(x[picked], np.take_along_axis(ys, picked, axis=1))[0]
-    low, high = np.nanpercentile(slopes, [2.5, 97.5])
+    # Corruptions x seeds x images.
+    change = np.stack([pair[0] - pair[1] for pair in pairs if pair is not None])
+    y = change.mean(axis=(1, 2))
+    count = len(x)
+    spread = np.full(len(LINE), np.nan)
+    if count > 2:
+        left = np.stack([line(np.delete(x, i)) @ np.delete(y, i) for i in range(count)])
+        spread = np.square(left - left.mean(axis=0)).sum(axis=0) * (count - 1) / count
+    found: dict[str, Any] = {}
+    for name, weights, variance in zip(LINE, line(x), spread, strict=True):
+        # So that an image differs by 1 at most, as `crossed` takes it.
+        scale = np.abs(weights).sum()
+        own = _with_interval(
+            name,
+            np.tensordot(weights / scale, change, axes=1),
+            [(float(variance / scale**2), count - 2)],
+        )
+        found |= {key: np.nan if part is None else part * scale for key, part in own.items()}
     return {
         **_own(answers, network),
         "corruptions": count,
-        "slope": float(slope),
-        "slope_low": float(low),
-        "slope_high": float(high),
-        "start": float(start),
-        "residual": float(np.sqrt(np.square(y - start - slope * x).mean())),
+        **found,
+        "residual": float(np.sqrt(np.square(y - found["start"] - found["slope"] * x).mean())),
     }
 
 
-def line(x: Floats, y: Floats) -> tuple[Any, Any]:
-    """Return slope and value at 0 of least squares along the last axis; NaN where all x agree.
+LINE = ("slope", "start", "end")
+"""Of a line: its slope, and its values at 0 and at 1."""
+
+
+def line(x: Floats) -> Floats:
+    """Return how much each value counts in a line of least squares, 3 x P, as `LINE`.
+
+    Slope and ends are these weights times the values; NaN where all x agree.
 
     Args:
-        x: ... x P.
-        y: ... x P.
+        x: P.
     """
-    centred = x - x.mean(axis=-1, keepdims=True)
+    centred = x - x.mean()
     with np.errstate(invalid="ignore", divide="ignore"):
-        slope = (centred * y).sum(axis=-1) / np.square(centred).sum(axis=-1)
-    return slope, y.mean(axis=-1) - slope * x.mean(axis=-1)
+        slope = centred / np.square(centred).sum()
+    start = 1 / len(x) - x.mean() * slope
+    return np.stack([slope, start, start + slope])

@@ -58,12 +58,15 @@ TABLES: Mapping[str, tuple[Mapping[str, Column], str, str]] = {
             "natural": Column("Natural network"),
             "corruptions": Column("Corruptions"),
             **_with_interval("Slope k", "slope"),
+            **_with_interval("Line at 0", "start"),
+            **_with_interval("Line at 1", "end"),
             "residual": Column("Residual r", 3),
         },
         "Change of accuracy against the share of high frequencies",
-        "Slope of the line of least squares through the corruptions, and the root mean square of "
-        "their distance from it. The 95% interval is that of a bootstrap over corruptions, images, "
-        f"and networks. {FILTERS}",
+        "Slope of the line of least squares through the corruptions, its values without high "
+        "frequencies (at 0) and with these alone (at 1), and the root mean square of the "
+        "corruptions' distance from it. 95% intervals (Student's t) take corruptions, images and "
+        f"networks as samples; of fewer than three corruptions there is none. {FILTERS}",
     ),
     "band_noise": (
         {**NETWORK, "band": Column("Band"), "bandwidth": Column("Bandwidth"), **CHANGE},

@@ -68,8 +68,9 @@ def tables(
     """Return the tables of all networks by name: filtering, and filtering_curves.
 
     In the first, gap is e_high - e_low, mean over the steps after the first; gap_centred the same
-    with the error of the smooth part relative to how far smooth labels are from their mean: a
-    constant output has that mean right.
+    with the error of the smooth part relative to how far smooth labels are from their mean. An
+    output that is the mean label for all images has that mean right, so that its gap is above 0;
+    its gap_centred is near 0. Both have intervals over networks.
 
     Args:
         networks: dataset, model and case of each.
@@ -93,17 +94,17 @@ def tables(
             # From relative to all of the smooth labels, to what of them varies.
             apart = np.linalg.norm(smooth) / np.linalg.norm(spread)
             after = own.steps > 0
-            gap, gap_low, gap_high = over_seeds((high - low)[:, after].mean(axis=1))
-            gap_centred, *_ = over_seeds((high - low * apart)[:, after].mean(axis=1))
+            row: dict[str, Any] = {}
+            for name, gaps in (("gap", high - low), ("gap_centred", high - low * apart)):
+                row[name], row[f"{name}_low"], row[f"{name}_high"] = over_seeds(
+                    gaps[:, after].mean(axis=1)
+                )
             summary.append(
                 {
                     **named,
                     "width": width,
                     "variance_kept": float((spread**2).sum() / (centred**2).sum()),
-                    "gap": gap,
-                    "gap_low": gap_low,
-                    "gap_high": gap_high,
-                    "gap_centred": gap_centred,
+                    **row,
                     "steps_below": float((low < high)[:, after].mean()),
                     "low_end": float(low[:, -1].mean()),
                     "high_end": float(high[:, -1].mean()),

@@ -26,7 +26,7 @@ from bandlimit.studies.frequency_principle.response.label_noise_images import dr
 from bandlimit.studies.frequency_principle.response.projections_records import over_seeds
 
 EARLY = 0.2
-"""Share of the training in which a dip is looked for."""
+"""Share of the training in which a dip is looked for, after the start."""
 
 Floats = NDArray[np.float64]
 
@@ -105,8 +105,10 @@ def simulate(
 def tables(dataset_parquet: str | os.PathLike[str], *, source: str, **settings: Any) -> list[Table]:
     """Return the summary, a row per case, and the curves of both losses.
 
-    In the summary, dip is the validation loss at the end over its least in the first fifth, and
-    harm what it is above that of the highest frequency at the end, both replicate by replicate.
+    In the summary, fall is the least validation loss of the first fifth over that at the start, dip
+    the loss at the end over that least one, and harm what it is above that of the highest frequency
+    at the end, all replicate by replicate. The first fifth begins after the start, so that a loss
+    that only rises has a fall above 1, and has the first record after the start at least.
 
     Args:
         dataset_parquet: file of the images.
@@ -118,17 +120,20 @@ def tables(dataset_parquet: str | os.PathLike[str], *, source: str, **settings: 
     """
     cases, steps, training, validated = simulate(dataset_parquet, **settings)
     highest, lowest = max(settings["frequencies"]), min(settings["frequencies"])
-    early = np.array(steps) <= EARLY * settings["steps"]
+    early = np.array(steps) <= max(EARLY * settings["steps"], steps[1])
+    early[0] = False
     ends = dict(zip(cases, validated[:, :, -1], strict=True))
     rows, curves = [], []
     for (k, beta), noisy, clean in zip(cases, training, validated, strict=True):
         harm = ends[(k, beta)] - ends[(highest, beta)] if beta else np.full(len(clean), np.nan)
         roles = {0.0: "none", lowest: "lowest", highest: "highest"}
         told = {"case": _case(k), "frequency": k, "amplitude": beta}
+        dipped = clean[:, early].min(axis=1)
         measured = {
             "end": clean[:, -1],
             "least": clean.min(axis=1),
-            "dip": clean[:, -1] / clean[:, early].min(axis=1),
+            "fall": dipped / clean[:, 0],
+            "dip": clean[:, -1] / dipped,
             "harm": harm,
         }
         row: dict[str, Any] = {**told, "role": roles.get(k, "other"), "source": source}
@@ -159,15 +164,19 @@ def tables(dataset_parquet: str | os.PathLike[str], *, source: str, **settings: 
                 "end": Column("Validation loss, end", 3, interval=("end_low", "end_high")),
                 "least": Column("Least", 3, interval=("least_low", "least_high")),
                 "least_step": Column("At step", 0),
+                "fall": Column(
+                    "Least of first fifth / start", 2, interval=("fall_low", "fall_high")
+                ),
                 "dip": Column("End / least of first fifth", 2, interval=("dip_low", "dip_high")),
                 "harm": Column("Above highest k, end", 3, interval=("harm_low", "harm_high")),
                 "replicates": Column("Networks"),
             },
             "Noise on labels by response frequency",
             "Mean squared error on clean labels of -1 and 1. Noise is beta sin(2 pi k |x|) of the "
-            "norm of an image, pixels in [0, 1]. Means over networks with images and weights of "
-            "their own, 95% intervals (Student's t); the last column compares networks of equal "
-            "images and weights.",
+            "norm of an image, pixels in [0, 1]. A loss dips that falls below the start in the "
+            "first fifth and rises again. Means over networks with images and weights of their "
+            "own, 95% intervals (Student's t); 'above highest k' compares networks of equal images "
+            "and weights.",
         ),
         Table(
             pd.DataFrame(curves),

@@ -55,8 +55,7 @@ def draw(
     Raises:
         UserError: the dataset has fewer images of the two classes.
     """
-    table = store.read(dataset_parquet, ["label", "image"])
-    labels = table["label"].to_numpy()
+    labels = store.read(dataset_parquet, ["label"])["label"].to_numpy()
     rows = np.flatnonzero(np.isin(labels, list(classes)))
     count = images + validation_images
     if len(rows) < count:
@@ -72,7 +71,8 @@ def draw(
         ]
     )[:, :count]
     used, places = np.unique(chosen, return_inverse=True)
-    pixels = store.images_of(table.take(used)).reshape(len(used), -1).astype(np.float32) / 255
+    table = store.take(dataset_parquet, used, ["image"])
+    pixels = store.images_of(table).reshape(len(used), -1).astype(np.float32) / 255
     places = places.reshape(chosen.shape)
     drawn = torch.from_numpy(pixels[places])
     signs = torch.from_numpy(np.where(labels[chosen] == classes[1], 1, -1).astype(np.float32))

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from bandlimit.files.tables import Column, Table
+from bandlimit.studies.frequency_principle.settings import MILDEST
 
 REST = 0.1
 """Share of a wave's error that is left when it counts as learnt by a flow."""
@@ -34,9 +35,9 @@ def learning_times(tables: Mapping[str, pd.DataFrame], works: Mapping[str, str])
 
     Returns:
         Columns: work; these; relative_frequency, over the lowest of the case; relative_time, the
-        step over that of the lowest frequency, null where not even half of the networks learnt it;
-        at_least, that of all steps where they did not. Cases whose lowest frequency is not learnt
-        are left out.
+        step over that of the lowest frequency, null where not more than half of the networks learnt
+        it; at_least, that of all steps where they did not. Cases whose lowest frequency is not
+        learnt are left out.
     """
     found = []
     for name, table in tables.items():
@@ -46,7 +47,8 @@ def learning_times(tables: Mapping[str, pd.DataFrame], works: Mapping[str, str])
             if "unit" not in rows:
                 # Nothing is measured before the first step.
                 rows, step = rows.assign(unit="steps"), step.clip(min=1)
-            learnt = rows["learnt"].to_numpy(float) * 2 >= rows["seeds"].to_numpy(float)
+            # Of half of them the median is no step, where it is a median that stands for them.
+            learnt = rows["learnt"].to_numpy(float) * 2 > rows["seeds"].to_numpy(float)
             if not learnt[0]:
                 continue
             end = rows["steps"].to_numpy(float) if "steps" in rows else np.full(len(rows), np.nan)
@@ -62,10 +64,6 @@ def learning_times(tables: Mapping[str, pd.DataFrame], works: Mapping[str, str])
             )
     names = ["work", *COLUMNS, *RELATIVE]
     return pd.concat(found, ignore_index=True)[names] if found else pd.DataFrame(columns=names)
-
-
-MILDEST = 0.3
-"""Relative error below which a frequency of labels counts as learnt: the mildest that is asked."""
 
 
 def chosen(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
@@ -126,6 +124,6 @@ def table(frame: pd.DataFrame) -> Table:
         columns,
         "When each response frequency is learnt",
         "A frequency over the lowest of its target, and the time at which it is learnt over the "
-        "time of that one: above 1, the low frequency was first. Where not even half of the "
+        "time of that one: above 1, the low frequency was first. Where not more than half of the "
         "networks learnt it, the time is at least that of all steps.",
     )

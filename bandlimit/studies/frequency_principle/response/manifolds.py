@@ -32,6 +32,7 @@ from bandlimit.studies.frequency_principle.response.sinusoids_passages import (
     check_frequencies,
     curve_records,
     first_passages,
+    mean_interval,
     passage_records,
     standard_error,
 )
@@ -95,8 +96,10 @@ def manifolds(
         networks at the end, over that of the target), amplitude_low and amplitude_high (least and
         greatest). 'manifold_curves': as `curve_records`, of 'amplitude', and turns.
         'manifold_levels': turns, amplitude (mean over networks of the mean of the `TOP` highest
-        frequencies, each at most 1, at the end), amplitude_error, low, high, seeds, from_frequency
-        (the lowest of these), width, samples, steps. And the tables of `classify`.
+        frequencies, each at most 1, at the end), amplitude_error, low, high (least and greatest),
+        gain with gain_low and gain_high (amplitude less that of the same networks on the curve of
+        the fewest turns, and its 95% interval by Student's t), seeds, from_frequency (the lowest of
+        these), width, samples, steps. And the tables of `classify`.
 
     Raises:
         UserError: the samples don't resolve a frequency.
@@ -122,6 +125,8 @@ def manifolds(
     sizes = {"width": width, "samples": samples}
     tables: dict[str, list[Record]] = {"manifolds": [], "manifold_curves": []}
     tables["manifold_levels"] = []
+    tops = amplitudes[-1, :, -TOP:].clip(max=1).mean(axis=1).reshape(len(turns), seeds)
+    fewest = turns.index(min(turns))
     for i, level in enumerate(turns):
         own = amplitudes[:, i * seeds : (i + 1) * seeds]
         case, last = f"L = {level}", own[-1]
@@ -141,7 +146,8 @@ def manifolds(
             {**record, "turns": level}
             for record in curve_records(case, frequencies, list(outputs), own, "amplitude")
         ]
-        top = last[:, -TOP:].clip(max=1).mean(axis=1)
+        top = tops[i]
+        gain, gain_low, gain_high = mean_interval(top - tops[fewest])
         tables["manifold_levels"].append(
             {
                 "turns": level,
@@ -149,6 +155,9 @@ def manifolds(
                 "amplitude_error": standard_error(top),
                 "low": float(top.min()),
                 "high": float(top.max()),
+                "gain": gain,
+                "gain_low": gain_low,
+                "gain_high": gain_high,
                 "seeds": seeds,
                 "from_frequency": frequencies[-TOP:][0],
                 **sizes,

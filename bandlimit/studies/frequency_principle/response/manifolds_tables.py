@@ -39,12 +39,14 @@ LAYOUTS: Mapping[str, Layout] = {
             "turns": Column("L"),
             "from_frequency": Column("Frequencies from"),
             "amplitude": Column("Amplitude at the end", 3, interval=("low", "high")),
+            "gain": Column("Over the fewest turns", 3, interval=("gain_low", "gain_high")),
             "seeds": Column("Networks"),
             "steps": Column("Steps of training"),
         },
         "Curves of L turns: the three highest response frequencies at the end",
         "Mean of the three amplitudes over those of the target, each at most 1, over networks; in "
-        "brackets the least and the greatest network.",
+        "brackets the least and the greatest network. Beside it what it is above that on the curve "
+        "of the fewest turns, network by network, with its 95% interval (Student's t).",
     ),
     "manifold_classification": (
         {

@@ -13,7 +13,9 @@ has a variance of p (1 - p) / N for a class of share p. Most peaks at high frequ
 kind. So two sets of frequencies are followed: all peaks, of each class by itself; and each half
 period at which the labels of all classes together are stronger than such noise (`STRONGER`), by
 Euclidean magnitudes over the classes, which leave no peaks to pick: those of one class fill the
-gaps of another.
+gaps of another. There labels and outputs are taken less their means over the images: images lie
+unevenly, so that the mean has a transform of its own, which is strong at low frequencies, and which
+outputs that are the same for all images have right.
 
 Shapes: N images, C classes, G frequencies, P peaks, S networks, T steps.
 """
@@ -114,7 +116,10 @@ def first_steps_below(errors: Floats, steps: NDArray[np.int64], threshold: float
 
 
 def order(values: Floats, first: Floats, end: float) -> float:
-    """Return the rank correlation (Spearman) of values and first steps; NaN if either are equal.
+    """Return the rank correlation (Spearman) of values and first steps.
+
+    It is 0 where all first steps are the same, since they are in no order, and NaN only of fewer
+    than two different values.
 
     Args:
         values: P, such as the frequencies of P peaks.
@@ -122,8 +127,10 @@ def order(values: Floats, first: Floats, end: float) -> float:
         end: the last step.
     """
     ranked = np.where(np.isnan(first), end + 1, first)
-    if len(np.unique(ranked)) < 2 or len(np.unique(values)) < 2:
+    if len(np.unique(values)) < 2:
         return float("nan")
+    if len(np.unique(ranked)) < 2:
+        return 0.0
     return float(spearmanr(values, ranked).statistic)
 
 
@@ -148,6 +155,12 @@ def noise(labels: Floats) -> Floats:
     """
     share = labels.mean(axis=0)
     found: Floats = share * (1 - share) / len(labels)
+    return found
+
+
+def centred(values: Floats) -> Floats:
+    """Return values less their mean over the images, ... x N x C."""
+    found: Floats = values - values.mean(axis=-2, keepdims=True)
     return found
 
 
@@ -179,16 +192,15 @@ def at_peaks(own: Answers, places: Floats, frequencies: Floats) -> Followed:
 
 
 def at_halves(own: Answers, places: Floats, highest: float) -> Followed:
-    """Return the errors at half periods where the labels are stronger than noise."""
+    """Return the errors at half periods where the labels are stronger than noise.
+
+    Labels and outputs are taken less their means over the images.
+    """
     frequencies = np.arange(0.5, highest + 0.25, 0.5)
-    labels = transform(places, own.labels, frequencies)
+    labels = transform(places, centred(own.labels), frequencies)
     amplitudes = np.linalg.norm(labels, axis=1)
-    # Without their mean, whose transform is that of the places of the images.
-    apart = np.linalg.norm(
-        transform(places, own.labels - own.labels.mean(axis=0), frequencies), axis=1
-    )
-    strong = apart**2 > STRONGER * noise(own.labels).sum()
-    outputs = transform(places, own.outputs, frequencies[strong])
+    strong = amplitudes**2 > STRONGER * noise(own.labels).sum()
+    outputs = transform(places, centred(own.outputs), frequencies[strong])
     missed = np.linalg.norm(outputs - labels[strong], axis=3)
     return Followed(frequencies[strong], amplitudes[strong], missed / amplitudes[strong])
 
@@ -261,7 +273,8 @@ def _order(followed: Followed, own: Answers, threshold: float) -> dict[str, Any]
         **_within_one("correlation", each),
         **_within_one("partial", apart),
         "amplitude_correlation": over_seeds(weak)[0],
-        "seeds": len(first),
+        # Those behind the mean.
+        "seeds": int(np.isfinite(each).sum()),
     }
 
 
@@ -272,8 +285,12 @@ def _spectrum(
     frequencies: Floats,
     halves: Followed,
 ) -> list[dict[str, Any]]:
-    """Return the labels' transform, of each class and (null) of all, beside what noise has."""
+    """Return the labels' transform, of each class and (null) of all, beside what noise has.
+
+    That of all is of labels less their mean.
+    """
     labels = transform(places, own.labels, frequencies)
+    whole = np.linalg.norm(transform(places, centred(own.labels), frequencies), axis=1)
     marked, expected = set(peaks(np.abs(labels))), noise(own.labels)
     rows = [
         {
@@ -292,7 +309,7 @@ def _spectrum(
             **named,
             "class": None,
             "frequency": float(g),
-            "amplitude": float(np.linalg.norm(labels[i])),
+            "amplitude": float(whole[i]),
             "noise": float(expected.sum() ** 0.5),
             "marked": bool(np.isclose(halves.frequencies, g).any()),
         }

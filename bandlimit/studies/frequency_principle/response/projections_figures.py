@@ -54,7 +54,8 @@ NAMES = {
 def draw_projection(spectrum: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     """Draw the labels' transform, and a map of errors for each network.
 
-    A row per experiment's dataset; after Figure 1 of the document.
+    A row per experiment's dataset; after Figure 1 of the document, labels and outputs less their
+    means over the images.
 
     Raises:
         ValueError: a column is missing.
@@ -90,7 +91,8 @@ def draw_projection(spectrum: pd.DataFrame, curves: pd.DataFrame) -> Figure:
 
 
 def _draw_spectrum(axes: Axes, rows: pd.DataFrame) -> None:
-    whole = rows[rows["class"].isna()]
+    # Less their mean, labels have nothing at 0.
+    whole = rows[rows["class"].isna() & (rows["frequency"] > 0)]
     axes.plot(whole["frequency"], whole["amplitude"], color=BLUE, label="labels")
     marked = whole[whole["marked"]]
     axes.plot(
@@ -112,7 +114,7 @@ def _draw_spectrum(axes: Axes, rows: pd.DataFrame) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(PLAIN)
     axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.set_ylim(top=2 * whole["amplitude"].max())
+    axes.set_ylim(whole["noise"].min() / 2, 2 * whole["amplitude"].max())
     axes.set_title("labels")
     axes.set_xlabel("frequency g")
     axes.set_ylabel("$|F_{PC}[y](g)|$")

@@ -52,15 +52,16 @@ def read(
     values = table["outputs"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     outputs = values.astype(np.float64).reshape(len(seeds), len(steps), count, -1)
 
-    images = store.read(dataset_parquet, ["image_id", "label", "image"])
-    places = {name: row for row, name in enumerate(images["image_id"].to_pylist())}
+    known = store.read(dataset_parquet, ["image_id"])["image_id"].to_pylist()
+    places = {name: row for row, name in enumerate(known)}
     missing = [name for name in image_ids if name not in places]
     if missing:
         raise UserError(
             f"The images of {str(dataset_parquet)!r} must have those of "
             f"{str(responses_parquet)!r}; {missing[0]!r} is not there."
         )
-    images = images.take([places[name] for name in image_ids])
+    rows = [places[name] for name in image_ids]
+    images = store.take(dataset_parquet, rows, ["label", "image"])
     labels = images["label"].to_numpy()
     return Answers(
         steps=steps,

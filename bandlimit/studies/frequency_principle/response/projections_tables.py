@@ -26,7 +26,8 @@ COLUMNS: Mapping[str, tuple[Mapping[str, Column], str, str]] = {
         "median over networks, in brackets the least and the greatest. A dash stands for a network "
         "that never came so far. Frequencies are in periods over the range of the images along the "
         "component, each half period at which labels are stronger than labels given out at random; "
-        "they are those of the function from images to outputs, not those of the pixels.",
+        "they are those of the function from images to outputs, not those of the pixels. Labels "
+        "and outputs are taken less their means over the images.",
     ),
     "projection_order": (
         {
@@ -44,12 +45,14 @@ COLUMNS: Mapping[str, tuple[Mapping[str, Column], str, str]] = {
         },
         "Response frequency along the first principal component: order of learning",
         "Spearman's rank correlation of frequency and first step below the threshold; what is "
-        "never learnt comes last, and where all are never learnt there is none. Either over all "
-        "half periods at which labels are stronger than labels given out at random, or over all "
-        "peaks of the labels' transform, of each class by itself, most of which are no stronger. "
+        "never learnt comes last, and where all first steps are the same it is 0. Either over all "
+        "half periods at which labels, less their mean, are stronger than labels given out at "
+        "random, or over all peaks of the labels' transform, of each class by itself, most of "
+        "which are no stronger. "
         "High frequencies are weak in the labels, and the relative error of what is weak is large: "
-        "'amplitude apart' is the partial correlation, none where amplitudes only fall. Means over "
-        "networks with 95% intervals (Student's t).",
+        "'amplitude apart' is the partial correlation, of the networks of which there is one: none "
+        "where amplitudes only fall, or tell all of the order. Means over networks with 95% "
+        "intervals (Student's t).",
     ),
     "projection_curves": (
         {
@@ -59,8 +62,8 @@ COLUMNS: Mapping[str, tuple[Mapping[str, Column], str, str]] = {
             "error": Column("Error", 3, interval=("error_low", "error_high")),
         },
         "Response frequency along the first principal component: error along training",
-        "|F[h] - F[y]| / |F[y]|, magnitudes over all classes: mean over networks, in brackets the "
-        "least and the greatest.",
+        "|F[h] - F[y]| / |F[y]|, magnitudes over all classes, labels y and outputs h less their "
+        "means over the images: mean over networks, in brackets the least and the greatest.",
     ),
     "projection_spectrum": (
         {
@@ -72,8 +75,9 @@ COLUMNS: Mapping[str, tuple[Mapping[str, Column], str, str]] = {
             "marked": Column("Followed"),
         },
         "Response frequency along the first principal component: transform of the labels",
-        "Of each class, where peaks are marked, and of all classes together, where half periods "
-        "stronger than noise are. Beside it the root mean square for labels given out at random.",
+        "Of each class, where peaks are marked, and of all classes together, less the mean label, "
+        "where half periods stronger than noise are. Beside it the root mean square for labels "
+        "given out at random.",
     ),
     "filtering": (
         {
@@ -81,7 +85,11 @@ COLUMNS: Mapping[str, tuple[Mapping[str, Column], str, str]] = {
             "width": Column("delta"),
             "variance_kept": Column("Variance of labels kept", 3),
             "gap": Column("e_high - e_low", 3, interval=("gap_low", "gap_high")),
-            "gap_centred": Column("The same, mean label apart", 3),
+            "gap_centred": Column(
+                "The same, mean label apart",
+                3,
+                interval=("gap_centred_low", "gap_centred_high"),
+            ),
             "steps_below": Column("Steps with e_low < e_high", 3),
             "low_end": Column("e_low at the end", 3),
             "high_end": Column("e_high at the end", 3),
@@ -90,8 +98,9 @@ COLUMNS: Mapping[str, tuple[Mapping[str, Column], str, str]] = {
         "Response frequency by a filter over the images",
         "Relative errors of outputs smoothed by a Gaussian over the images, e_low, and of what is "
         "left, e_high. The gap is a mean over the records after the start, then over networks, "
-        "with 95% intervals (Student's t). Without the mean label, which outputs that are the same "
-        "for all images have right, e_low is larger.",
+        "with 95% intervals (Student's t). Outputs that are the same for all images have the mean "
+        "label right, so that their gap is above 0; with it apart, e_low is relative to how far "
+        "smooth labels are from their mean, and the gap of such outputs is near 0.",
     ),
     "filtering_curves": (
         {
