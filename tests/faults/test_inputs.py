@@ -48,7 +48,7 @@ WEIGHTS = {
     "architecture": ["another architecture than 'cifar_resnet20'"],
     "code": ["would run code"],
     "checksum": ["0" * 64],
-    "channels": ["another architecture"],
+    "channels": ["a network of 3 channels, though 'shape' has 1"],
 }
 
 
