@@ -37,7 +37,7 @@ CURVES = {
 }
 """Figures of robustness, all of them shown by the ledger."""
 
-STUDY = {"robustness_tables", *CURVES}
+STUDY = {"robustness_tables", "defense_page", *CURVES}
 """The tables of robustness, and what is made from them."""
 
 DEFENSES = {"undefended", "post_averaging", "post_averaging_fixed", "low_pass"}
@@ -236,7 +236,9 @@ def test_an_attack_module_runs_all_attacks_again_but_makes_no_model(tiny_run):
 
 
 def test_a_new_colour_is_drawn_and_nothing_else(tiny_run):
-    with tiny_run.edited("bandlimit/plots/style.py", lambda text: text.replace("#", "#F", 1)):
+    with tiny_run.edited(
+        "bandlimit/plots/style.py", lambda text: text.replace("#5a5a5a", "#F5a5a5a")
+    ):
         found = reruns(tiny_run)
     assert {path.rpartition("/")[0] for path in found} - {"results/site/lineage"} >= {
         "results/figures/bandlimiting",

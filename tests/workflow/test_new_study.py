@@ -174,7 +174,9 @@ def stubbed(project):
         path.write_text(text, encoding="utf-8")
     path = project.folder / LISTED
     text = path.read_text(encoding="utf-8")
-    path.write_text(text.replace('"robustness")', '"robustness", "stub")'), encoding="utf-8")
+    path.write_text(
+        text.replace('"robustness",\n', '"robustness",\n    "stub",\n'), encoding="utf-8"
+    )
     project.config = copy.deepcopy(project.config)
     project.config |= {"bandlimiting": None, "robustness": None, "only": ["model_a"]}
     project.config["stub"] = {"experiments": {"model_a": None}, "bins": 5}
@@ -184,7 +186,8 @@ def stubbed(project):
 def test_a_study_is_new_files_and_one_line(stubbed):
     before = (HOME / LISTED).read_text(encoding="utf-8").splitlines()
     after = (stubbed.folder / LISTED).read_text(encoding="utf-8").splitlines()
-    assert sum(one != other for one, other in zip(before, after, strict=True)) == 1
+    assert [line for line in after if line not in before] == ['    "stub",']
+    assert len(after) == len(before) + 1
 
     stubbed.complete()
     assert stubbed.plan() == {}
@@ -216,7 +219,7 @@ def test_a_study_is_new_files_and_one_line(stubbed):
     # The report lists it.
     stubbed.complete("--report", "report.html")
     report = (stubbed.folder / "report.html").read_text(encoding="utf-8")
-    assert "6. Stub" in report and "images by class, drawn" in report
+    assert "7. Stub" in report and "images by class, drawn" in report
 
     # A parameter of the figure draws it again, and counts nothing.
     stubbed.config["stub"]["bins"] = 3
