@@ -136,12 +136,12 @@ def twist(text):
     ("name", "rules"),
     [
         # A colour, a caption.
-        ("bandlimit/plots/style.py", FIGURES | CURVES | LEDGER),
+        ("bandlimit/plots/style.py", FIGURES | CURVES | LEDGER | {"defense_page"}),
         ("bandlimit/studies/bandlimiting/curves.py", {f"{B}figure_2", f"{B}figure_3"} | LEDGER),
         ("scripts/bandlimiting/figure_1.py", {f"{B}figure_1"} | PROOF),
         ("scripts/bandlimiting/figure_3.py", {f"{B}figure_3"} | LEDGER),
         ("scripts/robustness/figure_scaling.py", {f"{R}figure_scaling"} | LEDGER),
-        ("bandlimit/studies/robustness/figures.py", CURVES | LEDGER),
+        ("bandlimit/studies/robustness/figures.py", CURVES | LEDGER | {"defense_page"}),
         ("workflow/report/bandlimiting/figure_2.rst", PROOF),
         ("workflow/report/robustness/figure_controls.rst", PROOF),
         ("workflow/report/workflow.rst", PROOF),
