@@ -79,10 +79,9 @@ def draw_learning_times(times: pd.DataFrame) -> Figure:
         axes.set_xlabel("response frequency over the lowest of its target")
         axes.set_ylabel("time until it is learnt, over that\nof the lowest frequency")
         axes.text(
-            0.99,
+            0.01,
             0.02,
-            "below the dotted line: learnt before the lowest frequency",
-            ha="right",
+            "below the dotted line: learnt\nbefore the lowest frequency",
             va="bottom",
             transform=axes.transAxes,
             color=DARK_GREY,
