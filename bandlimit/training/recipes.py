@@ -136,9 +136,9 @@ class Recipe:
         augmentation: flip (bool): mirror each image left to right with probability one half;
             shift (int): move each image by up to so many pixels along each axis, uniformly, black
             pixels moving in; autoaugment (str): then change each image, of 3 channels, by the
-            AutoAugment policy cifar10 or imagenet; noise (float): then add to each image Gaussian noise whose standard
-            deviation, in [0, 1] pixels, is drawn uniformly from 0 to this number for the image, and
-            clip to [0, 1]. What is not named is not done.
+            AutoAugment policy cifar10 or imagenet; noise (float): then add to each image Gaussian
+            noise whose standard deviation, in [0, 1] pixels, is drawn uniformly from 0 to this
+            number for the image, and clip to [0, 1]. What is not named is not done.
         optimizer: sgd, adam, adagrad, adadelta or rmsprop, as of `torch.optim`.
         schedule: triangle, a learning rate that rises for a quarter of the steps and falls to 0, or
             constant.

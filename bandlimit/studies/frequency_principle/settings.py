@@ -35,7 +35,8 @@ class Network:
         name: of the model; further seeds have names of their own, see `models`.
         architecture: of the model.
         batchnorm: whether it has BatchNorm.
-        training: natural, gaussian, adversarial or autoaugment; natural where it was not trained here.
+        training: natural, gaussian, adversarial or autoaugment; natural where it was not
+            trained here.
         seeds: how many networks there are.
         recipe: how it was trained, but for noise, attack, AutoAugment and component; empty if
             not here.
@@ -121,7 +122,7 @@ class Sensitivity(Experiment):
         return [name for network in self.networks for name in network.models()]
 
     def natural(self, network: Network) -> Network | None:
-        """Return the natural network trained as another one but for noise, attack, policy, component."""
+        """Return the natural network trained as another one but for what `_network` tells apart."""
         if (network.training == NATURAL and not network.component) or not network.recipe:
             return None
         for other in self.networks:
