@@ -34,6 +34,7 @@ from bandlimit.models import architectures, weights
 from bandlimit.models.device import choose_device
 from bandlimit.spectral.components import component
 from bandlimit.training import curves, observing, responses, states, trajectories
+from bandlimit.training.autoaugment import autoaugment
 from bandlimit.training.optimizers import Optimizer
 from bandlimit.training.perturbations import KeyedStart, Pixels, frozen
 from bandlimit.training.recipes import Adversarial, Component, Mixup, Recipe, check
@@ -171,6 +172,11 @@ def train(
         raise UserError(
             f"The augmentation 'shift' must be less than the image's side, {min(shape[1:])} "
             f"pixels in {str(dataset_parquet)!r}; {recipe.shift} was given."
+        )
+    if recipe.autoaugment is not None and shape[0] != 3:
+        raise UserError(
+            f"The augmentation 'autoaugment' needs colour images of 3 channels; those in "
+            f"{str(dataset_parquet)!r} have {shape[0]}."
         )
     for what, given in (
         ("a trajectory", measurements),
@@ -589,10 +595,14 @@ class _Training:
         return loss.detach(), (logits.argmax(1) == labels).sum()
 
     def _augmented(self, rows: torch.Tensor, draws: _Draws) -> torch.Tensor:
-        """Return the pixels of training images, float32, each moved and mirrored by its draw."""
+        """Return the pixels of training images, float32, each changed by its own draws."""
         device = self._images.device
         mirrored, offsets = draws.mirrored[rows].to(device), draws.offsets[rows].to(device)
         images = augment(self._images[rows.to(device)], mirrored, offsets, self._recipe.shift)
+        if self._recipe.autoaugment is not None:
+            name = (self._seed, "autoaugment", self._name, draws.epoch)
+            seeds = [keys.derive(*name, row) for row in rows.tolist()]
+            images = autoaugment(images, self._recipe.autoaugment, seeds)
         images = images if images.is_floating_point() else images.float() / 255
         if self._recipe.noise:
             noise = [self._noise(draws.epoch, row) for row in rows.tolist()]

@@ -13,9 +13,12 @@ from typing import Any
 from bandlimit.errors import UserError, suggest
 from bandlimit.spectral.components import PARTS, SCALES
 
-AUGMENTATIONS: tuple[str, ...] = ("flip", "shift", "noise")
+AUGMENTATIONS: tuple[str, ...] = ("flip", "shift", "noise", "autoaugment")
 """The keys of `augmentation`: mirror half of the images; the largest shift in pixels; the largest
-standard deviation of noise."""
+standard deviation of noise; the policy of AutoAugment."""
+
+POLICIES: tuple[str, ...] = ("cifar10", "imagenet")
+"""Policies of AutoAugment, by the data that they were found for."""
 
 OPTIMIZERS: tuple[str, ...] = ("sgd", "adam", "adagrad", "adadelta", "rmsprop")
 SCHEDULES: tuple[str, ...] = ("triangle", "constant")
@@ -132,9 +135,10 @@ class Recipe:
             gradient.
         augmentation: flip (bool): mirror each image left to right with probability one half;
             shift (int): move each image by up to so many pixels along each axis, uniformly, black
-            pixels moving in; noise (float): then add to each image Gaussian noise whose standard
-            deviation, in [0, 1] pixels, is drawn uniformly from 0 to this number for the image, and
-            clip to [0, 1]. What is not named is not done.
+            pixels moving in; autoaugment (str): then change each image, of 3 channels, by the
+            AutoAugment policy cifar10 or imagenet; noise (float): then add to each image Gaussian
+            noise whose standard deviation, in [0, 1] pixels, is drawn uniformly from 0 to this
+            number for the image, and clip to [0, 1]. What is not named is not done.
         optimizer: sgd, adam, adagrad, adadelta or rmsprop, as of `torch.optim`.
         schedule: triangle, a learning rate that rises for a quarter of the steps and falls to 0, or
             constant.
@@ -155,7 +159,7 @@ class Recipe:
     Raises:
         UserError: a value is out of range or has no meaning, or PGD, which keeps pixels in [0, 1]
             and follows one label, is asked for on components or mixtures, or noise, which keeps
-            them there as well, on components.
+            them there as well, or AutoAugment, which takes 8-bit images, on components.
     """
 
     epochs: int
@@ -225,6 +229,11 @@ class Recipe:
                 "A recipe has either the augmentation 'noise' or 'component', since noisy images "
                 "are clipped to pixels in [0, 1]; both were given."
             )
+        if self.autoaugment is not None and self.component is not None:
+            raise UserError(
+                "A recipe has either the augmentation 'autoaugment' or 'component', since "
+                "AutoAugment takes 8-bit images; both were given."
+            )
 
     @property
     def flip(self) -> bool:
@@ -240,6 +249,12 @@ class Recipe:
     def noise(self) -> float:
         """The largest standard deviation of noise, in [0, 1] pixels."""
         return float(self.augmentation.get("noise", 0))
+
+    @property
+    def autoaugment(self) -> str | None:
+        """The policy of AutoAugment, or None."""
+        policy = self.augmentation.get("autoaugment")
+        return None if policy is None else str(policy)
 
     def checkpoint_steps(self, steps_per_epoch: int) -> dict[str, int]:
         """Return by name after how many steps the network is kept."""
@@ -337,3 +352,5 @@ def _check_augmentation(augmentation: Mapping[str, Any]) -> None:
             f"{shift!r} was given."
         )
     check("augmentation.noise", augmentation.get("noise", 0), "a number from 0 to 1", low=0, high=1)
+    if "autoaugment" in augmentation:
+        _check_choice("augmentation.autoaugment", augmentation["autoaugment"], POLICIES)

@@ -16,7 +16,9 @@ from bandlimit.config.schema import member
 from bandlimit.errors import UserError
 
 NATURAL, GAUSSIAN, ADVERSARIAL = "natural", "gaussian", "adversarial"
-"""Ways to train: on images as they are, with Gaussian noise, or on adversarial images."""
+AUTOAUGMENT = "autoaugment"
+"""Ways to train: on images as they are, with Gaussian noise, on adversarial images, or with
+AutoAugment."""
 
 MILDEST = 0.3
 """Relative error below which a frequency of labels counts as learnt: the mildest that is asked."""
@@ -33,9 +35,11 @@ class Network:
         name: of the model; further seeds have names of their own, see `models`.
         architecture: of the model.
         batchnorm: whether it has BatchNorm.
-        training: natural, gaussian or adversarial; natural where it was not trained here.
+        training: natural, gaussian, adversarial or autoaugment; natural where it was not
+            trained here.
         seeds: how many networks there are.
-        recipe: how it was trained, but for noise, attack and component; empty if not here.
+        recipe: how it was trained, but for noise, attack, AutoAugment and component; empty if
+            not here.
         component: of each image, that it was trained on in its place, or None.
     """
 
@@ -118,7 +122,7 @@ class Sensitivity(Experiment):
         return [name for network in self.networks for name in network.models()]
 
     def natural(self, network: Network) -> Network | None:
-        """Return the natural network trained as another one but for noise, attack, component."""
+        """Return the natural network trained as another one but for what `_network` tells apart."""
         if (network.training == NATURAL and not network.component) or not network.recipe:
             return None
         for other in self.networks:
@@ -286,7 +290,8 @@ def _network(run: Run, name: str) -> Network:
     model = run.models[name]
     recipe = run.training.get(name, {}) if model.source == "trained" else {}
     augmentation = dict(recipe.get("augmentation", {}))
-    noise = augmentation.pop("noise", 0)
+    noise, policy = augmentation.pop("noise", 0), augmentation.pop("autoaugment", None)
+    training = AUTOAUGMENT if policy else GAUSSIAN if noise else NATURAL
     # What tells networks apart, or leaves the training of the first one as it is.
     apart = (
         *("adversarial", "augmentation", "component", "checkpoints", "trajectory", "curves"),
@@ -297,7 +302,7 @@ def _network(run: Run, name: str) -> Network:
         name=name,
         architecture=model.architecture,
         batchnorm=model.batchnorm,
-        training=ADVERSARIAL if recipe.get("adversarial") else GAUSSIAN if noise else NATURAL,
+        training=ADVERSARIAL if recipe.get("adversarial") else training,
         seeds=int(recipe.get("seeds", 1)),
         recipe={**alike, "augmentation": augmentation} if recipe else {},
         component=recipe.get("component"),

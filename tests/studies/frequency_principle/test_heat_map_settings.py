@@ -11,6 +11,9 @@ import yaml
 
 from bandlimit.errors import UserError
 from bandlimit.plan import catalogue, cost, jobs, load
+from bandlimit.studies.frequency_principle.image.artifacts import facts
+from bandlimit.studies.frequency_principle.image.corruptions_figures import METHODS
+from bandlimit.studies.frequency_principle.image.heat_maps_figures import LOOKS
 
 HOME = Path(__file__).parents[3]
 BASE = yaml.safe_load((HOME / "config.yaml").read_text(encoding="utf-8"))
@@ -66,6 +69,32 @@ def test_a_network_is_compared_with_the_natural_one_of_its_recipe_alone():
     e = mapped(loaded(longer))
     own = next(n for n in e.networks if n.name == f"{MAIN}_adversarial")
     assert e.natural(own) is None
+
+
+def test_autoaugment_is_a_training_of_its_own_of_which_claims_on_others_do_not_ask():
+    name = f"{MAIN}_autoaugment"
+
+    def add(own, config):
+        recipes = config["training"]
+        gaussian = copy.deepcopy(recipes[f"{MAIN}_gaussian"])
+        recipes[name] = {
+            **gaussian,
+            "architecture": "small_cnn_no_batchnorm",
+            "augmentation": {"autoaugment": "cifar10"},
+        }
+        own["networks"] = [*own["networks"], name]
+
+    run = loaded(add)
+    e = mapped(run)
+    network = next(n for n in e.networks if n.name == name)
+    assert network.training == "autoaugment" and LOOKS[network.training].label == "AutoAugment"
+    assert METHODS[network.training].label == "AutoAugment"
+    assert "autoaugment" not in network.recipe["augmentation"]
+    natural = e.natural(network)
+    assert natural is not None and natural.name == MAIN
+    has = facts(run, e.dataset, name)["has"]
+    assert "waves" in has
+    assert not {"waves_trained", "slope_up", "slope_down", "band_noise"} & {*has}
 
 
 def test_claims_may_ask_each_network_for_what_it_is():

@@ -11,6 +11,7 @@ from bandlimit.config import paths
 from bandlimit.config.run import Run
 from bandlimit.studies.artifact import SAMPLED, Artifact, Figure, Made, Records, Table
 from bandlimit.studies.frequency_principle.settings import (
+    AUTOAUGMENT,
     NATURAL,
     FrequencyPrinciple,
     Network,
@@ -378,7 +379,8 @@ def facts(run: Run, dataset: str, model: str) -> dict[str, Any]:
             if (e.dataset, network.name) == (dataset, model):
                 natural = network.training == NATURAL
                 waved = network in e.networks
-                compared = e.natural(network) is not None
+                # Claims on networks trained otherwise are of noise, attack and filter alone.
+                compared = e.natural(network) is not None and network.training != AUTOAUGMENT
                 part = _filter(network)["part"]
                 slope = compared and bool(e.corruptions)
                 has = {

@@ -21,6 +21,7 @@ from bandlimit.plots.style import (
     GREEN,
     ORANGE,
     PINK,
+    SKY,
     VERMILLION,
     Look,
     add_legend,
@@ -38,6 +39,7 @@ METHODS: Mapping[str, Look] = {
     "natural": Look("natural", BLUE, "o", "-"),
     "gaussian": Look("Gaussian noise", GREEN, "s", (0, (5, 1.5))),
     "adversarial": Look("adversarial", VERMILLION, "^", (0, (6, 1.5, 1, 1.5))),
+    "autoaugment": Look("AutoAugment", SKY, "*", (0, (2, 1, 1, 1))),
     "low-pass": Look("low-pass filter", ORANGE, "D", (0, (1, 1))),
     "high-pass": Look("high-pass filter", PINK, "v", (0, (3, 1, 1, 1, 1, 1))),
 }

@@ -39,7 +39,12 @@ from bandlimit.plots.style import (
     style,
     wrapped,
 )
-from bandlimit.studies.frequency_principle.settings import ADVERSARIAL, GAUSSIAN, NATURAL
+from bandlimit.studies.frequency_principle.settings import (
+    ADVERSARIAL,
+    AUTOAUGMENT,
+    GAUSSIAN,
+    NATURAL,
+)
 
 MAP = "viridis"
 """Colour map of error rates: even to the eye, and safe for colour-blind."""
@@ -53,14 +58,15 @@ LOOKS: Mapping[str, Look] = {
     NATURAL: Look("natural", BLUE, "o", "-"),
     GAUSSIAN: Look("Gaussian noise", GREEN, "s", (0, (5, 1.5))),
     ADVERSARIAL: Look("adversarial", VERMILLION, "^", (0, (6, 1.5, 1, 1.5))),
+    AUTOAUGMENT: Look("AutoAugment", SKY, "*", (0, (2, 1, 1, 1))),
 }
 """Looks of networks by their training."""
 
 OTHERS = (
     Look("", ORANGE, "D", (0, (4, 2))),
-    Look("", SKY, "v", (0, (3, 1, 1, 1, 1, 1))),
     Look("", PINK, "P", (0, (2, 1))),
     Look("", DARK_GREY, "X", "-"),
+    Look("", SKY, "v", (0, (3, 1, 1, 1, 1, 1))),
 )
 """Looks of networks that go by their names, in turn."""
 
