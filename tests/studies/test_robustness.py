@@ -600,8 +600,8 @@ def test_nothing_is_shown_of_a_defence_whose_network_is_not_above_chance(right, 
         frame(rows, defense=name, **columns)
         for name in ("g", "undefended")
         for frame, rows, columns in (
-            (clean, [1, 1, 0, 1], {}),
-            (judged, [0, 0, 0, 0], {"against": name}),
+            (clean, [1, 1, 0, 1] * 10, {}),
+            (judged, [0] * 40, {"against": name}),
         )
     ]
     told = {
