@@ -13,7 +13,7 @@ from bandlimit.files import contents, store
 from bandlimit.plan import catalogue, jobs
 from bandlimit.provenance import replay, samples
 
-ELSEWHERE = ("perturbation_spectra", "high_frequency")
+ELSEWHERE = ("perturbation_spectra", "high_frequency", "frequency_principle")
 """Studies that the tiny project does not run; `test_trained.py` has a run of them."""
 
 
