@@ -56,10 +56,19 @@ class Optimizer:
         """Update all parameters once along their gradients, at a learning rate."""
         recipe = self._recipe
         stays, decay = recipe.momentum, recipe.weight_decay
-        gradients = [own.grad for own in self._parameters if own.grad is not None]
-        kept = {name: [own[name] for own in self.state] for name in self.state[0]}
+        # A parameter that the loss does not reach has no gradient, and stays as it is.
+        reached = [
+            (own, own.grad, state)
+            for own, state in zip(self._parameters, self.state, strict=True)
+            if own.grad is not None
+        ]
+        parameters: list[torch.Tensor] = [own for own, _, _ in reached]
+        gradients = [gradient for _, gradient, _ in reached]
+        kept = {
+            name: [state[name] for _, _, state in reached]
+            for name in (*KEPT[recipe.optimizer], "step")
+        }
         steps = kept.pop("step")
-        parameters: list[torch.Tensor] = list(self._parameters)
         match recipe.optimizer:
             case "sgd":
                 sgd(

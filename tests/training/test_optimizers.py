@@ -50,6 +50,19 @@ def test_updates_are_those_of_torch(name):
     assert not any(map(torch.equal, ours, start))
 
 
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_parameter_that_the_loss_does_not_reach_stays_and_misplaces_no_other(name):
+    start = [torch.ones(2), torch.ones(2, 2), torch.ones(3)]
+    own = [torch.nn.Parameter(one.clone()) for one in start]
+    recipe = Recipe(epochs=1, batch_size=4, learning_rate=1.0, optimizer=name)
+    optimizer = Optimizer(recipe, own)
+    for _ in range(2):
+        own[0].grad, own[2].grad = torch.ones(2), torch.ones(3)
+        optimizer.step(0.1)
+    moved = [not torch.equal(one, was) for one, was in zip(own, start, strict=True)]
+    assert moved == [True, False, True]
+
+
 def test_updates_come_without_the_compiler_of_pytorch():
     """Its import takes two seconds of each training."""
     program = (
