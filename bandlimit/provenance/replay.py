@@ -170,12 +170,12 @@ class Job:
             yield stage
 
     def _check_code(self) -> None:
-        """Make sure that the library in this process is that of the project."""
+        """Make sure that library and script are those of this process: results bring no code."""
         loaded = Path(__file__).resolve().parents[2]
-        names = [
-            name for name in [*self.certificate.get("code", []), *self.reads] if loaded != self.home
-        ]
-        for name in (name for name in names if name.startswith("bandlimit/")):
+        if loaded == self.home:
+            return
+        names = [self.script, *self.certificate.get("code", []), *self.reads]
+        for name in (name for name in names if name.startswith(("bandlimit/", "scripts/"))):
             ours, theirs = loaded / name, self.home / name
             meaning = origin.meaning(ours)
             if not meaning or meaning != origin.meaning(theirs):

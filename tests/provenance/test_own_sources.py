@@ -200,3 +200,18 @@ def test_the_last_run_of_the_project_says_what_may_run(forged, tmp_path):
     again = audit.Auditor(forged.results, tmp_path / "project", level="redraw")
     again._project = tmp_path / "project"
     assert again._own_sources() == frozenset()
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_script_that_came_with_results_is_not_run(forged, tmp_path, listed):
+    """Whether or not the certificate admits to it among its code."""
+    home = tmp_path / "mailed"
+    (home / "scripts").mkdir(parents=True)
+    (home / "bandlimit").symlink_to(HOME / "bandlimit")
+    script = home / "scripts/convert_model.py"
+    own = (HOME / "scripts/convert_model.py").read_text(encoding="utf-8")
+    script.write_text(f"{own}\nopen({str(forged.mark)!r}, 'w').close()\n", encoding="utf-8")
+    proof = forged.proof if listed else {**forged.proof, "code": {}}
+    (found,) = replay.redraw(proof, results=forged.results, home=home, own={forged.source})
+    assert (found.verdict, forged.mark.exists()) == ("NOT COMPARED", False)
+    assert "scripts/convert_model.py differs" in found.detail
