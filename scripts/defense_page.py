@@ -9,13 +9,11 @@ from bandlimit.studies.robustness.tables import read
 
 def main(job):
     p, name = job.params, job.wildcards["defense"]
-    tables = {
-        key: store.read(job.input[key]).to_pandas()
-        for key in ("robust_accuracy", "sanity", "controls")
-        if key in job.input.keys()  # noqa: SIM118 (Snakemake's inputs are no mapping)
-    }
-    if "records" in job.input.keys():  # noqa: SIM118
-        tables["comparisons"] = rates.comparisons(read(job.input.records, p.controls), name)
+    asked = ("robust_accuracy", "sanity", "controls")
+    paths = {key: path for key in asked if (path := job.input.get(key))}
+    tables = {key: store.read(path).to_pandas() for key, path in paths.items()}
+    if records := job.input.get("records"):
+        tables["comparisons"] = rates.comparisons(read(records, p.controls), name)
     lines = rates.accuracy_curves(tables["robust_accuracy"], p.attacks, [name])
     defense.write(
         job.output.html,
