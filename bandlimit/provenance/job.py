@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from bandlimit.errors import UserError
-from bandlimit.files import store
+from bandlimit.files import shards, store
 from bandlimit.plan import code
 from bandlimit.provenance import origin
 
@@ -44,7 +44,8 @@ class Job:
         log: file of its messages.
 
     Raises:
-        UserError: an input can't be read, or the code is no longer what the run was planned with.
+        UserError: an input can't be read, shards among them can't be gathered, or the code is no
+            longer what the run was planned with.
     """
 
     def __init__(self, snakemake: Any) -> None:
@@ -122,6 +123,7 @@ class Job:
                 "planned with: run it again."
             )
         inputs = [str(path) for path in self.input]
+        shards.check(inputs)
         return origin.certificate(
             rule=self.rule,
             script=self._script,
