@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -155,7 +156,8 @@ def run(main: Callable[[Job], None], snakemake: Any) -> None:
         level=logging.WARNING,
         format="%(levelname)s %(message)s",
     )
-    logging.getLogger("bandlimit").setLevel(logging.INFO)
+    messages = logging.getLogger("bandlimit")
+    messages.setLevel(logging.INFO)
     logging.captureWarnings(True)
     # A log that can't be written, as on a full disk, must not drown what the job says.
     logging.raiseExceptions = False
@@ -175,6 +177,24 @@ def run(main: Callable[[Job], None], snakemake: Any) -> None:
             raise SystemExit(f"Error in rule {snakemake.rule}: {told}") from told
         logging.error("%s", traceback.format_exc())
         raise
+    finally:
+        # What a site's limits, and `mem_mb` on a cluster, must allow.
+        if peak := most_memory():
+            messages.info("Memory at most: %d MiB.", peak >> 20)
+
+
+def most_memory() -> int | None:
+    """Return the greatest resident memory of this process in bytes, where Linux tells it.
+
+    The operating system's `getrusage` would name that of the process that started this one, where
+    it was greater.
+    """
+    try:
+        told = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    found = re.search(r"^VmHWM:\s+(\d+) kB$", told, flags=re.MULTILINE)
+    return int(found[1]) * 1024 if found else None
 
 
 def keep_memory() -> None:

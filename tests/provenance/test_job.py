@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -194,3 +195,18 @@ def test_a_log_that_cannot_be_written_does_not_drown_the_sentence(home, capfd):
     with pytest.raises(SystemExit, match="The seed is no number"):
         job.run(main, given)
     assert capfd.readouterr().err == ""
+
+
+def test_the_log_of_a_job_says_how_much_memory_it_took(home):
+    if job.most_memory() is None:
+        pytest.skip("needs /proc, as Linux has it")
+    logging.getLogger().handlers[:] = []
+
+    def main(this):
+        # Not zeros alone: each page is touched.
+        bytearray(b"x") * (300 << 20)
+
+    job.run(main, handed(home))
+    (line,) = (home / "draw.log").read_text(encoding="utf-8").splitlines()
+    told = re.fullmatch(r"INFO Memory at most: (\d+) MiB\.", line)
+    assert 300 <= int(told[1]) < 300 << 10
