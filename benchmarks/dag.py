@@ -18,20 +18,15 @@ import argparse
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import copies
 import yaml
 
-HOME = Path(__file__).resolve().parents[1]
-PARTS = (
-    *("CITATION.cff", "LICENSE", "README.md", "Snakefile", "bandlimit", "config", "config.yaml"),
-    *("data", "envs", "profiles", "requirements.lock", "scripts", "workflow"),
-)
 TIMES = ("config/paper.yaml", "shards.yaml")
 """Overlays of a run."""
 
@@ -76,10 +71,8 @@ def snakemake(folder: Path, *options: str) -> Measured:
 
 def prepare(folder: Path, factor: int) -> None:
     """Copy the project, and multiply the shards of the documents' experiments."""
-    for name in PARTS:
-        copy = shutil.copytree if (HOME / name).is_dir() else shutil.copy2
-        copy(HOME / name, folder / name)
-    paper = yaml.safe_load((HOME / "config/paper.yaml").read_text(encoding="utf-8"))
+    copies.copy(folder)
+    paper = yaml.safe_load((copies.HOME / "config/paper.yaml").read_text(encoding="utf-8"))
     shards = {
         name: {"shards": entry["shards"] * factor}
         for name, entry in paper["experiments"].items()

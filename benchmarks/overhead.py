@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,14 +23,11 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+import copies
+
 from bandlimit.files import contents, folders
 from bandlimit.provenance import replay
 
-HOME = Path(__file__).resolve().parents[1]
-PARTS = (
-    *("CITATION.cff", "LICENSE", "README.md", "Snakefile", "bandlimit", "config", "config.yaml"),
-    *("data", "docs", "envs", "profiles", "requirements.lock", "scripts", "workflow"),
-)
 BARE = "--bare"
 
 
@@ -90,18 +86,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bandlimit-overhead-") as name:
         if arguments.finished is None:
             folder = Path(name).resolve()
-            for part in PARTS:
-                copy = shutil.copytree if (HOME / part).is_dir() else shutil.copy2
-                copy(HOME / part, folder / part)
+            copies.copy(folder)
             overlay = ["--configfile", *arguments.configfile] if arguments.configfile else []
             command = [sys.executable, "-m", "snakemake", "--cores", "all", "--quiet", "all"]
             whole = spent([*command, *overlay], folder)
         else:
             folder, whole = arguments.finished.resolve(), arguments.seconds
         command = [sys.executable, str(folder / "benchmarks/overhead.py"), BARE, str(folder)]
-        if not Path(command[1]).is_file():
-            (folder / "benchmarks").mkdir(exist_ok=True)
-            shutil.copy2(__file__, command[1])
         alone = spent(command, folder)
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores")
     print(f"whole run {whole:.0f} CPU s, bare work {alone:.0f} CPU s: {whole / alone:.2f} times")
