@@ -3,7 +3,6 @@
 import dataclasses
 
 import pyarrow as pa
-import torch
 
 from bandlimit import progress
 from bandlimit.data import stream
@@ -15,6 +14,9 @@ from bandlimit.studies.robustness.configured import defenses
 
 BATCH = 128
 
+PICTURES = 8
+"""Images in flight whose gradients are taken, each with several passes."""
+
 
 def main(job):
     p, w = job.params, job.wildcards
@@ -25,13 +27,12 @@ def main(job):
     keep = stream.chosen(job.input.dataset, p.images, name=w["dataset"], seed=p.seed)
     judge = {"draws": p.draws, "stop": p.stop, "error": p.error}
     tables = [judging.JUDGED.empty_table()]
-    pictures = []
+    clean = progress.count(job.input.dataset, w["shard"], keep)
     for ids, labels, images in progress.images(
         stream.batches(job.input.dataset, BATCH, w["shard"], keep),
-        progress.count(job.input.dataset, w["shard"], keep),
+        clean,
         f"{w['defense']}, clean",
     ):
-        pictures.append((ids, labels, images))
         tables.append(
             judging.rows(
                 judging.JUDGED,
@@ -66,14 +67,9 @@ def main(job):
             )
     store.write(job.output.judgements, pa.concat_tables(tables), job.certificate(device))
     found = []
-    if pictures:  # a shard may have none of the chosen images
-        shown = symptoms.symptoms(
-            defense,
-            torch.cat([images for _, _, images in pictures]),
-            torch.cat([labels for _, labels, _ in pictures]),
-            [name for ids, _, _ in pictures for name in ids],
-        )
-        found.append(dataclasses.asdict(shown))
+    if clean:  # a shard may have none of the chosen images
+        pictures = stream.batches(job.input.dataset, PICTURES, w["shard"], keep)
+        found.append(dataclasses.asdict(symptoms.symptoms(defense, pictures)))
     table = pa.Table.from_pylist(found, schema=judging.SYMPTOMS)
     store.write(job.output.symptoms, table, job.certificate(device))
 

@@ -99,8 +99,9 @@ def images():
 
 
 def symptoms_of(model, size=8):
-    ids = [f"image {i}" for i in range(5)]
-    return symptoms.symptoms(model, images(), [0, 1, 2, 0, 1], ids, size=size)
+    ids, labels, pictures = [f"image {i}" for i in range(5)], [0, 1, 2, 0, 1], images()
+    parts = [slice(start, start + size) for start in range(0, 5, size)]
+    return symptoms.symptoms(model, ((ids[p], labels[p], pictures[p]) for p in parts))
 
 
 @pytest.mark.parametrize(
@@ -143,4 +144,4 @@ def test_the_number_of_images_in_flight_does_not_matter(model):
 
 def test_images_are_needed():
     with pytest.raises(ValueError, match="at least one image"):
-        symptoms.symptoms(Plain(), images()[:0], [], [])
+        symptoms.symptoms(Plain(), [])

@@ -5,7 +5,7 @@ In the manner of the flags that AutoAttack raises, but counted, once per defence
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -51,37 +51,27 @@ class Symptoms:
 
 
 def symptoms(
-    defense: Defense,
-    images: torch.Tensor,
-    labels: Any,
-    image_ids: Sequence[str],
-    *,
-    size: int = 8,
+    defense: Defense, batches: Iterable[tuple[Sequence[str], Any, torch.Tensor]]
 ) -> Symptoms:
     """Return what is suspicious about a defence; the gradient is its own, of cross-entropy.
 
     Args:
         defense: pixels in [0, 1] -> outputs, N x classes.
-        images: N x C x H x W, float32 in [0, 1].
-        labels: N integers.
-        image_ids: N names, keys of the draws.
-        size: images in flight; memory, not results.
+        batches: images in turn, of which one batch is in memory: N names, keys of the draws, N
+            true classes, and N x C x H x W, float32 in [0, 1]. How they are cut does not matter.
 
     Raises:
         ValueError: there are no images.
     """
-    if not len(images):
-        raise ValueError("symptoms need at least one image")
     device = device_of(defense)
-    labels = torch.as_tensor(labels, dtype=torch.int64).to(device)
     largest, changes = 0.0, False
     probabilities = True
-    zero = broken = 0
+    count = zero = broken = 0
     with exact_arithmetic():
-        for start in range(0, len(images), size):
-            rows = slice(start, start + size)
-            x = images[rows].to(device)
-            bound = defense.bind(image_ids[rows])
+        for image_ids, labels, images in batches:
+            count += len(images)
+            x = images.to(device)
+            bound = defense.bind(image_ids)
             with torch.no_grad():
                 outputs = torch.stack([bound(x) for _ in range(PASSES)])
             finite = sound(outputs.transpose(0, 1))
@@ -91,11 +81,14 @@ def symptoms(
             largest = max(largest, _largest_difference(readable))
             probabilities &= bool(finite.all()) and _probabilities(outputs[0])
 
-            gradient, steep = _gradient(bound, x, labels[rows])
+            truth = torch.as_tensor(labels, dtype=torch.int64).to(device)
+            gradient, steep = _gradient(bound, x, truth)
             broken += int((~(finite & steep)).sum())
             zero += int((steep & (gradient == 0).flatten(1).all(dim=1)).sum())
+    if not count:
+        raise ValueError("symptoms need at least one image")
     return Symptoms(
-        images=len(images),
+        images=count,
         random_output=changes or largest > DIFFERENCE,
         largest_difference=largest,
         probability_output=probabilities,

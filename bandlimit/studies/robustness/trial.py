@@ -214,7 +214,7 @@ def _draws(defense: Defense, outputs: Tensor, images: Tensor, ids: Sequence[str]
 def _gradients(
     defense: Defense, outputs: Tensor, images: Tensor, labels: Tensor, ids: Sequence[str]
 ) -> Iterator[Line]:
-    shown = symptoms(defense, images, labels, ids)
+    shown = symptoms(defense, [(ids, labels, images)])
     yield Line(
         _state(not shown.probability_output),
         "logits",
