@@ -113,9 +113,9 @@ def check_ready(run, local):
     try:
         check_paths(run)
         if run.device == "cuda" and local:
-            from bandlimit.models.device import choose_device
+            from bandlimit.models.device import is_present
 
-            choose_device("cuda")
+            is_present("cuda")
     except UserError as error:
         sys.exit(f"Error: {error}")
 

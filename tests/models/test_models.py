@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from bandlimit.data import downloads
 from bandlimit.errors import UserError
 from bandlimit.files import own_code
 from bandlimit.files.contents import certificate
-from bandlimit.models import architectures
+from bandlimit.models import architectures, cards
 from bandlimit.models.batches import (
     MicroBatches,
     _pool,
@@ -1021,6 +1022,24 @@ def test_a_card_computes_in_full_precision(
     assert not torch.backends.cuda.matmul.allow_tf32
     assert not torch.backends.cudnn.allow_tf32
     assert torch.backends.cudnn.deterministic
+
+
+@pytest.mark.parametrize(("count", "current"), [(1, []), (3, [2])])
+def test_of_several_cards_the_one_taken_is_the_current_one(
+    monkeypatch: pytest.MonkeyPatch, precision: None, count: int, current: list[int]
+) -> None:
+    chosen: list[int] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(
+        torch.cuda,
+        "get_device_properties",
+        lambda number: SimpleNamespace(uuid=f"GPU-{number}"),
+    )
+    monkeypatch.setattr(cards, "take", lambda names: names.index("GPU-2") if names else None)
+    assert choose_device("auto") == torch.device("cuda")
+    assert chosen == current
 
 
 # Registry
