@@ -62,16 +62,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _add_plan(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("plan", help="say what a run takes: images, forward passes, bytes")
+    parser = commands.add_parser(
+        "plan",
+        help="say what a run takes: images, forward passes, bytes, hours",
+        description="Hours are told of networks that a run in this folder has attacked, such as "
+        "one with few images on the same machine.",
+    )
     _configfile(parser)
+    parser.add_argument(
+        "--minutes", type=float, metavar="M", help="propose shards for jobs of M minutes"
+    )
     parser.set_defaults(run=_plan)
 
 
 def _plan(options: argparse.Namespace) -> int:
     config = overlays.read(["config.yaml", *options.configfile])
-    from bandlimit.plan import cost  # imports torch, which an error above should not wait for
+    if options.minutes is not None and not options.minutes > 0:
+        raise UserError(f"--minutes must be a number above 0, got {options.minutes:g}.")
+    # They import torch, which an error above should not wait for.
+    from bandlimit.plan import cost, rates
 
-    print(cost.report(load.load(config, ".", look=True)))
+    run = load.load(config, ".", look=True)
+    print(cost.report(run))
+    found = rates.measured("results")
+    if found:
+        print(f"\n{rates.report(run, found, options.minutes)}")
+    elif options.minutes is not None:
+        raise UserError(
+            "How long a job takes is known once a run in this folder has attacked a network; there "
+            "is no 'results/benchmarks/attack': make one with few images first."
+        )
     return 0
 
 

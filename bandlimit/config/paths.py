@@ -79,6 +79,13 @@ def downloaded_sources(run: Run) -> list[str]:
     return list(dict.fromkeys(d.source for d in run.datasets.values() if d.downloads))
 
 
+def fetched_files(run: Run) -> list[str]:
+    """Return what a run fetches over the network: weights, and archives of images."""
+    weights = [weights_file(run, name)["weights"] for name, m in run.models.items() if m.downloads]
+    archives = [f"results/datasets/downloads/{source}" for source in downloaded_sources(run)]
+    return weights + archives
+
+
 def gate_files(run: Run, model: str) -> list[str]:
     """Return the evaluations that stop the run where a model is not as accurate as stated."""
     return [

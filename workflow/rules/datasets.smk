@@ -39,3 +39,9 @@ rule make_dataset:
 rule datasets:
     input:
         expand("results/datasets/{dataset}.parquet", dataset=run.datasets),
+
+
+# All that a run needs of the network, for machines whose compute nodes have none.
+rule fetch:
+    input:
+        paths.fetched_files(run),
