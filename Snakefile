@@ -36,6 +36,10 @@ helpers.check_folder(workflow)
 configfile: "config.yaml"
 
 
+# Where jobs run in an image: `--software-deployment-method apptainer`. See envs/bandlimit.def.
+container: "envs/bandlimit.sif"
+
+
 # What a run has found, where there was one.
 front = Path("results/report.rst").absolute()
 
