@@ -144,9 +144,7 @@ def paired_error(
 
 
 def crossed(
-    values: NDArray[np.float64],
-    level: float = 0.95,
-    further: Sequence[tuple[float, float]] = (),
+    values: NDArray[np.float64], level: float = 0.95
 ) -> tuple[float, float | None, float | None, float | None]:
     """Return mean, standard error, and interval of what several networks say of the same images.
 
@@ -159,13 +157,11 @@ def crossed(
     Args:
         values: S x N, of S networks on N images, such as 1 where right, or differences of those.
         level: coverage, in (0, 1).
-        further: of all else that is a sample, the variance that it adds to the mean, and the
-            degrees of freedom of that.
 
     Raises:
         ValueError: there are no values, or they are not S x N.
     """
-    return _crossed([np.asarray(values, dtype=float)], level, further)
+    return _crossed([np.asarray(values, dtype=float)], level)
 
 
 def crossed_difference(
@@ -190,22 +186,61 @@ def crossed_difference(
     return _crossed([a, -b], level)
 
 
-def _crossed(
-    sets: Sequence[NDArray[np.float64]],
-    level: float,
+def crossed_sums(
+    each: NDArray[np.float64],
+    squares: float,
+    count: int,
+    level: float = 0.95,
     further: Sequence[tuple[float, float]] = (),
+) -> tuple[float, float | None, float | None, float | None]:
+    """Return `crossed` of values that were too many to be held, of which sums were kept.
+
+    Args:
+        each: mean over the images of each network, S.
+        squares: sum over the images of the squared distance of their mean over networks from the
+            mean of these.
+        count: N, images.
+        level: coverage, in (0, 1).
+        further: of all else that is a sample, the variance that it adds to the mean, and the
+            degrees of freedom of that.
+
+    Raises:
+        ValueError: there are no images, or no networks.
+    """
+    if not each.size or count < 1:
+        raise ValueError(f"values are S x N, at least 1 x 1, got {(each.size, count)}")
+    # As `paired_error`.
+    of_images = math.sqrt(squares + 2) / (count + 2)
+    return _of_parts(each, [*further, (of_images**2, count - 1)], level)
+
+
+def _crossed(
+    sets: Sequence[NDArray[np.float64]], level: float
 ) -> tuple[float, float | None, float | None, float | None]:
     """Return the sum of the means of sets of images, S x N each, with its error and interval."""
     for values in sets:
         if values.ndim != 2 or not values.size:
             raise ValueError(f"values are S x N, at least 1 x 1, got {values.shape}")
-    seeds = len(sets[0])
     each = np.sum([values.mean(axis=1) for values in sets], axis=0)
-    parts = list(further)
+    parts = []
     for values in sets:
         of_images = paired_error(values.mean(axis=0))
         assert of_images is not None
         parts.append((of_images**2, values.shape[1] - 1))
+    return _of_parts(each, parts, level)
+
+
+def _of_parts(
+    each: NDArray[np.float64], parts: list[tuple[float, float]], level: float
+) -> tuple[float, float | None, float | None, float | None]:
+    """Return mean, error and interval of the means of networks.
+
+    Args:
+        each: S means.
+        parts: variances and degrees of freedom of all but the networks.
+        level: coverage, in (0, 1).
+    """
+    seeds = len(each)
     if seeds > 1:
         parts.append((float(each.var(ddof=1)) / seeds, seeds - 1))
     mean = float(each.mean())

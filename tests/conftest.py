@@ -173,6 +173,9 @@ _SMALL = {
     "curves": _CURVES,
 }
 _LOW = {"component": {"part": "low", "radius": 4}}
+_LEARNING = {"frequencies": [1, 2, 3], "samples": 16, "steps": 20, "records": 5, "seeds": 2}
+_NARROW = {"width": 8, "depth": 2}
+_PAIR = {"dataset": "tiny_pair", "classes": [0, 1], "width": 8, "steps": 20, "replicates": 2}
 TRAINED = {
     "device": "cpu",
     "datasets": {
@@ -190,6 +193,7 @@ TRAINED = {
             "shape": [1, 28, 28],
             "shuffle_labels": True,
         },
+        "tiny_pair": {"loader": "imagefolder", "path": "images of two", "classes": 2},
         # So few images are no gate.
         "fashion_mnist_test": {"images": 5},
     },
@@ -197,7 +201,8 @@ TRAINED = {
         "fashion_mnist_resnet8": {**_RECIPE, "trajectory": _FOLLOWED},
         "fashion_mnist_resnet8_adversarial": {**_RECIPE, "adversarial": {"steps": 2}},
         "fashion_mnist_resnet8_mse": _RECIPE,
-        "small": _SMALL,
+        "small": {**_SMALL, "responses": {"images": 40}},
+        "small_gaussian": {**_SMALL, "seeds": 1, "augmentation": {"noise": 0.1}},
         "small_low": {**_SMALL, **_LOW},
         "small_high": {**_SMALL, "component": {"part": "high", "radius": 4}},
         "small_batchnorm": {**_SMALL, "architecture": "small_cnn"},
@@ -257,6 +262,47 @@ TRAINED = {
             }
         },
         "smoothing": {"rhos": [1], "epsilons": [0.06, 0.09], "images": 6, "steps": 2},
+    },
+    "frequency_principle": {
+        "experiments": {
+            "small": {
+                "networks": ["small_gaussian"],
+                "filtered": ["small_low"],
+                "images": 8,
+                "norm": 14,
+                "norms": [4],
+                "stride": 7,
+                "corruptions": ["gaussian_noise", "fog", "contrast"],
+                "bandwidths": [3],
+                "high_pass": 23,
+                "followed": ["small"],
+            }
+        },
+        "projection": {"highest": 10},
+        "filtering": {"widths": [5], "images": 20},
+        "simulations": {
+            "one_dimension": {**_LEARNING, "hidden": [8]},
+            "sinusoids": {**_LEARNING, **_NARROW, "directions": 2, "norms": 3},
+            "manifolds": {
+                **_LEARNING,
+                **_NARROW,
+                "turns": [0, 4],
+                "classification": {"frequency": 4, "samples": 32, "steps": 20, "pixels": 8},
+            },
+            "gradients": {"deltas": [4, 1], "frequencies": [[1, 2]], "draws": 200, "seeds": 2},
+            "linear_principle": {
+                "neurons": [20, 40],
+                "steps": {"line": 20, "xor": 20},
+                "seeds": 2,
+            },
+            "label_noise": {
+                **_PAIR,
+                "images": 8,
+                "validation_images": 4,
+                "frequencies": [0.05, 1],
+            },
+            "kernel": {**_PAIR, "images": 20, "validation_images": 4, "bins": 2, "points": 10},
+        },
     },
 }
 """Networks that are trained for an epoch or two, and the studies that ask most of training."""
@@ -439,7 +485,7 @@ def build(parent: Path, data: Path) -> Project:
 def tiny_data(tmp_path_factory) -> Path:
     """Return a folder with 20 images of Fashion-MNIST by class and two briefly fitted ResNets.
 
-    Beside them lie 40 other images to train on.
+    Beside them lie 40 other images to train on, and 12 of each of two classes.
     """
     import numpy as np
     import torch
@@ -454,9 +500,13 @@ def tiny_data(tmp_path_factory) -> Path:
         table = store.read(HOME / f"data/fashion_mnist/{split}.parquet").slice(0, count)
         return store.images_of(table), table["label"].to_numpy()
 
-    for split, parent, count in (("test", "own images", 2), ("train", "training images", 4)):
+    for split, parent, count, classes in (
+        ("test", "own images", 2, range(10)),
+        ("train", "training images", 4, range(10)),
+        ("train", "images of two", 12, (3, 8)),
+    ):
         images, labels = shipped(split, 200)
-        for label in range(10):
+        for label in classes:
             place = folder / f"{parent}/class {label}"
             place.mkdir(parents=True)
             for row in np.flatnonzero(labels == label)[:count]:

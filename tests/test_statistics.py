@@ -209,12 +209,15 @@ def test_networks_and_images_are_both_samples():
 
 def test_what_else_is_a_sample_adds_its_variance_and_freedom():
     values = np.array([[1.0, 1, 0, 1], [1, 0, 0, 1], [1, 0, 0, 0]])
+    means = values.mean(axis=0)
+    sums = values.mean(axis=1), ((means - means.mean()) ** 2).sum(), 4
     _, error, low, high = statistics.crossed(values)
-    mean, wider, below, above = statistics.crossed(values, further=[(0.09, 3)])
+    assert statistics.crossed_sums(*sums) == pytest.approx((0.5, error, low, high))
+    mean, wider, below, above = statistics.crossed_sums(*sums, further=[(0.09, 3)])
     assert mean == 0.5 and wider == pytest.approx(np.hypot(error, 0.3))
     assert below < low and above > high
     # Of one that outweighs all others, the degrees of freedom are its own.
-    _, error, _, high = statistics.crossed(values, further=[(1e6, 3)])
+    _, error, _, high = statistics.crossed_sums(*sums, further=[(1e6, 3)])
     assert (high - 0.5) / error == pytest.approx(3.182446, rel=1e-4)
 
 

@@ -16,8 +16,8 @@ from bandlimit.plan import catalogue, jobs
 from bandlimit.provenance import replay, samples
 
 STUDY = "perturbation_spectra"
-STUDIES = (STUDY, "high_frequency")
-P, H = f"{STUDY}_", "high_frequency_"
+STUDIES = (STUDY, "high_frequency", "frequency_principle")
+P, H, F = (f"{name}_" for name in STUDIES)
 MAIN = "fashion_mnist_resnet8"
 NETWORKS = (MAIN, f"{MAIN}_adversarial", f"{MAIN}_mse")
 CHECKPOINTS = ("initial", "one_epoch")
@@ -25,11 +25,23 @@ TABLES = (
     *(f"{STUDY}/{name}" for name in ("lifts", "contradiction", "profiles", "comparisons")),
     f"{STUDY}/low_pass",
     *(f"high_frequency/{name}" for name in ("counts", "corollary_1", "svd", "table_2")),
+    *(
+        f"frequency_principle/{name}"
+        for name in (
+            *("heat_maps", "heat_map_comparisons", "heat_map_frequencies", "waves_as_attack"),
+            *("corruption_rates", "corruption_slopes", "band_noise", "band_pass"),
+        )
+    ),
 )
 LEDGER = {"evaluate_claims", "static_site", "manifest", "ro_crate"}
 ONE_IMAGE = {f"{P}figure_{number}" for number in (1, 3, 5, 7, 9)}
 MEANS = {f"{P}figure_{number}" for number in (4, 8, 10)}
-OF_TABLES = {f"{P}tables", *(f"{P}figure_{name}" for name in ("lifts", 2, 6))}
+OF_TABLES = {
+    f"{P}tables",
+    *(f"{P}figure_{name}" for name in ("lifts", 2, 6)),
+    # It tells where works disagree, of what tables say.
+    f"{F}disagreements",
+}
 THEORY = {f"{P}theorems", f"{P}figure_theorems", f"{P}figure_training"}
 
 
@@ -47,10 +59,21 @@ PARTS = {
     f"{H}figure_corollary_1",
 }
 
+WAVES = {"map_sensitivity", f"{F}heat_maps"}
+OF_WAVES = {f"{F}figure_heat_maps", f"{F}figure_heat_map_radii"}
+CORRUPTED = {
+    *("evaluate_corruptions", f"{F}corruptions", f"{F}disagreements"),
+    *(f"{F}figure_{name}" for name in ("band_pass", "band_noise", "corruptions")),
+}
+FOLLOWED = {f"{F}{name}" for name in ("projection", "filtering")}
+OF_FOLLOWED = {f"{F}figure_{name}" for name in ("projection", "filtering")}
+TIMES = {f"{F}learning_times", f"{F}figure_learning_times"}
+"""Of all works, when each response frequency is learnt."""
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, tiny_data):
-    """Return the project after a complete run of the study."""
+    """Return the project after a complete run of the studies."""
     project = build(tmp_path_factory.mktemp("trained_run"), tiny_data)
     project.config = copy.deepcopy(TRAINED)
     project.complete()
@@ -69,7 +92,7 @@ def test_nothing_changed_nothing_runs(run):
 
 def test_one_job_makes_a_network_with_its_checkpoints_and_its_trajectory(run, told):
     by_rule = {rule: proofs for rule, proofs in told.items() if rule.startswith("train_model")}
-    assert sum(map(len, by_rule.values())) == len(NETWORKS) + 8
+    assert sum(map(len, by_rule.values())) == len(NETWORKS) + 9
     for name in NETWORKS[:2]:
         for checkpoint in CHECKPOINTS:
             assert (run.folder / f"results/models/{name}_{checkpoint}.safetensors").is_file()
@@ -110,7 +133,7 @@ ELSEWHERE = (
 
 
 def rules(kind):
-    """Return the rules of both studies that the audit makes again in one way."""
+    """Return the rules of the studies that the audit makes again in one way."""
     names = [name for study in STUDIES for name in catalogue.module(study).RECORDS]
     names += [
         f"{study}_{artifact.name}"
@@ -146,6 +169,10 @@ def test_images_are_asked_again(run, told, rule):
         ("evaluate_low_pass", 0, "prediction", 77),
         ("evaluate_components", 0, "probability", 0.123),
         ("evaluate_smoothing", 0, "prediction", 77),
+        ("map_sensitivity", 0, "label", 77),
+        ("map_sensitivity", 0, "correct", [True]),
+        ("evaluate_corruptions", 0, "l2", 0.5),
+        ("evaluate_corruptions", 0, "correct", [True]),
     ],
 )
 def test_a_changed_value_is_named(run, told, tmp_path, rule, which, column, value):
@@ -249,6 +276,21 @@ def test_what_is_measured_on_the_way_belongs_to_the_training(run):
             {"measure_spectra", *OF_TABLES, *MEANS},
         ),
         (f"bandlimit/studies/{STUDY}/figures.py", {f"{P}figure_lifts"}, {"measure_spectra"}),
+        (
+            "bandlimit/studies/frequency_principle/response/stacks.py",
+            {*(f"{F}{name}" for name in ("one_dimension", "sinusoids", "manifolds")), *TIMES},
+            {*WAVES, *OF_WAVES, *FOLLOWED, *CORRUPTED} - {f"{F}disagreements"},
+        ),
+        (
+            "bandlimit/spectral/basis.py",
+            WAVES | OF_WAVES,
+            {*FOLLOWED, *CORRUPTED, *TIMES},
+        ),
+        (
+            "bandlimit/data/corruptions.py",
+            {*CORRUPTED, f"{F}figure_corruption_spectra"},
+            {*WAVES, *FOLLOWED, *TIMES},
+        ),
     ],
 )
 def test_code_runs_again_where_it_is_reached(run, name, runs, left):
@@ -278,6 +320,42 @@ def test_components_of_fewer_images_train_nothing(run):
     change = {"images": 6}
     made, models = rerun(run, lambda c: c["high_frequency"]["experiments"]["small"].update(change))
     assert made == PARTS | LEDGER and not models
+
+
+@pytest.mark.parametrize(
+    ("change", "runs"),
+    [
+        (lambda own: own["experiments"]["small"].update(norms=[2]), WAVES | OF_WAVES),
+        (lambda own: own["experiments"]["small"].update(high_pass=21), CORRUPTED),
+        (
+            lambda own: own["filtering"].update(widths=[6]),
+            {f"{F}filtering", f"{F}figure_filtering"},
+        ),
+        (
+            lambda own: own["projection"].update(highest=12),
+            {f"{F}projection", f"{F}figure_projection", *TIMES},
+        ),
+        (
+            lambda own: own["simulations"]["one_dimension"].update(steps=21),
+            {f"{F}one_dimension", f"{F}figure_one_dimension", *TIMES},
+        ),
+        (
+            lambda own: own["simulations"]["kernel"].update(noise=2),
+            {*(f"{F}{name}" for name in ("kernel", "figure_kernel", "figure_eigenvectors"))},
+        ),
+    ],
+    ids=["waves", "corruptions", "filtering", "projection", "simulation", "kernel"],
+)
+def test_what_is_asked_of_frequencies_trains_nothing(run, change, runs):
+    made, models = rerun(run, lambda c: change(c["frequency_principle"]))
+    assert made == runs | LEDGER and not models
+
+
+def test_what_is_recorded_in_training_belongs_to_it(run):
+    made, models = rerun(run, lambda c: c["training"]["small"]["responses"].update(images=30))
+    assert models == {"small", "small_seed_2"}
+    assert {*FOLLOWED, *OF_FOLLOWED, *TIMES, *WAVES, *CORRUPTED} <= made
+    assert not made & {f"{F}figure_fooled_spectra", f"{F}kernel", "measure_spectra"}
 
 
 def test_seeds_are_networks_of_their_own(run):
@@ -315,7 +393,8 @@ def sharded(run, tmp_path_factory):
     )
     for name in (
         *(f"scripts/{name}.py" for name in ("measure_spectra", "evaluate_components")),
-        "scripts/evaluate_smoothing.py",
+        *(f"scripts/{name}.py" for name in ("evaluate_smoothing", "map_sensitivity")),
+        "scripts/evaluate_corruptions.py",
         f"bandlimit/studies/{STUDY}/filtering.py",
     ):
         path = folder / name
@@ -329,16 +408,20 @@ def sharded(run, tmp_path_factory):
 
 KEYS = (
     *("image_id", "perturbation", "inputs", "cutoff", "kind", "part", "radius", "convention"),
-    *("rho", "normalized", "attack", "loss", "epsilon"),
+    *("rho", "normalized", "attack", "loss", "epsilon", "network", "norm", "name", "bandwidth"),
 )
 """What tells rows apart."""
 
 
 @pytest.mark.parametrize(
-    "start", ["perturbations", "spectra", "low_pass", "components", "smoothed_kernels"]
+    ("start", "model"),
+    [
+        *((start, MAIN) for start in ("perturbations", "spectra", "low_pass")),
+        *((start, "small") for start in ("components", "smoothed_kernels")),
+        *((start, "small") for start in ("sensitivity", "corruptions")),
+    ],
 )
-def test_records_do_not_depend_on_shards_and_batches(run, sharded, start):
-    model = "small" if start in ("components", "smoothed_kernels") else MAIN
+def test_records_do_not_depend_on_shards_and_batches(run, sharded, start, model):
 
     def rows(project, shards):
         found = {}

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from bandlimit.files import store
 from bandlimit.models.classifier import Classifier
 from bandlimit.spectral import fourier
 from bandlimit.spectral.components import component
@@ -130,11 +131,68 @@ def experiment():
     return {**own, "networks": [first, second]}
 
 
+def added(e, frame):
+    """Return these records added up."""
+    found = corruptions_rates.Answers(e)
+    found.add(frame)
+    return found
+
+
+@pytest.mark.parametrize(("shards", "batch", "rows"), [(1, 7, 4096), (3, 2, 1), (3, 50, 40)])
+def test_tables_do_not_depend_on_shards_batches_and_pieces(
+    tmp_path, monkeypatch, shards, batch, rows
+):
+    """A shard has batches of images, each with rows of all that was done to them."""
+    facts = {"batchnorm": False, "training": "natural", "natural": "one", "shape": "radius"}
+    behind = {"name": "low", "models": ["low"], "part": "low", "size": 4, **facts}
+    e = {**experiment(), "shards": shards}
+    e["networks"] = [*e["networks"], behind]
+    draws = np.random.default_rng(0)
+    changes = [("clean", None, None), *(("corrupted", name, None) for name in "bca")]
+    changes += [("band", part, size) for size in (3, 5) for part in ("low", "high")]
+    known = {
+        (k, change): (draws.random(3) < 0.6, draws.random())
+        for k in range(23)
+        for change in changes
+    }
+
+    def tables_in(count, together):
+        files = []
+        for shard in range(count):
+            places = range(shard, 23, count)
+            found = []
+            for start in range(0, len(places), together):
+                for change in changes:
+                    for k in places[start : start + together]:
+                        right, high = known[k, change]
+                        own = right[:2] if change[0] == "band" else right
+                        share = None if change[0] == "clean" else high
+                        found.append((f"i{k}", 0, *change, 1.0, share, own.tolist()))
+            frame = pd.DataFrame(found, columns=corruptions.SCHEMA.names)
+            files.append(str(tmp_path / f"{count} {shard}.parquet"))
+            store.write(files[-1], pa.Table.from_pandas(frame, schema=corruptions.SCHEMA), {})
+        return corruptions_rates.frames(files, [{**e, "shards": count}])
+
+    whole = tables_in(1, 23)
+    right = np.array([known[k, ("corrupted", "b", None)][0] for k in range(23)], dtype=float)
+    row = whole["corruption_rates"].query("network == 'two' and corruption == 'b'").iloc[0]
+    mean, _, low, high = crossed((right[:, 1] - right[:, 0])[None])
+    assert (row["change"], row["change_low"], row["change_high"]) == pytest.approx(
+        (mean, low, high)
+    )
+    assert len(whole["band_noise"]) == 8 and len(whole["band_pass"]) == 1
+    assert whole["corruption_slopes"]["network"].tolist() == ["two", "low"]
+    monkeypatch.setattr(corruptions_rates, "ROWS", rows)
+    for name, frame in tables_in(shards, batch).items():
+        # The mean of shares is a sum that goes by their order.
+        pd.testing.assert_frame_equal(frame, whole[name], rtol=1e-12)
+
+
 def test_slope_and_residual_are_those_of_the_line_through_the_corruptions():
     rates = [(None, None, (0.9, 0.9))]
     rates += [(name, x, (0.5, 0.5 + 0.4 * x)) for name, x in (("a", 0.0), ("b", 0.5), ("c", 1.0))]
     e = experiment()
-    found = corruptions_rates.Answers(e, answers(rates))
+    found = added(e, answers(rates))
     row = corruptions_rates._slope(found, e["networks"][1])
     assert (row["slope"], row["start"], row["residual"]) == pytest.approx((0.4, 0, 0), abs=1e-9)
     assert row["end"] == pytest.approx(0.4)
@@ -144,7 +202,7 @@ def test_slope_and_residual_are_those_of_the_line_through_the_corruptions():
     assert (row["slope_low"], row["slope_high"]) == pytest.approx((2 * low, 2 * high))
     # Off the line by 0.1, -0.2 and 0.1: the slope stays, the residual is 0.1 sqrt(2).
     rates[1:] = [("a", 0.0, (0.5, 0.6)), ("b", 0.5, (0.5, 0.5)), ("c", 1.0, (0.5, 1.0))]
-    row = corruptions_rates._slope(corruptions_rates.Answers(e, answers(rates)), e["networks"][1])
+    row = corruptions_rates._slope(added(e, answers(rates)), e["networks"][1])
     assert row["slope"] == pytest.approx(0.4) and row["residual"] == pytest.approx(0.02**0.5)
     assert row["slope_low"] < 0 < row["slope_high"]
 
@@ -155,7 +213,7 @@ def test_a_line_is_that_of_polyfit_and_two_corruptions_leave_no_interval():
     assert corruptions_rates.line(x) @ y == pytest.approx([slope, start, start + slope])
     e = experiment()
     rates = [(None, None, (0.9, 0.9)), ("a", 0.0, (0.5, 0.6)), ("b", 0.5, (0.5, 0.7))]
-    row = corruptions_rates._slope(corruptions_rates.Answers(e, answers(rates)), e["networks"][1])
+    row = corruptions_rates._slope(added(e, answers(rates)), e["networks"][1])
     assert row["slope"] == pytest.approx(0.2)
     assert np.isnan([row["slope_low"], row["slope_high"], row["start_low"]]).all()
 
@@ -183,16 +241,14 @@ def test_intervals_of_a_line_cover_with_few_networks():
                 for k in range(images)
             ]
         frame = pd.DataFrame(rows, columns=corruptions.SCHEMA.names)
-        row = corruptions_rates._slope(corruptions_rates.Answers(e, frame), e["networks"][1])
+        row = corruptions_rates._slope(added(e, frame), e["networks"][1])
         covered += row["slope_low"] <= 0.3 <= row["slope_high"]
     assert covered >= 93
 
 
 def test_rates_are_those_of_each_network_and_their_paired_difference():
     e = experiment()
-    found = corruptions_rates.Answers(
-        e, answers([(None, None, (0.9, 0.8)), ("a", 0.3, (0.5, 0.7))])
-    )
+    found = added(e, answers([(None, None, (0.9, 0.8)), ("a", 0.3, (0.5, 0.7))]))
     one, two = (list(corruptions_rates._rates(found, network)) for network in e["networks"])
     assert [row["accuracy"] for row in one] == pytest.approx([0.9, 0.5])
     assert [row["change"] for row in two] == pytest.approx([-0.1, 0.2])
@@ -228,7 +284,7 @@ def test_figures_draw_each_network_once():
     e = experiment()
     names = ("a", "b", "c")
     rates = [(None, None, (0.9, 0.9)), *((n, k / 3, (0.5, 0.6)) for k, n in enumerate(names))]
-    found = corruptions_rates.Answers(e, answers(rates, 50))
+    found = added(e, answers(rates, 50))
     rows = [row for n in e["networks"] for row in corruptions_rates._rates(found, n)]
     slope = corruptions_rates._slope(found, e["networks"][1])
     figure = corruptions_figures.draw_corruptions(pd.DataFrame(rows), pd.DataFrame([slope]))

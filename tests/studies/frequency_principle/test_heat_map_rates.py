@@ -57,11 +57,11 @@ def wrong() -> np.ndarray:
     return draws.random((len(MODELS), len(NORMS), IMAGES, len(PAIRS) + 1)) < 0.4
 
 
-@pytest.fixture(scope="module")
-def frames(wrong, tmp_path_factory) -> dict[str, pd.DataFrame]:
-    folder, files = tmp_path_factory.mktemp("sensitivity"), []
+def in_shards(wrong, folder, shards) -> dict[str, pd.DataFrame]:
+    """Return the tables of these answers, stored in so many shards."""
+    files = []
     down, right = zip(*PAIRS, strict=True)
-    for shard in (0, 1):
+    for shard in range(shards):
         rows = [
             {
                 "image_id": f"image {n}",
@@ -73,13 +73,30 @@ def frames(wrong, tmp_path_factory) -> dict[str, pd.DataFrame]:
                 "right": right,
                 "correct": (~wrong[m, v, n, :-1]).tolist(),
             }
-            for n in range(shard, IMAGES, 2)
+            for n in range(shard, IMAGES, shards)
             for v, norm in enumerate(NORMS)
             for m, name in enumerate(MODELS)
         ]
         files.append(str(folder / f"{shard}.parquet"))
         store.write(files[-1], pa.Table.from_pylist(rows, schema=SCHEMA), {})
-    return rates.frames(files, [EXPERIMENT])
+    return rates.frames(files, [{**EXPERIMENT, "shards": shards}])
+
+
+@pytest.fixture(scope="module")
+def frames(wrong, tmp_path_factory) -> dict[str, pd.DataFrame]:
+    return in_shards(wrong, tmp_path_factory.mktemp("sensitivity"), 2)
+
+
+@pytest.mark.parametrize(("shards", "batch"), [(1, 128), (3, 128), (12, 128), (2, 3)])
+def test_tables_are_the_same_to_the_last_bit_for_any_shards_and_batches(
+    frames, wrong, tmp_path, monkeypatch, shards, batch
+):
+    """Of 12 shards, two have no images."""
+    monkeypatch.setattr(rates, "BATCH", batch)
+    found = in_shards(wrong, tmp_path, shards)
+    assert set(found) == set(frames)
+    for name, frame in frames.items():
+        pd.testing.assert_frame_equal(found[name], frame, check_exact=True)
 
 
 ORDER = [*range(0, IMAGES, 2), *range(1, IMAGES, 2)]
@@ -144,11 +161,14 @@ def test_the_worst_wave_is_counted_on_images_that_did_not_choose_it(frames, wron
     worst = own.sum(axis=(0, 1)).argmax()
     assert (row["down"], row["right"]) == PAIRS[worst]
     assert row["worst"] == pytest.approx(own[:, :, worst].mean())
-    halves = own[:, ::2], own[:, 1::2]
+    of_image = np.array([rates.half(f"image {n}") for n in ORDER])
+    halves = own[:, of_image == 0], own[:, of_image == 1]
+    assert min(len(half[0]) for half in halves) > 1
     chosen = [half.sum(axis=(0, 1)).argmax() for half in halves]
-    assert row["held_out"] == pytest.approx(
-        np.mean([halves[0][:, :, chosen[1]].mean(), halves[1][:, :, chosen[0]].mean()])
-    )
+    held = [halves[0][:, :, chosen[1]], halves[1][:, :, chosen[0]]]
+    mean, _, low, high = crossed(np.concatenate(held, axis=1))
+    assert row["held_out"] == pytest.approx(mean)
+    assert (row["held_out_low"], row["held_out_high"]) == pytest.approx((max(low, 0), high))
     assert row["worst"] > row["held_out"]
     assert row["any_wave"] == 1 and row["tries"] == len(PAIRS)
 

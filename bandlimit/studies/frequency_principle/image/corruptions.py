@@ -20,7 +20,6 @@ from bandlimit.attacks.base import sound
 from bandlimit.attacks.records import Batch
 from bandlimit.data.corruptions import corrupt
 from bandlimit.models.classifier import Classifier
-from bandlimit.spectral import fourier, masks
 from bandlimit.spectral.components import PARTS, component
 
 CLEAN, CORRUPTED, BAND = "clean", "corrupted", "band"
@@ -127,7 +126,8 @@ def band_noise(noise: Tensor, part: str, bandwidth: int, norm: float) -> Tensor:
         norm: L2 norm of each channel.
     """
     left = component(noise, part=part, bandwidth=bandwidth, scale="none")
-    return norm * left / left.norm(dim=(2, 3), keepdim=True)
+    energies = _energies(left.flatten(0, 1)).reshape(*left.shape[:2], 1, 1)
+    return norm * left / energies.sqrt()
 
 
 def high_fraction(change: Tensor, high_pass: int) -> Tensor:
@@ -137,8 +137,18 @@ def high_fraction(change: Tensor, high_pass: int) -> Tensor:
         change: N x C x H x W, floating.
         high_pass: side of the square, odd.
     """
-    high = fourier.split(change, masks.square(change.shape[2:], high_pass))[1]
-    return high.square().sum(dim=(1, 2, 3)) / change.square().sum(dim=(1, 2, 3))
+    high = component(change, part="high", bandwidth=high_pass, scale="none")
+    return _energies(high) / _energies(change)
+
+
+def _energies(values: Tensor) -> Tensor:
+    """Return sums of squares, N, of which none depends on the others or on threads.
+
+    Args:
+        values: N x ..., on the CPU.
+    """
+    sums = [float(np.square(own).sum()) for own in values.contiguous().numpy()]
+    return torch.tensor(sums, dtype=torch.float64)
 
 
 @torch.no_grad()
@@ -171,7 +181,7 @@ def _rows(
         "kind": [kind] * count,
         "name": [name] * count,
         "bandwidth": [bandwidth] * count,
-        "l2": change.flatten(1).norm(dim=1).tolist(),
+        "l2": _energies(change).sqrt().tolist(),
         "high_fraction": [None if np.isnan(value) else value for value in share.tolist()],
         "correct": np.stack(correct, axis=1).tolist(),
     }

@@ -11,60 +11,111 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from bandlimit.files import store
-from bandlimit.statistics import crossed
 from bandlimit.studies.frequency_principle.image.corruptions import BAND, CLEAN, CORRUPTED
+from bandlimit.studies.frequency_principle.image.tallies import Tally
 
 Floats = NDArray[np.float64]
 
+ROWS = 4096
+"""Rows in flight, to the end of the images that the last one is of; memory, not results."""
+
+Change = tuple[str, str | None, int | None]
+"""Kind, name and bandwidth of what was done to images."""
+
+AS_THEY_ARE: Change = (CLEAN, None, None)
+
 
 class Answers:
-    """What the networks of an experiment say of its changed images.
+    """What the networks of an experiment say of its changed images, added up.
+
+    Images come a batch at a time (`add`), and nothing is kept of each.
+
+    Attributes:
+        e: the experiment: networks, with their models; dataset.
+        images: how many came.
+        right: by change and network, what is right.
+        apart: by change and network, what is right less what of the natural one is, seed by seed.
+        lines: by network, that under all corruptions, in the order of `corruptions`, in pairs.
 
     Args:
-        e: the experiment: networks, with their models; dataset.
-        frame: records of `corruptions.SCHEMA`, of all shards.
+        e: the experiment.
     """
 
-    def __init__(self, e: Mapping[str, Any], frame: pd.DataFrame) -> None:
-        self.e = e
-        self._rows = dict(list(frame.groupby(["kind", "name", "bandwidth"], dropna=False)))
-        clean = frame[frame["kind"] == CLEAN]
-        self.ids = clean["image_id"].tolist()
-        self._places = _places(e["networks"])
+    def __init__(self, e: Mapping[str, Any]) -> None:
+        self.e, self.images = e, 0
+        self.right: dict[tuple[Change, str], Tally] = {}
+        self.apart: dict[tuple[Change, str], Tally] = {}
+        self.lines: dict[str, Tally] = {}
+        self._high: dict[str, tuple[float, int]] = {}
+        self._own = _places(e["networks"])
         # Those behind a filter are not asked of noise of a band.
         self._bare = _places([network for network in e["networks"] if not network["part"]])
 
-    def changes(self, kind: str) -> list[tuple[str, int | None]]:
-        """Return name and bandwidth of what was done to images, in order."""
-        return [
-            (name, None if pd.isna(bandwidth) else int(bandwidth))
-            for own, name, bandwidth in self._rows
-            if own == kind
-        ]
+    def changes(self, kind: str) -> list[Change]:
+        """Return what was done to images, in order of name and bandwidth."""
+        own = {change for change, _ in self.right if change[0] == kind}
+        return sorted(own, key=lambda change: (change[1] or "", change[2] or 0))
 
-    def _of(self, kind: str, name: str | None, bandwidth: int | None) -> pd.DataFrame:
-        for (own, called, wide), rows in self._rows.items():
-            same = called == name or (name is None and pd.isna(called))
-            size = wide == bandwidth or (bandwidth is None and pd.isna(wide))
-            if own == kind and same and size:
-                return rows.set_index("image_id").loc[self.ids]
-        raise KeyError((kind, name, bandwidth))
+    @property
+    def corruptions(self) -> list[str]:
+        """Names of the corruptions, in order."""
+        return sorted(self._high)
 
-    def right(
-        self, network: str, kind: str = CLEAN, name: str | None = None, bandwidth: int | None = None
-    ) -> Floats:
-        """Return what is right, S x N, 1 or 0."""
-        found = np.array(self._of(kind, name, bandwidth)["correct"].tolist(), dtype=np.float64)
-        places = self._bare if kind == BAND else self._places
-        return found.T[places[network]]
+    def high_fraction(self, name: str) -> float:
+        """Return the mean share of high frequencies in a corruption, of images that it changed.
 
-    def high_fraction(self, name: str) -> Floats:
-        """Return the share of high frequencies in a corruption, of each image that it changed."""
-        values = self._of(CORRUPTED, name, None)["high_fraction"].to_numpy(dtype=np.float64)
-        return values[~np.isnan(values)]
+        NaN if it changed none.
+        """
+        total, count = self._high[name]
+        return total / count if count else float("nan")
+
+    def add(self, frame: pd.DataFrame) -> None:
+        """Add images.
+
+        Args:
+            frame: records of `corruptions.SCHEMA`, all that there are of each of its images.
+        """
+        groups = {
+            (kind, None if pd.isna(name) else name, None if pd.isna(wide) else int(wide)): rows
+            for (kind, name, wide), rows in frame.groupby(
+                ["kind", "name", "bandwidth"], dropna=False
+            )
+        }
+        image_ids = groups[AS_THEY_ARE]["image_id"].tolist()
+        self.images += len(image_ids)
+        differences: dict[str, dict[str, NDArray[np.int64]]] = {}
+        for change, rows in groups.items():
+            kind, name, _ = change
+            assert rows["image_id"].tolist() == image_ids
+            # Models x images.
+            answers = np.array(rows["correct"].tolist(), dtype=np.int64).T
+            places = self._bare if kind == BAND else self._own
+            for network, own in places.items():
+                tally = self.right.setdefault((change, network), Tally(own.stop - own.start))
+                tally.add(answers[own, :, None])
+            for network in self.e["networks"]:
+                called, natural = network["name"], network["natural"]
+                if natural and called in places:
+                    one, other = (answers[places[which]] for which in (called, natural))
+                    seeds = min(len(one), len(other))
+                    difference = one[:seeds] - other[:seeds]
+                    self.apart.setdefault((change, called), Tally(seeds)).add(difference[..., None])
+                    if kind == CORRUPTED:
+                        differences.setdefault(called, {})[str(name)] = difference
+            if kind == CORRUPTED:
+                values = rows["high_fraction"].to_numpy(dtype=np.float64)
+                known = values[~np.isnan(values)]
+                total, count = self._high.get(str(name), (0.0, 0))
+                self._high[str(name)] = total + float(known.sum()), count + len(known)
+        for called, each in differences.items():
+            values = np.stack([each[name] for name in self.corruptions], axis=2)
+            tally = self.lines.setdefault(called, Tally(len(values), values.shape[2], pairs=True))
+            tally.add(values)
 
 
 def _places(networks: Sequence[Mapping[str, Any]]) -> dict[str, slice]:
@@ -85,14 +136,14 @@ def frames(
         files: records of `corruptions.SCHEMA`, of each experiment all shards.
         experiments: what they stand for.
     """
-    found: dict[str, list[dict[str, Any]]] = {
-        name: [] for name in ("corruption_rates", "corruption_slopes", "band_noise", "band_pass")
-    }
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in COLUMNS}
     place = 0
     for e in experiments:
-        tables = [store.read(path).to_pandas() for path in files[place : place + e["shards"]]]
+        answers = Answers(e)
+        for path in files[place : place + e["shards"]]:
+            for table in _pieces(path):
+                answers.add(table.to_pandas())
         place += e["shards"]
-        answers = Answers(e, pd.concat(tables, ignore_index=True))
         for network in e["networks"]:
             found["corruption_rates"] += _rates(answers, network)
             if not network["part"]:
@@ -105,6 +156,24 @@ def frames(
         name: pd.DataFrame(rows, columns=None if rows else list(COLUMNS[name]))
         for name, rows in found.items()
     }
+
+
+def _pieces(path: str) -> Iterator[pa.Table]:
+    """Yield a file of records in pieces of whole images.
+
+    A batch of images has rows of the images as they are, and then those of each change.
+    """
+    columns = ["image_id", "kind", "name", "bandwidth", "high_fraction", "correct"]
+    held: pa.Table | None = None
+    for table in store.batches(path, ROWS, columns):
+        held = table if held is None else pa.concat_tables([held, table])
+        clean = np.array(pc.equal(held["kind"], CLEAN))
+        starts = np.flatnonzero(clean[1:] & ~clean[:-1]) + 1
+        if len(starts):
+            yield held.slice(0, starts[-1])
+            held = held.slice(starts[-1])
+    if held is not None and len(held):
+        yield held
 
 
 FACTS = (
@@ -134,76 +203,65 @@ def _own(answers: Answers, network: Mapping[str, Any]) -> dict[str, Any]:
         "method": method(network),
         "natural": network["natural"],
         "seeds": len(network["models"]),
-        "images": len(answers.ids),
+        "images": answers.images,
     }
 
 
-def _with_interval(
-    name: str, values: Floats | None, further: Sequence[tuple[float, float]] = ()
-) -> dict[str, Any]:
-    """Return mean and interval over networks and images, S x N; of nothing NaN.
+def _with_interval(name: str, tally: Tally | None, less: float = 0.0) -> dict[str, Any]:
+    """Return mean and interval over networks and images; of nothing NaN.
 
     Args:
         name: of the columns.
-        values: S x N, or None.
-        further: as of `bandlimit.statistics.crossed`.
+        tally: of one number.
+        less: taken off.
     """
-    mean, _, low, high = (np.nan,) * 4 if values is None else crossed(values, further=further)
-    return {name: mean, f"{name}_low": low, f"{name}_high": high}
+    mean, _, low, high = (np.nan,) * 4 if tally is None else tally.crossed()
+    values = {name: mean, f"{name}_low": low, f"{name}_high": high}
+    return {key: None if value is None else value - less for key, value in values.items()}
 
 
-def _pair(
-    answers: Answers, network: Mapping[str, Any], *change: Any
-) -> tuple[Floats, Floats] | None:
-    """Return what is right of a network and of the natural one, of as many seeds of each."""
-    if not network["natural"]:
-        return None
-    one, other = (answers.right(name, *change) for name in (network["name"], network["natural"]))
-    seeds = min(len(one), len(other))
-    return one[:seeds], other[:seeds]
-
-
-def _beside(answers: Answers, network: Mapping[str, Any], *change: Any) -> dict[str, Any]:
+def _beside(answers: Answers, network: Mapping[str, Any], change: Change) -> dict[str, Any]:
     """Return accuracy on changed images, and its change against the natural network."""
-    pair = _pair(answers, network, *change)
+    place = change, network["name"]
     return {
-        **_with_interval("accuracy", answers.right(network["name"], *change)),
-        **_with_interval("change", None if pair is None else pair[0] - pair[1]),
+        **_with_interval("accuracy", answers.right[place]),
+        **_with_interval("change", answers.apart.get(place)),
     }
 
 
 def _rates(answers: Answers, network: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     own = _own(answers, network)
     nothing = {"corruption": "none", "high_fraction": np.nan}
-    yield {**own, **nothing, **_beside(answers, network, CLEAN)}
-    for name, _ in answers.changes(CORRUPTED):
-        share = answers.high_fraction(name)
+    yield {**own, **nothing, **_beside(answers, network, AS_THEY_ARE)}
+    for change in answers.changes(CORRUPTED):
+        name = str(change[1])
         yield {
             **own,
             "corruption": name,
-            "high_fraction": float(share.mean()) if share.size else np.nan,
-            **_beside(answers, network, CORRUPTED, name),
+            "high_fraction": answers.high_fraction(name),
+            **_beside(answers, network, change),
         }
 
 
 def _band_noise(answers: Answers, network: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    for band, bandwidth in answers.changes(BAND):
+    for change in answers.changes(BAND):
+        _, band, bandwidth = change
         yield {
             **_own(answers, network),
             "band": band,
             "bandwidth": bandwidth,
-            **_beside(answers, network, BAND, band, bandwidth),
+            **_beside(answers, network, change),
         }
 
 
 def _band_pass(answers: Answers, network: Mapping[str, Any]) -> dict[str, Any]:
-    right = answers.right(network["name"])
+    right = answers.right[AS_THEY_ARE, network["name"]]
     chance = 1 / answers.e["classes"]
     return {
         **_own(answers, network),
         "chance": chance,
         **_with_interval("accuracy", right),
-        **_with_interval("above", right - chance),
+        **_with_interval("above", right, chance),
     }
 
 
@@ -216,12 +274,12 @@ def _slope(answers: Answers, network: Mapping[str, Any]) -> dict[str, Any]:
     each of them tells (jackknife); a line leaves two degrees of freedom less than there are. Of
     fewer than three corruptions there is no interval.
     """
-    names = [name for name, _ in answers.changes(CORRUPTED) if answers.high_fraction(name).size]
-    x = np.array([answers.high_fraction(name).mean() for name in names])
-    pairs = [_pair(answers, network, CORRUPTED, name) for name in names]
-    # Corruptions x seeds x images.
-    change = np.stack([pair[0] - pair[1] for pair in pairs if pair is not None])
-    y = change.mean(axis=(1, 2))
+    tally = answers.lines[network["name"]]
+    shares = np.array([answers.high_fraction(name) for name in answers.corruptions])
+    # What changed no image is no point of the line.
+    there = np.isfinite(shares)
+    x = shares[there]
+    y = np.array([tally.mean(int(place)) for place in np.flatnonzero(there)])
     count = len(x)
     spread = np.full(len(LINE), np.nan)
     if count > 2:
@@ -229,13 +287,12 @@ def _slope(answers: Answers, network: Mapping[str, Any]) -> dict[str, Any]:
         spread = np.square(left - left.mean(axis=0)).sum(axis=0) * (count - 1) / count
     found: dict[str, Any] = {}
     for name, weights, variance in zip(LINE, line(x), spread, strict=True):
-        # So that an image differs by 1 at most, as `crossed` takes it.
+        # So that an image differs by 1 at most, as `bandlimit.statistics.crossed` takes it.
         scale = np.abs(weights).sum()
-        own = _with_interval(
-            name,
-            np.tensordot(weights / scale, change, axes=1),
-            [(float(variance / scale**2), count - 2)],
-        )
+        scaled = np.zeros(len(shares))
+        scaled[there] = weights / scale
+        mean, _, low, high = tally.crossed_sum(scaled, [(float(variance / scale**2), count - 2)])
+        own = {name: mean, f"{name}_low": low, f"{name}_high": high}
         found |= {key: np.nan if part is None else part * scale for key, part in own.items()}
     return {
         **_own(answers, network),

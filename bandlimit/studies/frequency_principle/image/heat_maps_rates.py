@@ -8,18 +8,16 @@ means over frequencies each of them counts with its opposite, so that they are t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from bandlimit import keys
 from bandlimit.files import store
-from bandlimit.statistics import crossed
-
-Floats = NDArray[np.float64]
+from bandlimit.studies.frequency_principle.image.tallies import Tally
 
 LOWEST, HIGH = 2.0, 10.0
 """Frequencies up to the first count as the lowest, those from the second on as high, in cycles per
@@ -27,90 +25,183 @@ image."""
 
 OTHERS_LESS_LOWEST, NATURAL_LESS = "others less lowest", "natural less trained otherwise"
 
+BATCH = 128
+"""Images in flight; memory, not results."""
+
+Wrong = NDArray[np.bool_]
+
 
 class Answers:
-    """What the networks of an experiment say of images with waves of one norm.
+    """What the networks of an experiment say of images with waves of one norm, added up.
+
+    Images come a batch at a time (`add`), and nothing is kept of each. Numbers of errors over
+    frequencies are whole, each frequency counting as often as it stands for bins of the plane, so
+    that tallies are exact.
 
     Attributes:
         e: the experiment, as the catalogue tells it.
         norm: L2 norm of the waves in each channel.
-        ids: of N images.
         down: frequencies of the P waves, in cycles per image.
         right: the same across.
-        clean: by network, whether it is wrong of the image as it is, seeds x N.
-        wrong: by network, whether it is wrong of the image with each wave, seeds x N x P.
-
-    Args:
-        e: the experiment.
-        tables: its records of `heat_maps.SCHEMA`, shard by shard.
-        norm: that of the waves.
+        images: how many came.
+        clean: by network, errors on the images as they are.
+        errors: by network, errors in each of `regions`, out of `totals`.
+        rises: by network, these less those on the image as it is, out of `totals`.
+        apart: by network, errors in the region of other frequencies less those in the lowest, out
+            of the product of their totals; none where a region is missing.
+        waves: by network, errors at each frequency, of two halves of the images.
+        any_wave: by network, whether any wave makes it err.
+        differences: by network, errors of the natural one less its own, seed by seed, out of
+            `totals`.
+        differences_of_rises: the same of rises.
     """
 
-    def __init__(self, e: Mapping[str, Any], tables: Sequence[pa.Table], norm: float) -> None:
-        self.e, self.norm = e, norm
-        tables = [table.filter(pc.equal(table["norm"], norm)) for table in tables]
-        names = [name for network in e["networks"] for name in network["models"]]
-        clean, correct, self.ids = [], [], []
-        for table in tables:
-            # Each image comes once for each model, in their order.
-            assert table["network"].to_pylist() == names * (len(table) // len(names))
-            self.ids += table["image_id"].to_pylist()[:: len(names)]
-            clean.append(np.array(table["clean"]).reshape(-1, len(names)))
-            values = table["correct"].combine_chunks().flatten()
-            correct.append(np.array(values).reshape(len(table) // len(names), len(names), -1))
-        first = next(table for table in tables if len(table))
-        self.down, self.right = (np.array(first[key][0].as_py()) for key in ("down", "right"))
-        # By model, image and wave.
-        of_clean = ~np.concatenate(clean).T
-        of_waves = ~np.concatenate(correct).transpose(1, 0, 2)
-        self.clean, self.wrong = {}, {}
+    def __init__(
+        self, e: Mapping[str, Any], norm: float, down: Sequence[int], right: Sequence[int]
+    ) -> None:
+        self.e, self.norm, self.images = e, norm, 0
+        self.down, self.right = np.array(down), np.array(right)
+        self._own: dict[str, slice] = {}
         start = 0
         for network in e["networks"]:
-            end = start + len(network["models"])
-            self.clean[network["name"]] = of_clean[start:end]
-            self.wrong[network["name"]] = of_waves[start:end]
-            start = end
+            self._own[network["name"]] = slice(start, start + len(network["models"]))
+            start += len(network["models"])
+        count, waves = len(self.regions), len(self.down)
+        seeds = {name: own.stop - own.start for name, own in self._own.items()}
+        self._natural = {
+            network["name"]: (network["natural"], min(seeds[network["name"]], seeds[natural]))
+            for network in e["networks"]
+            if (natural := network["natural"]) is not None
+        }
+        self.clean, self.any_wave = ({name: Tally(s) for name, s in seeds.items()} for _ in "ab")
+        self.errors, self.rises = (
+            {name: Tally(s, count) for name, s in seeds.items()} for _ in "ab"
+        )
+        self.apart = {name: Tally(s) for name, s in seeds.items()} if self._sides else {}
+        self.waves = {name: (Tally(s, waves), Tally(s, waves)) for name, s in seeds.items()}
+        self.differences, self.differences_of_rises = (
+            {name: Tally(s, count) for name, (_, s) in self._natural.items()} for _ in "ab"
+        )
 
-    @property
-    def radii(self) -> Floats:
+    @cached_property
+    def radii(self) -> NDArray[np.float64]:
         """Distances of the frequencies from 0, in cycles per image."""
         return np.hypot(self.down, self.right)
 
-    @property
+    @cached_property
     def bins(self) -> NDArray[np.int64]:
         """How many frequencies of the plane each stands for: itself, and its opposite."""
         height, width = self.e["sides"]
         own = (2 * self.down % height == 0) & (2 * self.right % width == 0)
         return np.where(own, 1, 2)
 
-    def regions(self) -> Iterator[tuple[str, float, NDArray[np.bool_]]]:
-        """Yield name, radius and frequencies of rings and regions that have any."""
+    @cached_property
+    def regions(self) -> list[tuple[str, float, NDArray[np.bool_]]]:
+        """Name, radius and frequencies of rings and regions that have any."""
         radii = self.radii
         rings = np.round(radii)
-        for ring in np.unique(rings):
-            yield "ring", float(ring), rings == ring
-        for name, chosen in (
+        named = (
             ("lowest", radii <= LOWEST),
             ("others", radii > LOWEST),
             ("high", radii >= HIGH),
             ("all", radii >= 0),
-        ):
-            if chosen.any():
-                yield name, np.nan, chosen
+        )
+        return [
+            *(("ring", float(ring), rings == ring) for ring in np.unique(rings)),
+            *((name, np.nan, chosen) for name, chosen in named if chosen.any()),
+        ]
 
-    def errors(self, network: str, chosen: NDArray[np.bool_]) -> Floats:
-        """Return the share of some frequencies at which each network is wrong, seeds x N."""
-        weights = self.bins[chosen]
-        return self.wrong[network][:, :, chosen] @ (weights / weights.sum())
+    @cached_property
+    def totals(self) -> NDArray[np.int64]:
+        """How many bins of the plane each region has."""
+        return np.array([self.bins[chosen].sum() for _, _, chosen in self.regions])
+
+    @cached_property
+    def _sides(self) -> tuple[int, int] | None:
+        """Places of the regions of other and of the lowest frequencies, where there are both."""
+        names = [name for name, _, _ in self.regions]
+        found = [names.index(name) for name in ("others", "lowest") if name in names]
+        return (found[0], found[1]) if len(found) == 2 else None
+
+    def region(self, name: str) -> int:
+        """Return the place of a named region."""
+        return [own for own, _, _ in self.regions].index(name)
+
+    def add(self, image_ids: Sequence[str], clean: Wrong, wrong: Wrong) -> None:
+        """Add images.
+
+        Args:
+            image_ids: of n images.
+            clean: whether each model is wrong of the image as it is, models x n.
+            wrong: whether it is wrong of the image with each wave, models x n x P.
+        """
+        self.images += len(image_ids)
+        halves = np.array([half(name) for name in image_ids])
+        weights = np.stack([chosen * self.bins for _, _, chosen in self.regions], axis=1)
+        # Whole numbers in floats, which are exact: products of whole numbers are slow.
+        errors = np.rint(wrong.astype(np.float64) @ weights.astype(np.float64)).astype(np.int64)
+        rises = errors - self.totals * clean[:, :, None]
+        for name, own in self._own.items():
+            self.clean[name].add(clean[own, :, None])
+            self.any_wave[name].add(wrong[own].max(axis=2, keepdims=True))
+            self.errors[name].add(errors[own])
+            self.rises[name].add(rises[own])
+            if self._sides:
+                others, lowest = self._sides
+                first, second = (errors[own, :, place] for place in self._sides)
+                apart = first * self.totals[lowest] - second * self.totals[others]
+                self.apart[name].add(apart[:, :, None])
+            for number, tally in enumerate(self.waves[name]):
+                tally.add(wrong[own][:, halves == number])
+        for name, (natural, seeds) in self._natural.items():
+            for tally, values in (
+                (self.differences[name], errors),
+                (self.differences_of_rises[name], rises),
+            ):
+                first, second = (values[self._own[one]][:seeds] for one in (natural, name))
+                tally.add(first - second)
+
+
+def half(image_id: str) -> int:
+    """Return to which half of the images one belongs, 0 or 1, whichever the others are."""
+    return keys.derive(0, "half of the images", image_id) % 2
 
 
 def read(files: Sequence[str], experiments: Sequence[Mapping[str, Any]]) -> Iterator[Answers]:
-    """Yield the answers of each experiment and norm; files are those of its shards, in order."""
+    """Yield the answers of each experiment and norm; files are those of its shards, in order.
+
+    Memory holds `BATCH` images.
+    """
     place = 0
     for e in experiments:
-        tables = [store.read(path) for path in files[place : place + e["shards"]]]
-        yield from (Answers(e, tables, norm) for norm in e["norms"])
+        yield from _answers(files[place : place + e["shards"]], e)
         place += e["shards"]
+
+
+def _answers(files: Sequence[str], e: Mapping[str, Any]) -> list[Answers]:
+    names = [name for network in e["networks"] for name in network["models"]]
+    norms = e["norms"]
+    each = len(names) * len(norms)
+    found: list[Answers] = []
+    for path in files:
+        for table in store.batches(path, BATCH * each):
+            count = len(table) // each
+            if not count:
+                continue
+            if not found:
+                down, right = (table[key][0].as_py() for key in ("down", "right"))
+                found = [Answers(e, norm, down, right) for norm in norms]
+            # Each image comes with each norm for each model, in their order.
+            assert table["network"].to_pylist() == names * (count * len(norms))
+            assert table["norm"].to_pylist() == np.repeat(norms, len(names)).tolist() * count
+            shape = (count, len(norms), len(names))
+            image_ids = table["image_id"].to_pylist()[::each]
+            clean = ~np.array(table["clean"]).reshape(shape)
+            flat = table["correct"].combine_chunks().flatten()
+            wrong = ~np.array(flat).reshape(*shape, -1)
+            for number, answers in enumerate(found):
+                answers.add(image_ids, clean[:, number].T, wrong[:, number].transpose(1, 0, 2))
+    return found
 
 
 def frames(
@@ -146,35 +237,35 @@ def _own(answers: Answers, network: Mapping[str, Any]) -> dict[str, Any]:
         "main": answers.norm == answers.e["norm"],
         "least": answers.norm == min(answers.e["norms"]),
         "seeds": len(network["models"]),
-        "images": len(answers.ids),
+        "images": answers.images,
     }
 
 
-def _share(name: str, values: Floats) -> dict[str, Any]:
-    mean, _, low, high = crossed(values)
+def _share(name: str, tally: Tally, cell: int = 0, scale: float = 1) -> dict[str, Any]:
+    mean, _, low, high = tally.crossed(cell, scale)
     low, high = (None if side is None else min(max(side, 0.0), 1.0) for side in (low, high))
     return {name: mean, f"{name}_low": low, f"{name}_high": high}
 
 
-def _difference(name: str, values: Floats) -> dict[str, Any]:
-    mean, _, low, high = crossed(values)
+def _difference(name: str, tally: Tally, cell: int = 0, scale: float = 1) -> dict[str, Any]:
+    mean, _, low, high = tally.crossed(cell, scale)
     return {name: mean, f"{name}_low": low, f"{name}_high": high}
 
 
 def _heat_maps(answers: Answers) -> Iterator[dict[str, Any]]:
     """Yield the error of each network in each ring and region, and its rise above the clean one."""
     for network in answers.e["networks"]:
-        clean = answers.clean[network["name"]].astype(float)
-        for region, radius, chosen in answers.regions():
-            errors = answers.errors(network["name"], chosen)
+        own = network["name"]
+        for place, (region, radius, _) in enumerate(answers.regions):
+            total = int(answers.totals[place])
             yield {
                 **_own(answers, network),
                 "region": region,
                 "radius": radius,
-                "frequencies": int(answers.bins[chosen].sum()),
-                **_share("clean", clean),
-                **_share("error", errors),
-                **_difference("rise", errors - clean),
+                "frequencies": total,
+                **_share("clean", answers.clean[own]),
+                **_share("error", answers.errors[own], place, total),
+                **_difference("rise", answers.rises[own], place, total),
             }
 
 
@@ -201,26 +292,26 @@ rows."""
 
 def _comparisons(answers: Answers) -> Iterator[dict[str, Any]]:
     """Yield differences on the same images: of regions, and of networks, seed by seed."""
-    regions = {name: chosen for name, _, chosen in answers.regions() if name != "ring"}
     for network in answers.e["networks"]:
         own = network["name"]
-        if "lowest" in regions and "others" in regions:
-            others, lowest = (answers.errors(own, regions[name]) for name in ("others", "lowest"))
+        if own in answers.apart:
+            others, lowest = (answers.region(name) for name in ("others", "lowest"))
+            totals = answers.totals[others], answers.totals[lowest]
             yield {
                 **_own(answers, network),
                 "comparison": OTHERS_LESS_LOWEST,
                 "region": "others",
-                "first": others.mean(),
-                "second": lowest.mean(),
-                **_difference("difference", others - lowest),
+                "first": answers.errors[own].mean(others, totals[0]),
+                "second": answers.errors[own].mean(lowest, totals[1]),
+                **_difference("difference", answers.apart[own], scale=float(totals[0] * totals[1])),
             }
-        if network["natural"] is None:
-            continue
         natural = network["natural"]
-        seeds = min(len(answers.clean[name]) for name in (own, natural))
-        rise = answers.clean[natural][:seeds].astype(float) - answers.clean[own][:seeds]
-        for region, radius, chosen in answers.regions():
-            first, second = (answers.errors(name, chosen)[:seeds] for name in (natural, own))
+        if natural is None:
+            continue
+        tally, of_rises = answers.differences[own], answers.differences_of_rises[own]
+        seeds = len(tally.sums)
+        for place, (region, radius, _) in enumerate(answers.regions):
+            total = int(answers.totals[place])
             yield {
                 **_own(answers, network),
                 "seeds": seeds,
@@ -228,10 +319,10 @@ def _comparisons(answers: Answers) -> Iterator[dict[str, Any]]:
                 "against": natural,
                 "region": region,
                 "radius": radius,
-                "first": first.mean(),
-                "second": second.mean(),
-                **_difference("difference", first - second),
-                **_difference("rises", first - second - rise),
+                "first": answers.errors[natural].mean(place, total, seeds),
+                "second": answers.errors[own].mean(place, total, seeds),
+                **_difference("difference", tally, place, total),
+                **_difference("rises", of_rises, place, total),
             }
 
 
@@ -239,17 +330,18 @@ def _frequencies(answers: Answers) -> Iterator[dict[str, Any]]:
     """Yield the error of each network at each frequency of the half plane."""
     radii = answers.radii
     for network in answers.e["networks"]:
-        wrong = answers.wrong[network["name"]]
-        counts = wrong.sum(axis=(0, 1))
+        first, second = answers.waves[network["name"]]
+        wrong = first + second
+        counts = wrong.sums.sum(axis=0)
         for place in range(len(radii)):
             yield {
                 **_own(answers, network),
                 "down": int(answers.down[place]),
                 "right": int(answers.right[place]),
                 "radius": float(radii[place]),
-                "count": wrong.shape[0] * wrong.shape[1],
+                "count": len(wrong.sums) * wrong.count,
                 "wrong": int(counts[place]),
-                **_share("error", wrong[:, :, place].astype(float)),
+                **_share("error", wrong, place),
             }
 
 
@@ -260,22 +352,27 @@ def _attack(answers: Answers) -> Iterator[dict[str, Any]]:
     it is then counted on, so that it is chosen on each half of the images as well, and counted on
     the other one.
     """
+    every = answers.region("all")
     for network in answers.e["networks"]:
-        wrong = answers.wrong[network["name"]]
-        worst = int(wrong.sum(axis=(0, 1)).argmax())
-        held = np.empty(wrong.shape[:2])
-        for half in (0, 1):
-            chosen = wrong[:, 1 - half :: 2].sum(axis=(0, 1)).argmax()
-            held[:, half::2] = wrong[:, half::2, chosen]
+        own = network["name"]
+        halves = answers.waves[own]
+        wrong = halves[0] + halves[1]
+        worst = _worst(wrong)
+        held_out = halves[0].at(_worst(halves[1])) + halves[1].at(_worst(halves[0]))
         yield {
             **_own(answers, network),
-            "tries": wrong.shape[2],
-            **_share("clean", answers.clean[network["name"]].astype(float)),
-            **_share("error", answers.errors(network["name"], np.ones(wrong.shape[2], dtype=bool))),
+            "tries": len(answers.down),
+            **_share("clean", answers.clean[own]),
+            **_share("error", answers.errors[own], every, int(answers.totals[every])),
             "down": int(answers.down[worst]),
             "right": int(answers.right[worst]),
             "radius": float(answers.radii[worst]),
-            **_share("worst", wrong[:, :, worst].astype(float)),
-            **_share("held_out", held),
-            **_share("any_wave", wrong.any(axis=2).astype(float)),
+            **_share("worst", wrong, worst),
+            **_share("held_out", held_out),
+            **_share("any_wave", answers.any_wave[own]),
         }
+
+
+def _worst(wrong: Tally) -> int:
+    """Return the frequency of the most errors, the first of several."""
+    return int(wrong.sums.sum(axis=0).argmax())

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from scipy.spatial.distance import cdist
 
+from bandlimit.studies.frequency_principle.response.products import product
 from bandlimit.studies.frequency_principle.response.projections_records import (
     Answers,
     Floats,
@@ -50,8 +51,8 @@ def errors(weights: Floats, labels: Floats, outputs: Floats) -> tuple[Floats, Fl
     missed = outputs - labels
     # One product of matrices for all networks and steps.
     columns = missed.transpose(2, 0, 1, 3).reshape(count, -1)
-    low = (weights @ columns).reshape(count, seeds, steps, classes).transpose(1, 2, 0, 3)
-    smooth = weights @ labels
+    low = product(weights, columns).reshape(count, seeds, steps, classes).transpose(1, 2, 0, 3)
+    smooth = product(weights, labels)
     return (
         np.linalg.norm(low, axis=(2, 3)) / np.linalg.norm(smooth),
         np.linalg.norm(missed - low, axis=(2, 3)) / np.linalg.norm(labels - smooth),
@@ -89,7 +90,7 @@ def tables(
         for width in widths:
             weights = smoother(squared, width)
             low, high = errors(weights, labels, outputs)
-            smooth = weights @ labels
+            smooth = product(weights, labels)
             spread = smooth - smooth.mean(axis=0)
             # From relative to all of the smooth labels, to what of them varies.
             apart = np.linalg.norm(smooth) / np.linalg.norm(spread)

@@ -20,13 +20,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import scipy.linalg
 import torch
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from bandlimit import keys
-from bandlimit.studies.frequency_principle.response import stacks
+from bandlimit.studies.frequency_principle.response import products, stacks
 from bandlimit.studies.frequency_principle.response.label_noise_images import draw
 
 Floats = NDArray[np.float64]
@@ -45,7 +44,7 @@ def eigenvectors(points: Floats, sigma: float) -> tuple[Floats, Floats]:
         sigma: of exp(-|x - x'|^2 / (2 sigma^2)).
     """
     kernel = np.exp(-cdist(points, points, "sqeuclidean") / (2 * sigma**2))
-    values, vectors = scipy.linalg.eigh(kernel)
+    values, vectors = products.eigenvectors(kernel)
     return values[::-1], vectors[:, ::-1]
 
 

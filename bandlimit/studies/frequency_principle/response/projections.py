@@ -27,12 +27,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import scipy.linalg
 from numpy.typing import NDArray
 from scipy.signal import find_peaks
 from scipy.stats import spearmanr
 
 from bandlimit.errors import UserError
+from bandlimit.studies.frequency_principle.response.products import eigenvectors, product
 from bandlimit.studies.frequency_principle.response.projections_records import (
     Answers,
     Floats,
@@ -58,12 +58,10 @@ def principal(pixels: Floats) -> Floats:
         UserError: all images are the same.
     """
     centred = pixels - pixels.mean(axis=0)
-    last = pixels.shape[1] - 1
-    _, vectors = scipy.linalg.eigh(centred.T @ centred, subset_by_index=[last, last])
-    vector = vectors[:, 0]
+    vector = eigenvectors(product(centred.T, centred))[1][:, -1]
     # The sign of an eigenvector is free, and libraries differ in it.
     vector = vector * np.sign(vector[np.abs(vector).argmax()])
-    places = centred @ vector
+    places = product(centred, vector)
     spread = np.ptp(places)
     if not spread > 0:
         raise UserError(
@@ -83,8 +81,7 @@ def transform(places: Floats, values: Floats, frequencies: Floats) -> NDArray[np
         frequencies: G, in periods over a unit of the places.
     """
     waves = np.exp(-2j * np.pi * np.outer(frequencies, places)) / len(places)
-    found: NDArray[np.complex128] = waves @ values
-    return found
+    return product(waves.real, values) + 1j * product(waves.imag, values)
 
 
 def peaks(amplitudes: Floats) -> list[tuple[int, int]]:
