@@ -188,7 +188,7 @@ def run(main: Callable[[Job], None], snakemake: Any) -> None:
         with ExitStack() as stack:
             if alone:
                 stack.enter_context(stopping.listening())
-                stack.enter_context(attempts.begun(outputs[0]))
+                attempt = stack.enter_context(attempts.begun(outputs[0]))
                 for path in outputs:
                     store.remove_halves(path)
             main(Job(snakemake))
@@ -199,6 +199,8 @@ def run(main: Callable[[Job], None], snakemake: Any) -> None:
         sys.exit(stopping.EXIT)
     except UserError as error:
         logging.error("%s", error)
+        if isinstance(error, attempts.Superseded) and alone:
+            attempt.end_watchers()
         sys.exit(f"Error in rule {snakemake.rule}: {error}")
     except BaseException as error:
         # Not all is written by `store.atomic`; what else was begun, the workflow removes.

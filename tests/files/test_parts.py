@@ -3,6 +3,9 @@
 import logging
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +15,7 @@ from bandlimit import stopping
 from bandlimit.errors import UserError
 from bandlimit.files import attempts, parts, store
 
+HOME = Path(__file__).parents[2]
 SHAPE = (1, 4, 4)
 SCHEMA = pa.schema(
     [
@@ -343,3 +347,44 @@ def test_halves_of_killed_attempts_are_removed_and_nothing_else(tmp_path):
         (tmp_path / name).write_bytes(b"x")
     store.remove_halves(tmp_path / "a.parquet")
     assert sorted(os.listdir(tmp_path)) == sorted(names)
+
+
+WORKER = """
+import sys, time
+from bandlimit.files import attempts
+with attempts.begun(sys.argv[1]):
+    print("begun", flush=True)
+    time.sleep(600)
+"""
+WATCHER = f"""
+import subprocess, sys
+command = [sys.executable, "-c", {WORKER!r}, sys.argv[1]]
+sys.exit(subprocess.run(command).returncode)
+"""
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs the processes of Linux")
+def test_a_new_attempt_ends_the_orphan_and_the_process_that_watches_over_it(workflow):
+    """Which is told from the main process of a run by how it was started."""
+    for words, ended in ((["--mode", "subprocess"], True), ([], False)):
+        output = f"results/{ended}.parquet"
+        command = [sys.executable, "-c", WATCHER, output, "snakemake", *words]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(HOME)}
+        ) as watcher:
+            assert watcher.stdout.readline() == b"begun\n"
+            attempts.Attempt("results/another.parquet")
+            assert watcher.poll() is None
+            attempts.Attempt(output)
+            # Where it lives on, it says that the worker was killed.
+            assert watcher.wait(timeout=60) == (-signal.SIGKILL if ended else 247)
+            # The worker has ended too: nobody holds the other end.
+            assert watcher.stdout.read() == b""
+
+
+def test_a_token_that_can_not_be_read_is_of_nobody(workflow):
+    with attempts.begun("results/a.parquet"):
+        (path,) = (workflow / attempts.FOLDER).iterdir()
+        for content in (b"", b"{", b"[]"):
+            path.write_bytes(content)
+            store.write("results/a.parquet", pa.table({"n": [1]}))
