@@ -38,6 +38,7 @@ def bar(
     *,
     size: Callable[[Item], int] | None = None,
     title: str = "",
+    resuming: Callable[[], bool] = lambda: False,
 ) -> Iterator[Item]:
     """Yield the items of an iterable, and tell how many of them have been worked on.
 
@@ -50,9 +51,10 @@ def bar(
         what: what is counted, in the plural: 'images'.
         size: how much an item counts; 1 by default.
         title: what the bar stands for, such as the attack.
+        resuming: whether an earlier attempt had done the item at hand, which says nothing of speed.
     """
     start = said = time.monotonic()
-    done = 0
+    done = before = 0
     head = f"{title}: " if title else ""
     with _shown(total, what, title) as shown:
         for item in iterable:
@@ -61,21 +63,37 @@ def bar(
             done += count
             shown(count)
             now = time.monotonic()
+            if resuming():
+                start, before = now, done
             if now - said >= EVERY and done != total:
                 said = now
-                logger.info("%s%s", head, line(done, total, what, now - start))
-    logger.info("%s%s", head, line(done, total, what, time.monotonic() - start, ended=True))
+                logger.info("%s%s", head, line(done, total, what, now - start, before=before))
+    seconds = time.monotonic() - start
+    logger.info("%s%s", head, line(done, total, what, seconds, before=before, ended=True))
 
 
-def images(batches: Iterable[Batch], total: int | None, title: str) -> Iterator[Batch]:
+def images(
+    batches: Iterable[Batch],
+    total: int | None,
+    title: str,
+    resuming: Callable[[], bool] = lambda: False,
+) -> Iterator[Batch]:
     """Yield batches that end in their images, as `bar` does, counting the images.
 
     Args:
         batches: tuples of columns, the last of them images, N x C x H x W.
         total: how many images there are in all.
         title: what the bar stands for, such as the attack.
+        resuming: as of `bar`.
     """
-    return bar(batches, total, "images", size=lambda batch: len(batch[-1]), title=title)
+    return bar(
+        batches,
+        total,
+        "images",
+        size=lambda batch: len(batch[-1]),
+        title=title,
+        resuming=resuming,
+    )
 
 
 def count(
@@ -102,20 +120,29 @@ def count(
     return sum(won and (keep is None or name in keep) for name, won in chosen)
 
 
-def line(done: int, total: int | None, what: str, seconds: float, *, ended: bool = False) -> str:
+def line(
+    done: int,
+    total: int | None,
+    what: str,
+    seconds: float,
+    *,
+    before: int = 0,
+    ended: bool = False,
+) -> str:
     """Return how far a job is, as a log says it: 'images 120 of 1000, 12.1 a second, 1:13 left'.
 
     Args:
         done: how much has been worked on.
         total: how much there is in all, if that is known.
         what: what is counted.
-        seconds: how long that took.
+        seconds: how long that took, but for what was done before.
+        before: how much of it an earlier attempt had done.
         ended: whether that was all.
     """
     said = f"{what} {done}" if total is None else f"{what} {done} of {total}"
-    if seconds <= 0 or not done:
+    if seconds <= 0 or done <= before:
         return said
-    rate = done / seconds
+    rate = (done - before) / seconds
     said += f", {rate:.3g} a second" if rate >= 1 else f", {1 / rate:.3g} seconds each"
     if ended:
         return f"{said}, {clock(seconds)} in all"

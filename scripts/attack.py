@@ -1,12 +1,13 @@
 """Attack one shard of a dataset, and check what was stored by reading it again."""
 
+import pyarrow as pa
+
 from bandlimit import progress
 from bandlimit.attacks import records
 from bandlimit.attacks.base import create
 from bandlimit.attacks.catalogue import ATTACKS
 from bandlimit.data import stream
-from bandlimit.files import store
-from bandlimit.models import classifier
+from bandlimit.models import classifier, memory
 from bandlimit.models.device import choose_device
 from bandlimit.provenance.job import run
 
@@ -22,29 +23,34 @@ def main(job):
     parameters = dict(p.parameters)
     epsilons = parameters.pop("epsilons", ())
     size = BATCH[max(model.shape[1:]) <= 64]
-    images = progress.images(
-        stream.batches(job.input.dataset, size, job.wildcards["shard"]),
-        progress.count(job.input.dataset, job.wildcards["shard"]),
-        f"{job.wildcards['attack']} on {job.wildcards['model']}",
-    )
-    with store.TableWriter(
-        job.output.adversarial, records.schema(model.shape), job.certificate(device)
-    ) as writer:
-        for table in records.generate(
+    attack = create(ATTACKS, job.wildcards["attack"], **parameters)
+
+    def images():
+        return stream.batches(job.input.dataset, size, job.wildcards["shard"])
+
+    def attacked(batch):
+        found = records.generate(
             model,
-            create(ATTACKS, job.wildcards["attack"], **parameters),
-            images,
+            attack,
+            [batch],
             seed=p.seed,
             dataset=job.wildcards["dataset"],
             model_name=job.wildcards["model"],
             epsilons=epsilons,
+        )
+        return pa.concat_tables(found)
+
+    work = memory.Halving(attacked)
+    with job.parts({job.output.adversarial: records.schema(model.shape)}, device) as parts:
+        for batch in progress.images(
+            images(),
+            progress.count(job.input.dataset, job.wildcards["shard"]),
+            f"{job.wildcards['attack']} on {job.wildcards['model']}",
+            parts.resuming,
         ):
-            writer.write(table)
-    records.recheck(
-        job.output.adversarial,
-        model,
-        stream.batches(job.input.dataset, size, job.wildcards["shard"]),
-    )
+            parts.add(work, batch)
+        parts.finish()
+        records.recheck(job.output.adversarial, model, images())
 
 
 run(main, snakemake)

@@ -1,12 +1,14 @@
 """Attack one shard of a dataset through a defence that the attack knows, and read it again."""
 
+import pyarrow as pa
+
 from bandlimit import progress
 from bandlimit.attacks.adaptive import records
 from bandlimit.attacks.adaptive.catalogue import KINDS
 from bandlimit.attacks.base import create
 from bandlimit.data import stream
 from bandlimit.defenses.post_averaging import PostAveraging
-from bandlimit.files import store
+from bandlimit.models import memory
 from bandlimit.models.device import choose_device
 from bandlimit.provenance.job import run
 from bandlimit.studies.robustness.configured import defenses
@@ -36,26 +38,33 @@ def main(job):
     def images():
         return stream.batches(job.input.dataset, size, w["shard"], keep)
 
-    with store.TableWriter(
-        job.output.adversarial, records.schema(model.shape), job.certificate(device)
-    ) as writer:
-        for table in records.generate(
+    attack = create(KINDS, p.kind, **p.parameters)
+
+    def attacked(batch):
+        found = records.generate(
             defense,
-            create(KINDS, p.kind, **p.parameters),
-            progress.images(
-                images(),
-                progress.count(job.input.dataset, w["shard"], keep),
-                f"{w['defense_attack']} on {w['defense']}",
-            ),
+            attack,
+            [batch],
             seed=p.seed,
             dataset=w["dataset"],
             model_name=w["model"],
             defense_name=w["defense"],
             attack_name=w["defense_attack"],
             epsilons=p.epsilons,
+        )
+        return pa.concat_tables(found)
+
+    work = memory.Halving(attacked)
+    with job.parts({job.output.adversarial: records.schema(model.shape)}, device) as parts:
+        for batch in progress.images(
+            images(),
+            progress.count(job.input.dataset, w["shard"], keep),
+            f"{w['defense_attack']} on {w['defense']}",
+            parts.resuming,
         ):
-            writer.write(table)
-    records.recheck(job.output.adversarial, images())
+            parts.add(work, batch)
+        parts.finish()
+        records.recheck(job.output.adversarial, images())
 
 
 run(main, snakemake)

@@ -1,8 +1,7 @@
 """Count the hyperplanes that adversarial images, and random controls, lie beyond."""
 
 from bandlimit import progress
-from bandlimit.files import store
-from bandlimit.models import classifier
+from bandlimit.models import classifier, memory
 from bandlimit.models.device import choose_device
 from bandlimit.provenance.job import run
 from bandlimit.studies.bandlimiting import crossing_counts, crossings
@@ -15,30 +14,34 @@ def main(job):
     p, w = job.params, job.wildcards
     device = choose_device(p.device)
     model = classifier.load(job.input.model, p.device)
-    with store.TableWriter(
-        job.output.crossings, crossings.SCHEMA, job.certificate(device)
-    ) as writer:
-        tables = crossing_counts.count(
+    # A card takes more in one pass, and would pad what is less.
+    size = max(BATCH[max(model.shape[1:]) <= 64], model.network.size)
+
+    def crossed(batch):
+        kinds, rows, clean = batch
+        return crossing_counts.crossed(
             model,
-            job.input.adversarial,
-            job.input.dataset,
-            shard=w["shard"],
-            # A card takes more in one pass, and would pad what is less.
-            size=max(BATCH[max(model.shape[1:]) <= 64], model.network.size),
+            kinds[0],
+            rows,
+            clean,
             segments=p.segments,
             seed=p.seed,
             dataset_name=w["dataset"],
             model_name=w["model"],
         )
-        for table in progress.bar(
-            tables,
-            progress.count(job.input.adversarial, success=True) * len(crossings.KINDS),
-            "paths",
-            # A path has a row for each layer.
-            size=lambda table: len(table) // len(table["layer"].unique()),
-            title=f"crossings of {w['attack']}",
+
+    work = memory.Halving(crossed)
+    with job.parts({job.output.crossings: crossings.SCHEMA}, device) as parts:
+        for rows, clean in progress.images(
+            crossing_counts.pairs(
+                job.input.adversarial, job.input.dataset, shard=w["shard"], size=size
+            ),
+            progress.count(job.input.adversarial, success=True),
+            f"crossings of {w['attack']}",
+            parts.resuming,
         ):
-            writer.write(table)
+            for kind in crossings.KINDS:
+                parts.add(work, ([kind] * len(rows), rows, clean))
 
 
 run(main, snakemake)

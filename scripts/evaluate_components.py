@@ -1,9 +1,10 @@
 """Show a model the images of a shard and their parts: frequencies and singular values."""
 
+import pyarrow as pa
+
 from bandlimit import progress
 from bandlimit.data import stream
-from bandlimit.files import store
-from bandlimit.models import classifier
+from bandlimit.models import classifier, memory
 from bandlimit.models.device import choose_device
 from bandlimit.provenance.job import run
 from bandlimit.studies.high_frequency import components
@@ -17,16 +18,17 @@ def main(job):
     model = classifier.load(job.input.model, p.device)
     stream.check_shape(job.input.dataset, model.shape)
     keep = stream.chosen(job.input.dataset, p.images, name=w["dataset"], seed=p.seed)
-    batches = progress.images(
-        stream.batches(job.input.dataset, BATCH, w["shard"], keep),
-        progress.count(job.input.dataset, w["shard"], keep),
-        f"components for {w['model']}",
+    work = memory.Halving(
+        lambda batch: pa.concat_tables(components.evaluate(model, [batch], p.radii)), groups=None
     )
-    with store.TableWriter(
-        job.output.components, components.SCHEMA, job.certificate(device)
-    ) as out:
-        for table in components.evaluate(model, batches, p.radii):
-            out.write(table)
+    with job.parts({job.output.components: components.SCHEMA}, device) as parts:
+        for batch in progress.images(
+            stream.batches(job.input.dataset, BATCH, w["shard"], keep),
+            progress.count(job.input.dataset, w["shard"], keep),
+            f"components for {w['model']}",
+            parts.resuming,
+        ):
+            parts.add(work, batch)
 
 
 run(main, snakemake)

@@ -2,12 +2,11 @@
 
 import logging
 
-import pyarrow as pa
-
 from bandlimit import progress
 from bandlimit.attacks import selection
 from bandlimit.data import stream
 from bandlimit.files import store
+from bandlimit.models import memory
 from bandlimit.models.device import choose_device
 from bandlimit.provenance.job import run
 from bandlimit.studies.robustness import judging
@@ -21,31 +20,41 @@ def main(job):
     device = choose_device(p.device)
     model, controls = defenses(job, "control by")
     stream.check_shape(job.input.dataset, model.shape)
-    tables = [judging.CONTROLS.empty_table()]
 
-    def judge(inputs, epsilon, ids, labels, images):
-        for name, control in controls.items():
+    def judged(name, inputs, epsilon):
+        def rows(batch):
+            ids, labels, images = batch
             found = judging.drawn(
-                control, images, ids, labels, draws=p.draws, stop=p.stop, error=p.error
+                controls[name], images, ids, labels, draws=p.draws, stop=p.stop, error=p.error
             )
-            tables.append(
-                judging.rows(
-                    judging.CONTROLS,
-                    found,
-                    labels,
-                    image_id=ids,
-                    inputs=inputs,
-                    epsilon=epsilon,
-                    control=name,
-                )
+            return judging.rows(
+                judging.CONTROLS,
+                found,
+                labels,
+                image_id=ids,
+                inputs=inputs,
+                epsilon=epsilon,
+                control=name,
             )
 
-    for ids, labels, images in progress.images(
-        stream.batches(job.input.dataset, BATCH, w["shard"]),
-        progress.count(job.input.dataset, w["shard"]),
-        "controls on clean",
-    ):
-        judge("clean", None, ids, labels, images)
+        return memory.Halving(rows)
+
+    with job.parts({job.output.controls: judging.CONTROLS}, device) as parts:
+        work = {name: judged(name, "clean", None) for name in controls}
+        for batch in progress.images(
+            stream.batches(job.input.dataset, BATCH, w["shard"]),
+            progress.count(job.input.dataset, w["shard"]),
+            "controls on clean",
+            parts.resuming,
+        ):
+            for name in controls:
+                parts.add(work[name], batch)
+        attacked(job, parts, lambda inputs: {n: judged(n, inputs, p.epsilon) for n in controls})
+
+
+def attacked(job, parts, works):
+    """Try controls on the adversarial images of the document's epsilon."""
+    p = job.params
     for inputs, path in zip(p.inputs[1:], job.input.adversarial, strict=True):
         records = store.read(path, [name for name in store.columns(path) if name != "image"])
         fixed = records["epsilon"].null_count < len(records)
@@ -61,10 +70,12 @@ def main(job):
             )
             if in_a
         )
+        work = works(inputs)
         for columns, labels, images in progress.images(
             judging.batches(path, BATCH, keep, ["epsilon"]),
             progress.count(path, keep=keep),
             f"controls on {inputs}",
+            parts.resuming,
         ):
             here = [
                 row
@@ -73,8 +84,8 @@ def main(job):
             ]
             if here:
                 ids = [columns["image_id"][row] for row in here]
-                judge(inputs, p.epsilon, ids, labels[here], images[here])
-    store.write(job.output.controls, pa.concat_tables(tables), job.certificate(device))
+                for judged in work.values():
+                    parts.add(judged, (ids, labels[here], images[here]))
 
 
 run(main, snakemake)

@@ -1,9 +1,10 @@
 """Show networks the images of a shard, corrupted and with noise of bands of frequencies."""
 
+import pyarrow as pa
+
 from bandlimit import progress
 from bandlimit.data import stream
-from bandlimit.files import store
-from bandlimit.models import classifier
+from bandlimit.models import classifier, memory
 from bandlimit.models.device import choose_device
 from bandlimit.provenance.job import run
 from bandlimit.studies.frequency_principle.image import corruptions
@@ -22,17 +23,22 @@ def main(job):
     for model, _ in models:
         stream.check_shape(job.input.dataset, model.shape)
     keep = stream.chosen(job.input.dataset, p.images, name=w["dataset"], seed=p.seed)
-    batches = progress.images(
-        stream.batches(job.input.dataset, BATCH, w["shard"], keep),
-        progress.count(job.input.dataset, w["shard"], keep),
-        f"corruptions for {w['model']} and others",
-    )
-    found = corruptions.evaluate(models, batches, seed=p.seed, dataset=w["dataset"], **p.changes)
-    with store.TableWriter(
-        job.output.corrupted, corruptions.SCHEMA, job.certificate(device)
-    ) as out:
-        for table in found:
-            out.write(table)
+
+    def shown(batch):
+        found = corruptions.evaluate(
+            models, [batch], seed=p.seed, dataset=w["dataset"], **p.changes
+        )
+        return pa.concat_tables(found)
+
+    work = memory.Halving(shown, groups=None)
+    with job.parts({job.output.corrupted: corruptions.SCHEMA}, device) as parts:
+        for batch in progress.images(
+            stream.batches(job.input.dataset, BATCH, w["shard"], keep),
+            progress.count(job.input.dataset, w["shard"], keep),
+            f"corruptions for {w['model']} and others",
+            parts.resuming,
+        ):
+            parts.add(work, batch)
 
 
 run(main, snakemake)

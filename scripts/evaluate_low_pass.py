@@ -1,9 +1,12 @@
 """Accuracy behind a low-pass filter: clean, attacked unaware of it, and attacked through it."""
 
+import itertools
+
+import pyarrow as pa
+
 from bandlimit import progress
 from bandlimit.data import stream
-from bandlimit.files import store
-from bandlimit.models import classifier
+from bandlimit.models import classifier, memory
 from bandlimit.models.device import choose_device
 from bandlimit.provenance.job import run
 from bandlimit.studies.perturbation_spectra import filtering
@@ -15,15 +18,14 @@ def main(job):
     model = classifier.load(job.input.model, p.device)
     stream.check_shape(job.input.dataset, model.shape)
     keep = stream.chosen(job.input.dataset, p.images, name=w["dataset"], seed=p.seed)
-    with store.TableWriter(job.output.filtered, filtering.SCHEMA, job.certificate(device)) as out:
-        for table in filtering.evaluate(
+    others = filtering.perturbed(job.input.adversarial, p.attack)
+
+    def filtered(batch):
+        ids, others, labels, images = batch
+        found = filtering.evaluate(
             model,
-            progress.images(
-                stream.batches(job.input.dataset, filtering.BATCH, w["shard"], keep),
-                progress.count(job.input.dataset, w["shard"], keep),
-                f"filters of {w['model']}",
-            ),
-            filtering.perturbed(job.input.adversarial, p.attack),
+            [(ids, labels, images)],
+            others,
             cutoffs=p.cutoffs,
             epsilon=p.epsilon,
             steps=p.steps,
@@ -32,8 +34,19 @@ def main(job):
             seed=p.seed,
             dataset=w["dataset"],
             model_name=w["model"],
+        )
+        return pa.concat_tables(found)
+
+    work = memory.Halving(filtered, groups=None)
+    with job.parts({job.output.filtered: filtering.SCHEMA}, device) as parts:
+        for ids, labels, images in progress.images(
+            stream.batches(job.input.dataset, filtering.BATCH, w["shard"], keep),
+            progress.count(job.input.dataset, w["shard"], keep),
+            f"filters of {w['model']}",
+            parts.resuming,
         ):
-            out.write(table)
+            beside = list(itertools.islice(others, len(ids)))
+            parts.add(work, (ids, beside, labels, images))
 
 
 run(main, snakemake)

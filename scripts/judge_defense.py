@@ -7,6 +7,7 @@ import pyarrow as pa
 from bandlimit import progress
 from bandlimit.data import stream
 from bandlimit.files import store
+from bandlimit.models import memory
 from bandlimit.models.device import choose_device
 from bandlimit.provenance.job import run
 from bandlimit.studies.robustness import judging, symptoms
@@ -26,52 +27,48 @@ def main(job):
     stream.check_shape(job.input.dataset, model.shape)
     keep = stream.chosen(job.input.dataset, p.images, name=w["dataset"], seed=p.seed)
     judge = {"draws": p.draws, "stop": p.stop, "error": p.error}
-    tables = [judging.JUDGED.empty_table()]
+    unattacked = {
+        "against": "none",
+        "attack": "clean",
+        "epsilon": 0.0,
+        "confidence": None,
+        "restart": 0,
+        "status": "ok",
+        "linf": 0.0,
+    }
+
+    def judged(batch):
+        shared, columns, labels, images = batch
+        found = judging.drawn(defense, images, columns["image_id"], labels, **judge)
+        return judging.rows(judging.JUDGED, found, labels, **shared[0], **columns)
+
+    work = memory.Halving(judged)
     clean = progress.count(job.input.dataset, w["shard"], keep)
-    for ids, labels, images in progress.images(
-        stream.batches(job.input.dataset, BATCH, w["shard"], keep),
-        clean,
-        f"{w['defense']}, clean",
-    ):
-        tables.append(
-            judging.rows(
-                judging.JUDGED,
-                judging.drawn(defense, images, ids, labels, **judge),
-                labels,
-                image_id=ids,
-                against="none",
-                attack="clean",
-                epsilon=0.0,
-                confidence=None,
-                restart=0,
-                status="ok",
-                linf=0.0,
-            )
-        )
-    names = ("epsilon", "confidence", "restart", "status", "linf")
-    for (against, attack), path in zip(p.sets, job.input.adversarial, strict=True):
-        for columns, labels, images in progress.images(
-            judging.batches(path, BATCH, names=names),
-            progress.count(path),
-            f"{w['defense']} against {attack} on {against}",
+    with job.parts({job.output.judgements: judging.JUDGED}, device) as parts:
+        for ids, labels, images in progress.images(
+            stream.batches(job.input.dataset, BATCH, w["shard"], keep),
+            clean,
+            f"{w['defense']}, clean",
+            parts.resuming,
         ):
-            tables.append(
-                judging.rows(
-                    judging.JUDGED,
-                    judging.drawn(defense, images, columns["image_id"], labels, **judge),
-                    labels,
-                    against=against,
-                    attack=attack,
-                    **columns,
-                )
-            )
-    store.write(job.output.judgements, pa.concat_tables(tables), job.certificate(device))
-    found = []
-    if clean:  # a shard may have none of the chosen images
-        pictures = stream.batches(job.input.dataset, PICTURES, w["shard"], keep)
-        found.append(dataclasses.asdict(symptoms.symptoms(defense, pictures)))
-    table = pa.Table.from_pylist(found, schema=judging.SYMPTOMS)
-    store.write(job.output.symptoms, table, job.certificate(device))
+            parts.add(work, ([unattacked] * len(ids), {"image_id": ids}, labels, images))
+        names = ("epsilon", "confidence", "restart", "status", "linf")
+        for (against, attack), path in zip(p.sets, job.input.adversarial, strict=True):
+            shared = {"against": against, "attack": attack}
+            for columns, labels, images in progress.images(
+                judging.batches(path, BATCH, names=names),
+                progress.count(path),
+                f"{w['defense']} against {attack} on {against}",
+                parts.resuming,
+            ):
+                parts.add(work, ([shared] * len(labels), columns, labels, images))
+        parts.finish()
+        found = []
+        if clean:  # a shard may have none of the chosen images
+            pictures = stream.batches(job.input.dataset, PICTURES, w["shard"], keep)
+            found.append(dataclasses.asdict(symptoms.symptoms(defense, pictures)))
+        table = pa.Table.from_pylist(found, schema=judging.SYMPTOMS)
+        store.write(job.output.symptoms, table, job.certificate(device))
 
 
 run(main, snakemake)

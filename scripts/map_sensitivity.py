@@ -1,9 +1,10 @@
 """Show networks the images of a shard with waves of one frequency each: a Fourier heat map."""
 
+import pyarrow as pa
+
 from bandlimit import progress
 from bandlimit.data import stream
-from bandlimit.files import store
-from bandlimit.models import classifier
+from bandlimit.models import classifier, memory
 from bandlimit.models.device import choose_device
 from bandlimit.provenance.job import run
 from bandlimit.studies.frequency_principle.image import heat_maps
@@ -22,23 +23,23 @@ def main(job):
     for model in models.values():
         stream.check_shape(job.input.dataset, model.shape)
     keep = stream.chosen(job.input.dataset, p.images, name=w["dataset"], seed=p.seed)
+    pairs = heat_maps.frequencies(model.shape[1:], stride=p.stride, bandwidth=p.bandwidth)
 
-    def batches():
-        return progress.images(
+    def shown(batch):
+        found = heat_maps.evaluate(
+            models, lambda: [batch], pairs, norms=p.norms, seed=p.seed, dataset=w["dataset"]
+        )
+        return pa.concat_tables(found)
+
+    work = memory.Halving(shown)
+    with job.parts({job.output.sensitivity: heat_maps.SCHEMA}, device) as parts:
+        for batch in progress.images(
             stream.batches(job.input.dataset, BATCH, w["shard"], keep),
             progress.count(job.input.dataset, w["shard"], keep),
             f"waves for {w['model']} and others",
-        )
-
-    pairs = heat_maps.frequencies(model.shape[1:], stride=p.stride, bandwidth=p.bandwidth)
-    found = heat_maps.evaluate(
-        models, batches, pairs, norms=p.norms, seed=p.seed, dataset=w["dataset"]
-    )
-    with store.TableWriter(
-        job.output.sensitivity, heat_maps.SCHEMA, job.certificate(device)
-    ) as out:
-        for table in found:
-            out.write(table)
+            parts.resuming,
+        ):
+            parts.add(work, batch)
 
 
 run(main, snakemake)

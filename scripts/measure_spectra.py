@@ -1,10 +1,11 @@
 """Perturb the images of a shard along the gradient, and take their spectra."""
 
+import pyarrow as pa
+
 from bandlimit import progress
 from bandlimit.attacks import perturbations
 from bandlimit.data import stream
-from bandlimit.files import store
-from bandlimit.models import classifier
+from bandlimit.models import classifier, memory
 from bandlimit.models.device import choose_device
 from bandlimit.provenance.job import run
 from bandlimit.studies.perturbation_spectra import measuring
@@ -21,28 +22,35 @@ def main(job):
     stream.check_shape(job.input.dataset, model.shape)
     keep = stream.chosen(job.input.dataset, p.images, name=w["dataset"], seed=p.seed)
     sides = model.shape[1:]
-    found = perturbations.generate(
-        model,
-        {name: Perturbation(**way) for name, way in p.perturbations.items()},
-        progress.images(
+    ways = {name: Perturbation(**way) for name, way in p.perturbations.items()}
+
+    def measured(batch):
+        images, spectra = [], []
+        for name, table, x, d in perturbations.generate(
+            model,
+            ways,
+            [batch],
+            seed=p.seed,
+            dataset=w["dataset"],
+            model_name=w["model"],
+        ):
+            images.append(table)
+            spectra.append(measuring.spectra(name, table["image_id"].to_pylist(), x, d))
+        return pa.concat_tables(images), pa.concat_tables(spectra)
+
+    work = memory.Halving(measured, groups=len(ways))
+    outputs = {
+        job.output.perturbations: perturbations.schema(model.shape),
+        job.output.spectra: measuring.schema(sides),
+    }
+    with job.parts(outputs, device) as parts:
+        for batch in progress.images(
             stream.batches(job.input.dataset, BATCH[max(sides) <= 64], w["shard"], keep),
             progress.count(job.input.dataset, w["shard"], keep),
             f"gradients of {w['model']}",
-        ),
-        seed=p.seed,
-        dataset=w["dataset"],
-        model_name=w["model"],
-    )
-    made = job.certificate(device)
-    with (
-        store.TableWriter(
-            job.output.perturbations, perturbations.schema(model.shape), made
-        ) as images,
-        store.TableWriter(job.output.spectra, measuring.schema(sides), made) as spectra,
-    ):
-        for name, table, x, d in found:
-            images.write(table)
-            spectra.write(measuring.spectra(name, table["image_id"].to_pylist(), x, d))
+            parts.resuming,
+        ):
+            parts.add(work, batch)
 
 
 run(main, snakemake)

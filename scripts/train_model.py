@@ -3,7 +3,7 @@
 import torch
 
 from bandlimit.data import stream
-from bandlimit.files import store
+from bandlimit.files import parts, store
 from bandlimit.models.device import choose_device
 from bandlimit.provenance.job import run
 from bandlimit.training import loop
@@ -40,7 +40,7 @@ def main(job):
         certificate=certificate,
         out_checkpoints=dict(zip(names, kept, strict=True)),
         out_seeds=further,
-        resume=f"{job.output.model}.state",
+        resume=parts.state_of(job.output.model),
         measurements=measured,
         followed=curves_of(job, p.seed, **curves) if curves else None,
         recorded=responses_of(job, p.seed, loss, **responses) if responses else None,

@@ -15,7 +15,7 @@ from bandlimit.studies import STUDIES
 HOME = Path(__file__).parents[1]
 PACKAGE = HOME / "bandlimit"
 FLOORS = [
-    {"errors", "keys", "statistics"},
+    {"errors", "keys", "statistics", "stopping"},
     {"files"},
     {"progress"},
     {"data", "spectral", "plots"},

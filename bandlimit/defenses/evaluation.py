@@ -122,9 +122,14 @@ def _table(
 def write(
     path: str | os.PathLike[str], table: pa.Table, certificate: Mapping[str, Any] | None
 ) -> None:
-    """Write records, sorted by setting, draw, epsilon and image, so that batches leave no trace."""
+    """Write records, in their order."""
+    store.write(path, in_order(table), certificate)
+
+
+def in_order(table: pa.Table) -> pa.Table:
+    """Return records by setting, draw, epsilon and image, so that batches leave no trace."""
     order = [(key, "ascending") for key in ("radius", "directions", "draw", "epsilon", "image_id")]
-    store.write(path, table.sort_by(order), certificate)
+    return table.sort_by(order)
 
 
 def inputs(path: str | os.PathLike[str], size: int, shard: str, clean: bool) -> Iterator[Inputs]:

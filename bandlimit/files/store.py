@@ -12,10 +12,11 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -27,7 +28,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from bandlimit.errors import MachineError, UserError
-from bandlimit.files import certificates
+from bandlimit.files import attempts, certificates
 
 ROW_GROUP_BYTES = 8 << 20
 """Uncompressed size of a row group: small enough to stream, independent of the writer's batches."""
@@ -46,6 +47,7 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises:
         UserError: the folder can't be written.
         MachineError: its disk is full.
+        attempts.Superseded: a newer attempt at the same job has begun; `path` is as it was.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem[:80]}.{secrets.token_hex(6)}{path.suffix}")
@@ -63,13 +65,24 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with attempts.newest():
+            os.replace(temporary, path)
     except Exception as error:
         if is_full(error):
             raise full(path.parent) from error
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_halves(path: str | os.PathLike[str]) -> None:
+    """Remove the temporary files beside `path` of attempts that were killed while they wrote it."""
+    path = Path(path)
+    name = re.compile(rf"\.{re.escape(path.stem[:80])}\.[0-9a-f]{{12}}{re.escape(path.suffix)}")
+    with suppress(OSError):
+        for other in os.scandir(path.parent):
+            if name.fullmatch(other.name) and other.is_file(follow_symlinks=False):
+                os.unlink(other)
 
 
 def is_full(error: BaseException) -> bool:

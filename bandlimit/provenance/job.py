@@ -9,12 +9,15 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from bandlimit import stopping
 from bandlimit.errors import UserError
-from bandlimit.files import shards, store
+from bandlimit.files import attempts, parts, shards, store
 from bandlimit.plan import code
 from bandlimit.provenance import origin
 
@@ -92,6 +95,21 @@ class Job:
         """Return the files of a figure by the names that `plots.files.save` gives them."""
         return {form: self.output[form] for form in ("png", "pdf", "svg")}
 
+    def parts(
+        self,
+        outputs: Mapping[str, Any],
+        device: Any,
+        arrange: Callable[[Any], Any] | None = None,
+    ) -> parts.Parts:
+        """Return what keeps the finished steps of a long job; the arguments are as of `Parts`.
+
+        Args:
+            outputs: Parquet files to write, each with its schema.
+            device: what it runs on, as for `certificate`.
+            arrange: what becomes of all rows of an output before they are written, if anything.
+        """
+        return parts.Parts(outputs, partial(self.certificate, device), arrange)
+
     def certificate(self, device: Any = "cpu") -> Mapping[str, Any]:
         """Return the certificate for this job's outputs; `device` is a torch device or 'cpu'.
 
@@ -149,7 +167,10 @@ class Job:
 
 
 def run(main: Callable[[Job], None], snakemake: Any) -> None:
-    """Run `main(job)`; messages and the traceback of a failure go to the log of the rule."""
+    """Run `main(job)`; messages and the traceback of a failure go to the log of the rule.
+
+    SIGTERM stops it, by one sentence and the exit status `stopping.EXIT`.
+    """
     logging.basicConfig(
         filename=str(snakemake.log[0]),
         filemode="w",
@@ -164,15 +185,31 @@ def run(main: Callable[[Job], None], snakemake: Any) -> None:
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(snakemake.threads)
         keep_memory()
+    # A replay is part of another program, and writes where nobody else does.
+    alone = getattr(snakemake, "certificate", None) is None
+    outputs = [str(path) for path in snakemake.output]
     try:
-        main(Job(snakemake))
+        with ExitStack() as stack:
+            if alone:
+                stack.enter_context(stopping.listening())
+                attempt = stack.enter_context(attempts.begun(outputs[0]))
+                for path in outputs:
+                    store.remove_halves(path)
+            main(Job(snakemake))
+    except stopping.Stopped as stopped:
+        said = f"The rule {snakemake.rule} was asked to stop: {stopped}; run it again to go on."
+        logging.error("%s", said)
+        print(said, file=sys.stderr)
+        sys.exit(stopping.EXIT)
     except UserError as error:
         logging.error("%s", error)
+        if isinstance(error, attempts.Superseded) and alone:
+            attempt.end_watchers()
         sys.exit(f"Error in rule {snakemake.rule}: {error}")
     except BaseException as error:
         # Not all is written by `store.atomic`; what else was begun, the workflow removes.
         if store.is_full(error):
-            told = store.full(os.path.dirname(str(next(iter(snakemake.output), "."))))
+            told = store.full(os.path.dirname(outputs[0]))
             logging.error("%s", told)
             raise SystemExit(f"Error in rule {snakemake.rule}: {told}") from told
         logging.error("%s", traceback.format_exc())

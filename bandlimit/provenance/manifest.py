@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from bandlimit.errors import UserError
-from bandlimit.files import certificates, contents, folders, store
+from bandlimit.files import certificates, contents, folders, parts, store
 from bandlimit.provenance import origin
 from bandlimit.provenance.verdicts import Finding, Verdict
 
@@ -203,7 +203,10 @@ def flaw(path: str | os.PathLike[str], manifest: Mapping[str, Any]) -> str | Non
 
 
 def litter(name: str) -> Finding:
-    """Return the remark on a file or folder that a desktop left in the results."""
+    """Return the remark on a hidden file or folder in the results."""
+    if parts.is_kept(name):
+        text = "a job that was stopped keeps there what it has finished, and goes on from it"
+        return Finding(name, Verdict.OK, text)
     return Finding(name, Verdict.OK, "no rule made it, and nothing reads it: a desktop left it")
 
 

@@ -14,7 +14,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,10 +27,10 @@ from foolbox.criteria import Misclassification
 from foolbox.models.pytorch import PyTorchModel
 from torch import nn
 
-from bandlimit import keys, progress
-from bandlimit.errors import UserError, suggest
+from bandlimit import keys, progress, stopping
+from bandlimit.errors import MachineError, UserError, suggest
 from bandlimit.files import store
-from bandlimit.models import architectures, weights
+from bandlimit.models import architectures, memory, weights
 from bandlimit.models.device import choose_device
 from bandlimit.spectral.components import component
 from bandlimit.training import curves, observing, responses, states, trajectories
@@ -129,10 +129,10 @@ def train(
         certificate: proof of origin, kept in the metadata of each file.
         out_checkpoints: a model file to write for each checkpoint of the recipe, by its name.
         out_seeds: a model file to write for each network after the first, in order.
-        resume: a file that keeps the state after each epoch, until the end. If it holds the state
-            of this very training, by the code that the certificate names and by `own_code`, that
-            goes on from there, to the bytes that it would have had without a stop; any other is
-            replaced.
+        resume: a file that keeps the state, from time to time and where the training is stopped,
+            until the end. If it holds the state of this very training, by the code that the
+            certificate names and by `own_code`, that goes on from there, to the bytes that it would
+            have had without a stop; any other is replaced.
         measurements: of a trajectory, along the way of the first network.
         followed: what curves of accuracy are of, along the way of each network.
         recorded: the images whose outputs are recorded, along the way of each network.
@@ -140,6 +140,8 @@ def train(
     Raises:
         UserError: the arguments do not fit each other or the dataset, there is no such device, or
             the loss became NaN or infinite.
+        MachineError: the device has no memory for a batch.
+        stopping.Stopped: the process was asked to stop, and the state is kept.
     """
     check("threads", threads, "a whole number of at least 1", whole=True, low=1)
     place = choose_device(device)
@@ -215,9 +217,11 @@ def train(
     # Kernels of one thread each, also in the backward pass, which runs in the thread that asks.
     with (
         _deterministic(place),
+        nullcontext() if resume is None else stopping.deferred(),
         ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool,
     ):
         found = None if resume is None else states.load(resume, identity)
+        pace = stopping.Pace()
         done, tensors = (states.Progress(), {}) if found is None else found
         kept, resumed = states.networks(tensors), done.seed
         if isinstance(recipe.component, Component):
@@ -271,12 +275,22 @@ def train(
             if found is not None and number == resumed:
                 training.restore(tensors)
                 logger.info(
-                    "model %s goes on after epoch %d of %d", name, done.epochs, recipe.epochs
+                    "model %s goes on after epoch %d of %d%s",
+                    name,
+                    done.epochs,
+                    recipe.epochs,
+                    f" and {done.batches} batches" if done.batches else "",
                 )
 
             def keep(training: _Training = training) -> None:
-                if resume is not None:
-                    states.save(resume, identity, done, training.tensors())
+                if resume is not None and (stopping.asked() or pace.due()):
+                    with pace.keeping():
+                        states.save(resume, identity, done, training.tensors())
+                    if stopping.asked():
+                        raise stopping.Stopped(
+                            f"its state after {done.epochs} epochs and {done.batches} batches of "
+                            "the next is kept"
+                        )
 
             training.fit(keep)
             kept[f"seed_{number}"] = training.weights()
@@ -412,14 +426,13 @@ class _Training:
         }
 
     def fit(self, keep: Callable[[], None]) -> None:
-        """Train up to the last epoch; `keep` is called after each."""
+        """Train up to the last epoch; `keep` is called after each batch."""
         recipe, done = self._recipe, self._progress.epochs
         title = f"training {self._name}"
         for epoch in progress.bar(
             range(done, recipe.epochs), recipe.epochs - done, "epochs", title=title
         ):
-            self._epoch(epoch)
-            keep()
+            self._epoch(epoch, keep)
         self._look(self._steps)
 
     def weights(self) -> dict[str, torch.Tensor]:
@@ -456,26 +469,18 @@ class _Training:
             if not key.startswith(f"{states.KEPT}/"):
                 own[key].data.copy_(tensor)
 
-    def _epoch(self, epoch: int) -> None:
-        recipe = self._recipe
+    def _epoch(self, epoch: int, keep: Callable[[], None]) -> None:
+        recipe, done = self._recipe, self._progress
         size = recipe.batch_size
         draws = self._drawn(epoch)
-        loss_sum, right = 0.0, 0
-        for batch in range(self._per_epoch):
+        for batch in range(done.batches, self._per_epoch):
             step = epoch * self._per_epoch + batch
             self._look(step)
             rate = recipe.learning_rate
             if recipe.schedule == "triangle":
                 rate = learning_rate_at(step, self._steps, rate)
             rows = draws.order[batch * size : (batch + 1) * size]
-            parts = list(
-                self._run(
-                    self._forward_and_backward,
-                    self._models,
-                    rows.tensor_split(SHARDS),
-                    [draws] * SHARDS,
-                )
-            )
+            parts = self._gradients(rows, draws)
             loss = sum(part[0].item() for part in parts) / size
             if not math.isfinite(loss):
                 raise UserError(
@@ -485,25 +490,57 @@ class _Training:
                 )
             _gather_gradients(self._replicas, size)
             self._optimizer.step(rate)
-            loss_sum += loss
             correct = sum(int(part[1]) for part in parts)
-            right += correct
+            done.batches, done.loss, done.right = batch + 1, done.loss + loss, done.right + correct
             for name in self._observers:
-                self._progress.saw(name, size, correct)
+                done.saw(name, size, correct)
+            if done.batches == self._per_epoch:
+                self._end_epoch(epoch, rate)
+            keep()
+
+    def _gradients(
+        self, rows: torch.Tensor, draws: _Draws
+    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Give all replicas their gradients; return the summed loss and the number right of each.
+
+        Raises:
+            MachineError: there is no memory for that. Smaller parts would be another recipe.
+        """
+        try:
+            return list(
+                self._run(
+                    self._forward_and_backward,
+                    self._models,
+                    rows.tensor_split(SHARDS),
+                    [draws] * SHARDS,
+                )
+            )
+        except Exception as error:
+            if memory.is_out_of_memory(error):
+                raise MachineError(
+                    f"The memory of the device does not suffice to train the model {self._name!r} "
+                    f"on batches of {len(rows)} images: free it of other programs, take a device "
+                    "with more, or set a smaller 'batch_size', which is another recipe."
+                ) from error
+            raise
+
+    def _end_epoch(self, epoch: int, rate: float) -> None:
+        done = self._progress
         row = {
-            "seed": self._progress.seed,
+            "seed": done.seed,
             "epoch": epoch + 1,
             "learning_rate": rate,
-            "loss": loss_sum / self._per_epoch,
-            "accuracy": right / (self._per_epoch * size),
+            "loss": done.loss / self._per_epoch,
+            "accuracy": done.right / (self._per_epoch * self._recipe.batch_size),
         }
-        self._progress.history.append(row)
-        self._progress.epochs = epoch + 1
+        done.history.append(row)
+        done.epochs = epoch + 1
+        done.begin_epoch()
         logger.info(
             "model %s, epoch %d of %d: loss %.4f, training accuracy %.4f",
             self._name,
             row["epoch"],
-            recipe.epochs,
+            self._recipe.epochs,
             row["loss"],
             row["accuracy"],
         )

@@ -1,4 +1,4 @@
-"""A training that was stopped goes on: its state in one file, after each epoch.
+"""A training that was stopped goes on: its state in one file, kept every so often.
 
 The file is safetensors, with JSON in its metadata; nothing in it can run. It names the training it
 belongs to, and a digest of all that it holds, so that neither another training's state nor a
@@ -37,6 +37,9 @@ class Progress:
     Attributes:
         seed: number of the network that is trained now, from 1.
         epochs: how many of its epochs are done.
+        batches: how many batches of the next epoch are done.
+        loss: sum of the mean losses of these.
+        right: how many of their images were classified correctly.
         history: a row for each epoch of each network.
         measured: rows of what was measured, by the name of the observer.
         seen: training images of this network since the last measurement of an observer, and how
@@ -45,6 +48,9 @@ class Progress:
 
     seed: int = 1
     epochs: int = 0
+    batches: int = 0
+    loss: float = 0.0
+    right: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
     measured: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     seen: dict[str, list[int]] = field(default_factory=dict)
@@ -52,6 +58,11 @@ class Progress:
     def begin(self, seed: int) -> None:
         """Go on to a network that is not trained yet."""
         self.seed, self.epochs, self.seen = seed, 0, {}
+        self.begin_epoch()
+
+    def begin_epoch(self) -> None:
+        """Go on to an epoch of which no batch is done."""
+        self.batches, self.loss, self.right = 0, 0.0, 0
 
     def saw(self, observer: str, images: int, correct: int) -> None:
         """Count the images of a step."""

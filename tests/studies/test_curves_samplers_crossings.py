@@ -92,17 +92,20 @@ def write_files(folder, *, epsilons=(None,), images=7, shard=None):
 
 
 def count(classifier, files, *, size=3, shard="1of1", segments=4, seed=0):
-    tables = crossing_counts.count(
-        classifier,
-        files[1],
-        files[0],
-        shard=shard,
-        size=size,
-        segments=segments,
-        seed=seed,
-        dataset_name="d",
-        model_name="m",
-    )
+    tables = [
+        crossing_counts.crossed(
+            classifier,
+            kind,
+            rows,
+            clean,
+            segments=segments,
+            seed=seed,
+            dataset_name="d",
+            model_name="m",
+        )
+        for rows, clean in crossing_counts.pairs(files[1], files[0], shard=shard, size=size)
+        for kind in crossings.KINDS
+    ]
     frame = pa.concat_tables([crossings.SCHEMA.empty_table(), *tables]).to_pandas()
     return frame.sort_values(["image_id", "epsilon", "kind", "layer"], ignore_index=True)
 

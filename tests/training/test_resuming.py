@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,12 +10,15 @@ import torch
 import toy
 from toy import RECIPE, train
 
-from bandlimit.errors import UserError
+from bandlimit import stopping
+from bandlimit.errors import MachineError, UserError
 from bandlimit.files import own_code
 from bandlimit.training import loop, states, trajectories
 
 pytest_plugins = ["toy"]
 
+
+pytestmark = pytest.mark.usefixtures("kept_always")
 
 ADAM = {"optimizer": "adam", "learning_rate": 1e-3}
 
@@ -35,7 +40,7 @@ class Stopped(Exception):
 
 
 class Run:
-    """A training in a folder of its own, that can be stopped after an epoch."""
+    """A training in a folder of its own, that can be stopped after an epoch, or batches beyond."""
 
     def __init__(self, folder: Path, dataset: Path, **change) -> None:
         folder.mkdir()
@@ -58,12 +63,14 @@ class Run:
         files = {path.name: path.read_bytes() for path in self.folder.iterdir()}
         return files, found.history.to_pylist(), found.trajectory.to_pylist()
 
-    def stop_after(self, epoch: int, monkeypatch: pytest.MonkeyPatch, **change) -> None:
+    def stop_after(
+        self, epoch: int, monkeypatch: pytest.MonkeyPatch, batches: int = 0, **change
+    ) -> None:
         saved = states.save
 
         def save(path, identity, progress, tensors):
             saved(path, identity, progress, tensors)
-            if progress.epochs == epoch:
+            if (progress.epochs, progress.batches) == (epoch, batches):
                 raise Stopped
 
         with monkeypatch.context() as patched:
@@ -91,8 +98,8 @@ def test_a_stopped_run_ends_in_the_same_bytes(dataset, tmp_path, monkeypatch, ca
     whole = Run(tmp_path / "whole", dataset, **change).go()
     assert whole[0].keys() == {"toy.safetensors", "start.safetensors", "middle.safetensors"}
     stopped = Run(tmp_path / "stopped", dataset, **change)
-    for epoch in (1, 2, 3):
-        stopped.stop_after(epoch, monkeypatch)
+    for epoch, batches in ((0, 1), (1, 0), (1, 3), (2, 0), (3, 0)):
+        stopped.stop_after(epoch, monkeypatch, batches)
         # Nothing but the state appears before the end.
         assert [path.name for path in stopped.folder.iterdir()] == ["state.safetensors"]
     caplog.clear()
@@ -183,3 +190,32 @@ def test_what_a_state_is_of_depends_on_images_measurements_and_code(dataset, tmp
                 out = tmp_path / "toy.safetensors"
                 train(data, out, **recipe, resume=tmp_path / "state", measurements=measured)
     assert len(set(found)) == 4
+
+
+def test_a_training_that_is_asked_to_stop_goes_on_to_the_same_bytes(dataset, tmp_path, monkeypatch):
+    whole = Run(tmp_path / "whole", dataset).go()
+    # No other reason to keep anything.
+    monkeypatch.setattr(stopping.Pace, "due", lambda self: False)
+    run = Run(tmp_path / "run", dataset)
+    ended = loop._Training._end_epoch
+
+    def end(self, epoch, rate):
+        ended(self, epoch, rate)
+        if epoch == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patched, stopping.listening():
+        patched.setattr(loop._Training, "_end_epoch", end)
+        with pytest.raises(stopping.Stopped, match="after 2 epochs and 0 batches .* is kept"):
+            run.go()
+    assert [path.name for path in run.folder.iterdir()] == ["state.safetensors"]
+    assert run.go() == whole
+
+
+def test_a_batch_beyond_the_memory_is_one_sentence(dataset, tmp_path, monkeypatch):
+    def forward(*arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(loop._Training, "_forward_and_backward", forward)
+    with pytest.raises(MachineError, match="train the model 'toy' on batches of .*another recipe"):
+        Run(tmp_path / "run", dataset).go()

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 import torch
 
+from bandlimit import stopping
 from bandlimit.files import store
 from bandlimit.training import loop
 from bandlimit.training.recipes import Recipe
@@ -65,6 +66,12 @@ def write_dataset(path: Path, images: np.ndarray, labels: np.ndarray) -> Path:
 @pytest.fixture(scope="session")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_dataset(tmp_path_factory.mktemp("toy") / "toy.parquet", *striped(64))
+
+
+@pytest.fixture
+def kept_always(monkeypatch):
+    """Keep the state of a training after each batch."""
+    monkeypatch.setattr(stopping.Pace, "due", lambda self: True)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -18,78 +18,84 @@ from bandlimit.models.classifier import Classifier
 from bandlimit.studies.bandlimiting import crossings, regions
 
 
-def count(
+def crossed(
     classifier: Classifier,
-    adversarial: str | os.PathLike[str],
-    dataset: str | os.PathLike[str],
+    kind: str,
+    rows: pa.Table,
+    clean: torch.Tensor,
     *,
-    shard: str,
-    size: int,
     segments: int,
     seed: int,
     dataset_name: str,
     model_name: str,
-) -> Iterator[pa.Table]:
-    """Yield the crossings of all successes of an attack and of their controls, table by table.
+) -> pa.Table:
+    """Return the crossings of adversarial images or of their controls, image by image.
 
     Args:
         classifier: the network whose hyperplanes are counted.
-        adversarial: file of adversarial records.
-        dataset: file of the clean images.
-        shard: the part of the dataset that was attacked, such as '2of8'.
-        size: images in flight; memory, not results.
+        kind: of `crossings.KINDS`.
+        rows: adversarial records, N, as `pairs` yields them.
+        clean: their clean images, N x C x H x W.
         segments: parts of the way from the clean to the perturbed image.
         seed: the configured seed.
         dataset_name: name of the dataset, part of the key of each random draw.
         model_name: name of the model, likewise.
 
     Raises:
-        UserError: a file can't be read, they don't fit each other, or the network has no ReLU.
+        UserError: the network has no ReLU.
     """
     device = classifier.mean.device
-    clean_images = stream.batches(dataset, size, shard)
-    for rows, clean in _pairs(adversarial, clean_images, size):
-        ids = rows["image_id"].to_pylist()
-        clean = clean.to(device)
-        perturbed = torch.from_numpy(store.images_of(rows).copy()).to(device)
-        delta = perturbed - clean
-        for kind in crossings.KINDS:
-            if kind != "adversarial":
-                perturbed = clean + regions.random_control(
-                    delta,
-                    kind=kind,
-                    seed=seed,
-                    dataset=dataset_name,
-                    model=model_name,
-                    image_ids=ids,
-                )
-            table = regions.count_crossings(
-                classifier, clean, perturbed, image_ids=ids, segments=segments
-            )
-            # Rows come image by image, equally many for each.
-            layers = len(table["layer"]) // len(ids)
-            shared = {
-                "epsilon": rows["epsilon"].to_pylist(),
-                "linf": rows["linf"].to_pylist(),
-                "l2": _lengths(perturbed, clean),
-            }
-            repeated = {
-                name: [value for value in values for _ in range(layers)]
-                for name, values in shared.items()
-            }
-            yield (
-                pa.table(
-                    {**table, **repeated, "kind": [kind] * len(table["layer"])},
-                )
-                .select(crossings.SCHEMA.names)
-                .cast(crossings.SCHEMA)
-            )
+    ids = rows["image_id"].to_pylist()
+    clean = clean.to(device)
+    perturbed = torch.from_numpy(store.images_of(rows).copy()).to(device)
+    if kind != "adversarial":
+        perturbed = clean + regions.random_control(
+            perturbed - clean,
+            kind=kind,
+            seed=seed,
+            dataset=dataset_name,
+            model=model_name,
+            image_ids=ids,
+        )
+    table = regions.count_crossings(classifier, clean, perturbed, image_ids=ids, segments=segments)
+    # Rows come image by image, equally many for each.
+    layers = len(table["layer"]) // len(ids)
+    shared = {
+        "epsilon": rows["epsilon"].to_pylist(),
+        "linf": rows["linf"].to_pylist(),
+        "l2": _lengths(perturbed, clean),
+    }
+    repeated = {
+        name: [value for value in values for _ in range(layers)] for name, values in shared.items()
+    }
+    return (
+        pa.table(
+            {**table, **repeated, "kind": [kind] * len(table["layer"])},
+        )
+        .select(crossings.SCHEMA.names)
+        .cast(crossings.SCHEMA)
+    )
 
 
-def _pairs(
-    adversarial: str | os.PathLike[str], clean: Iterable[stream.Triple], size: int
+def pairs(
+    adversarial: str | os.PathLike[str],
+    dataset: str | os.PathLike[str],
+    *,
+    shard: str,
+    size: int,
 ) -> Iterator[tuple[pa.Table, torch.Tensor]]:
-    """Yield adversarial records of successes beside their clean images, in the records' order."""
+    """Yield adversarial records of successes beside their clean images, in the records' order.
+
+    Args:
+        adversarial: file of adversarial records.
+        dataset: file of the clean images.
+        shard: the part of the dataset that was attacked, such as '2of8'.
+        size: images in flight; memory, not results.
+
+    Raises:
+        UserError: a file can't be read, or they don't fit each other.
+    """
+    clean = stream.batches(dataset, size, shard)
     singles = ((i, image) for ids, _, images in clean for i, image in zip(ids, images, strict=True))
     name, image = None, torch.empty(0)
     columns = ["image_id", "epsilon", "success", "linf", "image"]
