@@ -115,7 +115,8 @@ def load_cifar10(source: Source, split: str | None, cache: Path | None) -> Listi
         with tarfile.open(archive, "r:gz") as tar:
             for member in tar:
                 name = PurePosixPath(member.name).name
-                if name in wanted and (file := tar.extractfile(member)) is not None:
+                # A link would be followed within the archive, and a device has no content.
+                if name in wanted and member.isreg() and (file := tar.extractfile(member)):
                     batches[name] = _cifar10_batch(file.read(), f"{name!r} in {str(archive)!r}")
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         raise UserError(
