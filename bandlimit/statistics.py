@@ -275,6 +275,12 @@ def student(
     return mean, error, mean - reach, mean + reach
 
 
-def quantile(level: float) -> float:
-    """Return how many standard errors an interval of a normal value reaches to each side."""
-    return float(norm.ppf((1 + level) / 2))
+def quantile(level: float, freedom: float | None = None) -> float:
+    """Return how many standard errors an interval of a normal value reaches to each side.
+
+    Args:
+        level: coverage, in (0, 1).
+        freedom: degrees of freedom of the error, above 0, for Student's t; None if it is known.
+    """
+    below = (1 + level) / 2
+    return float(norm.ppf(below) if freedom is None else t.ppf(below, freedom))

@@ -3,9 +3,10 @@
 The loop is ordinary PyTorch: `torch.nn.Sequential` and `torch.optim.Adam`, one network after the
 other, full batch. Both sides start from the same parameters, make the same updates, and keep the
 outputs at the same steps, at the embedded sizes of the simulations (fewer steps, since a step costs
-the same throughout). Sides take turns within each repetition, in one process on the same number of
-threads, with the memory settings of a job (`bandlimit.provenance.job.keep_memory`). Times are CPU
-times of the process, in which waiting for other processes does not count. Outputs are compared
+the same throughout). Beside both are the products of matrices alone. Sides take turns within each
+repetition, in one process on the same number of threads, with the memory settings of a job
+(`bandlimit.provenance.job.keep_memory`). Times are CPU times of the process, in which waiting for
+other processes does not count. Outputs are compared
 after the first updates: later, rounding grows in any training.
 
     python benchmarks/simulations.py --threads 1
@@ -128,6 +129,25 @@ def alone(case: Case, steps: int) -> Tensor:
     return torch.stack(last)
 
 
+def products(case: Case, steps: int) -> None:
+    """Do the products of matrices between hidden layers alone, which no way of training avoids.
+
+    They are as large as those of a step: of outputs, and of both gradients.
+    """
+    hidden = case.sizes[1:-1]
+    layers = []
+    for inputs, outputs in zip(hidden, hidden[1:], strict=False):
+        of = case.networks, case.samples
+        before, after = torch.rand(*of, inputs), torch.rand(*of, outputs)
+        weights = torch.rand(case.networks, inputs, outputs)
+        layers.append((before, weights, after, torch.empty_like(before), torch.empty_like(weights)))
+    for _ in range(steps):
+        for before, weights, after, back, gradient in layers:
+            torch.bmm(before, weights, out=after)
+            torch.bmm(after, weights.mT, out=back)
+            torch.bmm(before.mT, after, out=gradient)
+
+
 def _single(stack: stacks.Stack, place: int) -> nn.Sequential:
     """Return one network of a stack as modules."""
     layers: list[nn.Module] = []
@@ -140,7 +160,10 @@ def _single(stack: stacks.Stack, place: int) -> nn.Sequential:
 
 
 def compare(case: Case, steps: int, repetitions: int) -> str:
-    """Return a row of the table: CPU time per step of all networks, ratio, and difference."""
+    """Return a row of the table: CPU time per step of all networks, ratio, and difference.
+
+    The last ratio is that which products alone would leave.
+    """
     a, b = alone(case, COMPARED), together(case, COMPARED)
     moved = (b - together(case, 0)).abs().max().item()
     difference = (a - b).abs().max().item() / moved
@@ -148,18 +171,19 @@ def compare(case: Case, steps: int, repetitions: int) -> str:
         raise SystemExit(
             f"{case.name}: the sides disagree, by {difference:.1e} of what they learnt"
         )
-    times: dict[str, list[float]] = {"loop": [], "here": []}
+    sides = {"loop": alone, "here": together, "products": products}
+    times: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(repetitions):
-        for name, train in (("loop", alone), ("here", together)):
+        for name, train in sides.items():
             start = time.process_time()
             train(case, steps)
             times[name].append(1000 * (time.process_time() - start) / steps)
     ratios = [a / b for a, b in zip(times["loop"], times["here"], strict=True)]
-    loop, here = (statistics.median(times[name]) for name in ("loop", "here"))
+    loop, here, least = (statistics.median(times[name]) for name in sides)
     return (
         f"| {case.name} | {case.networks} | {'-'.join(map(str, case.sizes))} | {case.samples} "
         f"| {loop:.2f} | {here:.2f} | {statistics.median(ratios):.2f} ({min(ratios):.2f} to "
-        f"{max(ratios):.2f}) | {difference:.0e} |"
+        f"{max(ratios):.2f}) | {least:.2f} | {loop / least:.2f} | {difference:.0e} |"
     )
 
 
@@ -176,9 +200,9 @@ def main() -> None:
     print(f"{platform.machine()}, torch {torch.__version__}, {options.threads} threads")
     print(
         "| simulation | networks | layers | samples | loop, CPU ms | here, CPU ms "
-        "| ratio (min to max) | difference |"
+        "| ratio (min to max) | products alone | ratio of these | difference |"
     )
-    print("|---|--:|---|--:|--:|--:|--:|--:|")
+    print("|---|--:|---|--:|--:|--:|--:|--:|--:|--:|")
     for case in CASES + (WIDTHS if options.widths else ()):
         print(compare(case, options.steps, options.repetitions), flush=True)
 

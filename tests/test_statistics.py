@@ -197,6 +197,11 @@ def test_quantile_by_the_book(level, value):
     assert statistics.quantile(level) == pytest.approx(value, abs=1e-6)
 
 
+@pytest.mark.parametrize(("freedom", "value"), [(2, 4.302653), (10, 2.228139), (1e9, 1.959964)])
+def test_quantile_of_student_s_t_by_the_book(freedom, value):
+    assert statistics.quantile(0.95, freedom) == pytest.approx(value, abs=1e-6)
+
+
 def test_networks_and_images_are_both_samples():
     """By hand: the variances of the two means are added."""
     values = np.array([[1.0, 1, 0, 1], [1, 0, 0, 1], [1, 0, 0, 0]])

@@ -93,7 +93,7 @@ class Estimate:
         cases: cases behind it; null if there are none to count.
         minus: the rate of the same cases that was taken from it, or null.
         differ: share of the cases on which those two rates differ, or null if that is not known.
-        error: its standard error, or null.
+        error: its standard error, or null; of its cases, where there are any to count.
         ends: its 95% interval where it stands in the table; the value itself if it is exact.
         times: of how many times as many cases it is taken to be.
     """
@@ -114,7 +114,11 @@ class Estimate:
             low, high = shrunk
             return low, high
         if self.error is not None:
-            reach = statistics.quantile(level) * self.error / self.times**0.5
+            # Student's t: an error of a few networks is itself not known well.
+            freedom = None if self.cases is None else self.cases * self.times - 1
+            known = freedom is None or freedom <= 0
+            reach = statistics.quantile(level, None if known else freedom) * self.error
+            reach /= self.times**0.5
             return self.value - reach, self.value + reach
         assert self.cases is not None  # as `estimates_of` makes sure
         total = self.cases * self.times

@@ -772,13 +772,13 @@ SMALL |= {"cases": "images", "within": [-0.05, 0.05]}
 @pytest.mark.parametrize(
     ("change", "verdict"),
     [
-        # The interval reaches 0.0196 to each side.
+        # The interval of 100 cases reaches 0.01984 to each side.
         (0.0, verdicts.HOLDS),
-        (0.0304, verdicts.HOLDS),
-        (0.0305, verdicts.UNDECIDED),
+        (0.0301, verdicts.HOLDS),
+        (0.0302, verdicts.UNDECIDED),
         (0.05, verdicts.UNDECIDED),
-        (0.0695, verdicts.UNDECIDED),
-        (0.0697, verdicts.FAILS),
+        (0.0698, verdicts.UNDECIDED),
+        (0.0699, verdicts.FAILS),
     ],
 )
 def test_the_whole_interval_decides_in_substance(substance, change, verdict, sign):
@@ -788,7 +788,7 @@ def test_the_whole_interval_decides_in_substance(substance, change, verdict, sig
     assert row["verdict"] == verdict
     assert row["measured"] == sign * change
     assert (row["low"], row["high"]) == pytest.approx(
-        (sign * change - 0.019600, sign * change + 0.019600), abs=1e-6
+        (sign * change - 0.019842, sign * change + 0.019842), abs=1e-6
     )
     assert row["cases"] == 100 and pd.isna(row["needed"]) == (
         verdict != verdicts.UNDECIDED or change == 0.05
@@ -1143,9 +1143,17 @@ def test_an_error_gives_the_interval_and_is_widened_for_several_rows(substance):
     record = {"change": [0.0, 0.01, 0.02], "error": 0.01}
     substance.record(rows_of(REAL, **record))
     row = substance.row()
-    reach = 0.01 * statistics.quantile(1 - 0.05 / 3)
+    reach = 0.01 * statistics.quantile(1 - 0.05 / 3, 99)
     assert (row["low"], row["high"]) == pytest.approx((0.02 - reach, 0.02 + reach))
     assert reach > 0.0196
+
+
+@pytest.mark.parametrize(("cases", "reach"), [(3, 4.302653), (5, 2.776445), (1e6, 1.959966)])
+def test_an_error_of_few_networks_has_the_interval_of_student_s_t(substance, cases, reach):
+    substance.part["tests"] = [SMALL]
+    substance.record(rows_of(REAL, change=[0.0], error=[0.01], images=cases))
+    row = substance.row()
+    assert (row["low"], row["high"]) == pytest.approx((-0.01 * reach, 0.01 * reach), rel=1e-5)
 
 
 def test_a_value_without_its_error_is_not_measured(substance):

@@ -203,6 +203,19 @@ def test_bins_are_of_equal_size_and_errors_relative_to_targets(learning):
     assert found[1, 0, 3, 1] == pytest.approx(wanted)
 
 
+def test_the_start_is_no_dip(learning, images, monkeypatch):
+    """With the first noise the loss only rises, with the second it falls to a half and rises."""
+    replicates = learning.validation.shape[1]
+    losses = np.array([[1, 1.2, 1.3, 1.4, 1.5], [1, 0.8, 0.5, 0.6, 0.7]])
+    known = learning._replace(validation=np.repeat(losses[:, None], replicates, axis=1))
+    monkeypatch.setattr(kernels, "simulate", lambda *_, **__: known)
+    made = kernels_tables.tables(images, source="mnist", **KERNEL | POINTS)
+    rises, dips = made[1].frame.to_dict("records")
+    assert [rises[key] for key in ("least", "fall", "dip")] == pytest.approx([1.2, 1.2, 1.25])
+    assert [dips[key] for key in ("least", "fall", "dip")] == pytest.approx([0.5, 0.5, 1.4])
+    assert [row["least_step"] for row in (rises, dips)] == [learning.steps[1], learning.steps[2]]
+
+
 def test_tables_and_figures_of_eigenvectors(images):
     made = kernels_tables.tables(images, source="mnist", **KERNEL | POINTS)
     for one in made:

@@ -104,9 +104,17 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_training_is_that_of_single_networks(loss, optimizer):
-    stack, x = drawn([0, 1, 2], activation="tanh"), inputs()
-    targets = (torch.stack([x, -x, x**2]).sum(dim=2, keepdim=True) > 0).float()
+@pytest.mark.parametrize(
+    ("activation", "sizes"),
+    [("tanh", SIZES), ("relu", SIZES), ("relu", (2, 16, 1, 8, 3)), ("tanh", (2, 1))],
+    ids=str,
+)
+def test_training_is_that_of_single_networks(loss, optimizer, activation, sizes):
+    """By autograd; of one output or several, and of layers of one unit."""
+    stack = stacks.draw(7, "test", [0, 1, 2], sizes, activation=activation)
+    x = inputs()
+    targets = torch.stack([x, -x, x**2]).sum(dim=2, keepdim=True) - torch.arange(sizes[-1])
+    targets = (targets > 0).float()
     networks = [alone(stack, place) for place in range(3)]
     stacks.train(
         stack,
@@ -126,7 +134,21 @@ def test_training_is_that_of_single_networks(loss, optimizer):
             LOSSES[loss](network(x), targets[place]).backward()
             chosen.step()
         assert torch.allclose(stack(x)[place], network(x), atol=1e-4)
-        assert not torch.allclose(stack(x)[place], before, atol=1e-2)
+        assert not torch.allclose(stack(x)[place], before, atol=1e-3)
+
+
+def test_networks_learn_from_inputs_of_their_own():
+    stack, x = drawn([0, 1]), inputs()
+    own, targets = torch.stack([x, 2 * x]), torch.ones(12, 1)
+    networks = [alone(stack, place) for place in range(2)]
+    stacks.train(stack, own, targets, steps=10, learning_rate=0.01)
+    for place, network in enumerate(networks):
+        chosen = OPTIMIZERS["adam"](network)
+        for _ in range(10):
+            chosen.zero_grad()
+            functional.mse_loss(network(own[place]), targets).backward()
+            chosen.step()
+        assert torch.allclose(stack(own)[place], network(own[place]), atol=1e-5)
 
 
 def test_networks_do_not_see_each_other():

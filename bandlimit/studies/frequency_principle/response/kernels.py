@@ -156,8 +156,7 @@ def simulate(
     losses: list[Floats] = []
 
     def record(_: int, answers: torch.Tensor) -> None:
-        with torch.no_grad():
-            losses.append(stacks.losses(stack(validation), wanted).double().numpy())
+        losses.append(stacks.losses(stack(validation), wanted).double().numpy())
         outputs.append(answers[..., 0].double().numpy())
 
     kinds = len(NOISES)

@@ -71,9 +71,8 @@ def simulate(
     losses: list[tuple[Floats, Floats]] = []
 
     def record(_: int, outputs: torch.Tensor) -> None:
-        with torch.no_grad():
-            clean = stacks.losses(stack(validation), wanted)
-            noisy = stacks.losses(outputs, target)
+        clean = stacks.losses(stack(validation), wanted)
+        noisy = stacks.losses(outputs, target)
         losses.append((noisy.double().numpy(), clean.double().numpy()))
 
     with stacks.one_thread():

@@ -225,7 +225,7 @@ def classify(
     ).reshape(-1, 2)
     wanted = labels(z, frequency)
     stack = stacks.draw(seed, "classification", range(seeds), [2, *[width] * depth, 1])
-    with stacks.one_thread(), torch.enable_grad():
+    with stacks.one_thread():
         stacks.train(
             stack,
             curve(z, turns).float(),
@@ -234,7 +234,7 @@ def classify(
             learning_rate=learning_rate,
             loss="bce",
         )
-    with stacks.one_thread(), torch.no_grad():
+    with stacks.one_thread():
         on, near, off = (
             stack(points.float())[..., 0]
             for points in (curve(z, turns), curve(between, turns), square)

@@ -305,7 +305,6 @@ def train_sinusoids(
     )
 
 
-@torch.no_grad()
 def spectral_norms(stack: stacks.Stack) -> Tensor:
     """Return the spectral norm of each layer's weights by power iteration, S x layers.
 
@@ -325,7 +324,6 @@ def spectral_norms(stack: stacks.Stack) -> Tensor:
     return torch.stack(found, dim=1)
 
 
-@torch.no_grad()
 def noise_records(
     stack: stacks.Stack,
     grid: Tensor,
