@@ -3,6 +3,7 @@
 import pandas as pd
 
 from bandlimit.claims import ledger, verdicts
+from bandlimit.claims.wording import SMOKE
 from bandlimit.provenance.job import run
 from bandlimit.studies import chance
 
@@ -16,7 +17,14 @@ def main(job):
         {**e, "at_chance": (e["dataset"], e["model"]) in guessing} for e in p.experiments
     ]
     frames = [
-        verdicts.evaluate(path, paths, experiments, schema=job.input.schema, makeable=p.makeable)
+        verdicts.evaluate(
+            path,
+            paths,
+            experiments,
+            schema=job.input.schema,
+            makeable=p.makeable,
+            decides=not p.smoke,
+        )
         for path in job.input.claims
     ]
     pictures = {}
@@ -27,7 +35,7 @@ def main(job):
         pd.concat(frames, ignore_index=True),
         list(job.input.claims),
         pictures,
-        alarms=chance.alarms(clean),
+        alarms=[*([SMOKE] if p.smoke else []), *chance.alarms(clean)],
         markdown=out.markdown,
         html=out.html,
         parquet=out.parquet,

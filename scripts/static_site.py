@@ -1,5 +1,6 @@
 """Write the site: what was found, claims, tables and figures, images, the lineage of each file."""
 
+from bandlimit.claims.wording import SMOKE
 from bandlimit.provenance.job import run
 from bandlimit.site import browser, front, pages
 from bandlimit.studies import chance
@@ -28,7 +29,10 @@ def main(job):
         page=i.ledger,
         choice=choice,
         report=front.Page(job.output.report, i.report),
-        alarms=chance.alarms(chance.clean(p.clean, i.undefended)),
+        alarms=[
+            *([SMOKE] if p.smoke else []),
+            *chance.alarms(chance.clean(p.clean, i.undefended)),
+        ],
         certificate=job.certificate(),
     )
 

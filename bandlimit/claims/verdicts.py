@@ -17,7 +17,7 @@ import pandas as pd
 
 from bandlimit.claims import outcomes
 from bandlimit.claims.estimates import Tables
-from bandlimit.claims.grammar import PARTS, SUBSTANCE, load, part_of
+from bandlimit.claims.grammar import PARTS, REPORTED, SUBSTANCE, load, part_of
 from bandlimit.claims.outcomes import Outcome
 from bandlimit.claims.wording import counted, interval, number, row_numbers, sentence, wanted
 from bandlimit.errors import UserError, suggest
@@ -100,6 +100,7 @@ def evaluate(
     *,
     schema: str | os.PathLike[str],
     makeable: Collection[str] | None = None,
+    decides: bool = True,
 ) -> pd.DataFrame:
     """Return the verdicts on each claim of a file, a row each, in its order.
 
@@ -115,6 +116,9 @@ def evaluate(
             above chance on clean images, which puts all its numbers in doubt.
         schema: path of the schema of claims files.
         makeable: names of all tables that some run makes; None allows any.
+        decides: whether the run is one that may decide a claim. Of one that only shows that
+            everything runs, each claim that it can ask stays undecided, and none is reproduced or
+            contradicted; values are there all the same.
 
     Columns: `COLUMNS`. 'in_substance' and 'as_reported' hold the verdicts, columns that begin so
     the `FACTS` behind each; 'substance' is the statement without its numbers.
@@ -135,6 +139,8 @@ def evaluate(
                     )
     known = Tables(tables, experiments)
     rows = [_row(document, claim, known, experiments) for claim in document["claims"]]
+    if not decides:
+        rows = [_open(row) for row in rows]
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
 
 
@@ -160,6 +166,23 @@ def _row(
         row[name] = found.pop("verdict")
         row |= {f"{name}_{fact}": value for fact, value in found.items()}
     return row
+
+
+def _open(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row whose claim is left undecided in substance and not run as reported."""
+    found = dict(row)
+    for part, asked, verdict in (
+        (SUBSTANCE, row[SUBSTANCE] != NOT_ASKED, UNDECIDED),
+        (REPORTED, row[REPORTED] != NOT_RUN, NOT_RUN),
+    ):
+        if asked:
+            found |= {
+                part: verdict,
+                f"{part}_networks": "",
+                f"{part}_needed": None,
+                f"{part}_reading": f"A smoke test decides nothing. {row[f'{part}_reading']}",
+            }
+    return found
 
 
 def _source(part: Mapping[str, Any], tables: Tables) -> dict[str, str]:

@@ -7,6 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
+SMOKE = (
+    "This is a smoke test: it shows that everything runs. Networks are hardly trained, and attacks "
+    "take a few steps on a few images; no number here is a result, and no claim is decided."
+)
+"""What each page of such a run begins with."""
+
+
 def wanted(claim: Mapping[str, Any]) -> str:
     """Return in words what a claim needs to be asked."""
     parts = [", ".join(claim["needs"])] if claim["needs"] else ["what it is about"]

@@ -27,6 +27,7 @@ class Run:
         experiments: those that studies use, by name.
         defenses: by name.
         studies: the settings of each study that runs, by its name.
+        smoke: whether it only shows that everything runs, and decides no claim.
     """
 
     seed: int
@@ -37,6 +38,7 @@ class Run:
     experiments: Mapping[str, Experiment]
     defenses: Mapping[str, DefenseEntry]
     studies: Mapping[str, Any] = field(default_factory=dict)
+    smoke: bool = False
 
     def experiment(self, dataset: str, model: str) -> Experiment:
         """Return the experiment of a dataset and a model.

@@ -203,6 +203,7 @@ def _evaluate_claims(run: Run, wildcards: Any) -> dict[str, Any]:
         "makeable": catalogue.table_names(),
         "figures": catalogue.pictures(run),
         "experiments": claim_experiments(run),
+        "smoke": run.smoke,
     }
 
 
@@ -212,6 +213,7 @@ def _static_site(run: Run, wildcards: Any) -> dict[str, Any]:
         "browser": site_choice(run),
         "studies": list(run.studies),
         "faces": catalogue.faces(run),
+        "smoke": run.smoke,
     }
 
 

@@ -60,6 +60,7 @@ def load(
     run = Run(
         seed=int(config["seed"]),
         device=config["device"],
+        smoke=config["smoke"],
         datasets=images,
         models=_models(config, names, sections, known["models"], described),
         training=config["training"],

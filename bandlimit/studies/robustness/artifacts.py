@@ -427,6 +427,7 @@ def _page(run: Run, wildcards: Any) -> dict[str, Any]:
             for e in of(run).experiments
             if name in e.defenses
         ],
+        "smoke": run.smoke,
     }
 
 
