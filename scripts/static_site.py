@@ -26,6 +26,7 @@ def main(job):
         files=list(i.artifacts),
         captions=list(i.captions),
         faces=p.faces,
+        defenses=[path for path in i.defenses if path.endswith(".html")],
         page=i.ledger,
         choice=choice,
         report=front.Page(job.output.report, i.report),

@@ -34,11 +34,20 @@ def check_folder(workflow):
 
 
 def remember(workflow, given):
-    """Leave a note of what a run is given, for commands that look at it later."""
+    """Leave a note of what a run is given, for commands that look at it later.
+
+    Before that, end with one sentence where a plain run would write over the results of another.
+    """
     home = Path(workflow.basedir)
     names = [os.path.relpath(path, home) for path in workflow.overwrite_configfiles]
     files = [os.path.abspath(home / name) if name.startswith("..") else name for name in names]
-    last.keep(last.Given(files, given["overrides"]))
+    now = last.Given(files, given["overrides"])
+    try:
+        if said := last.check(now):
+            print(f"Note: {said}", file=sys.stderr)
+    except UserError as error:
+        sys.exit(f"Error: {error}")
+    last.keep(now)
 
 
 def closed_sets(run):

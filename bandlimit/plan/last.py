@@ -1,7 +1,9 @@
 """What the last run in a folder was given, so that what follows a run looks at that one.
 
-A run leaves a note. Where there is none, as in a copy of results, the certificate of the manifest
-tells. Imports nothing heavy, since every start of the workflow pays for it.
+A plain run over the results of one with overlays is refused: nobody who types `make` after an own
+run means to write over it. A run leaves a note. Where there is none, as in a copy of results, the
+certificate of the manifest tells. Imports nothing heavy, since every start of the workflow pays
+for it.
 """
 
 from __future__ import annotations
@@ -51,10 +53,46 @@ class Given:
         return " + ".join([CONFIG, *self.configfiles, *map(str, self.overrides)])
 
 
+def check(now: Given) -> str:
+    """Return what to say before a run begins in this folder; nothing where all stays as it was.
+
+    Args:
+        now: what this run is given; config.yaml among its overlays says that it alone is meant.
+
+    Raises:
+        UserError: the results are of a run with overlays, and this one names none.
+    """
+    before = noted() or _certified()
+    if before is None or not _any_file("results") or _overlays(before) == _overlays(now):
+        return ""
+    if not now.configfiles:
+        overlays = " ".join(before.configfiles)
+        raise UserError(
+            f"The results here are of {before}, and this run names no configuration: nothing was "
+            f"changed. 'make CONFIG=\"{overlays}\"' or 'snakemake --configfile {overlays}' goes on "
+            f"with it; 'make CONFIG={CONFIG}' or 'snakemake --configfile {CONFIG}' makes "
+            f"what {CONFIG} asks for, and writes over its tables, figures and claims; a copy of "
+            "the project keeps both."
+        )
+    now = Given(_overlays(now), now.overrides)
+    return (
+        f"The results here are of {before}. This run is of {now}: tables, figures and claims that "
+        "it makes take the place of those; records that both ask for with equal settings are kept."
+    )
+
+
+def _overlays(given: Given) -> list[str]:
+    return [name for name in given.configfiles if name != CONFIG]
+
+
+def _any_file(folder: str) -> bool:
+    return any(files for _, _, files in os.walk(folder))
+
+
 def keep(given: Given) -> None:
     """Leave the note of a run in the working folder."""
     os.makedirs(os.path.dirname(NOTE), exist_ok=True)
-    said = {"configfiles": list(given.configfiles), "overrides": dict(given.overrides)}
+    said = {"configfiles": _overlays(given), "overrides": dict(given.overrides)}
     Path(NOTE).write_text(json.dumps(said) + "\n", encoding="utf-8")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).parent / "templates"
 MARKS = {HOLDS: "yes", FAILS: "no", OPEN: "open"}
+
+_FOUND = re.compile(rf"^## On (.+): ({HOLDS}|{FAILS}|{OPEN})\n\n(.+)$", re.MULTILINE)
+"""What the Markdown says of an experiment: where, the verdict, and the sentence that says why."""
 
 
 def write(
@@ -58,6 +62,20 @@ def write(
     ):
         text = environment.get_template(template).render(**told, **more)
         contents.write_text(path, text, certificate, comment)
+
+
+def verdicts(markdown: str | os.PathLike[str]) -> list[dict[str, str]]:
+    """Return what the page of a defence found, from its Markdown, for a page that leads to it.
+
+    Returns:
+        Of each experiment: on, dataset and model in words; verdict; mark, the class of its style;
+        reading, the sentence that says why.
+    """
+    text = Path(markdown).read_text(encoding="utf-8")
+    return [
+        {"on": on, "verdict": verdict, "mark": MARKS[verdict], "reading": reading}
+        for on, verdict, reading in _FOUND.findall(text)
+    ]
 
 
 def _picture(figure: Figure) -> str:

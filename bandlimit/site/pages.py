@@ -27,7 +27,7 @@ from bandlimit.claims.wording import number
 from bandlimit.errors import UserError
 from bandlimit.files import certificates, contents, store
 from bandlimit.provenance import explain
-from bandlimit.site import artifacts, browser, front
+from bandlimit.site import artifacts, browser, defense, front
 from bandlimit.site.artifacts import Artifact
 
 TITLE = "Bandlimit: what holds, and where each number comes from"
@@ -47,6 +47,7 @@ def write(
     captions: Sequence[str | os.PathLike[str]],
     certificate: Mapping[str, Any],
     faces: Mapping[str, str | os.PathLike[str]] | None = None,
+    defenses: Sequence[str | os.PathLike[str]] = (),
     page: str | os.PathLike[str] | None = None,
     choice: browser.Choice | None = None,
     report: front.Page | None = None,
@@ -64,6 +65,7 @@ def write(
             study.
         certificate: proof of origin.
         faces: of a study the picture that stands for it, one of the files.
+        defenses: pages of the defences that were examined, as HTML; the Markdown lies beside it.
         page: the ledger as a page.
         choice: images to show one by one, if any.
         report: the front page of Snakemake's report, if it is to be written too.
@@ -83,7 +85,7 @@ def write(
     way = _Files(site.root, [site.name(claims), *(a.primary for a in shown)])
     site.learn(way, shown, told, certificate)
     site.write_lineages()
-    site.write_index(shown, site.name(page) if page else None, choice)
+    site.write_index(shown, site.name(page) if page else None, choice, defenses)
     if report:
         front.write(report, told, site.root, certificate)
 
@@ -264,7 +266,11 @@ class _Site:
         }
 
     def write_index(
-        self, shown: Sequence[Artifact], page: str | None, choice: browser.Choice | None
+        self,
+        shown: Sequence[Artifact],
+        page: str | None,
+        choice: browser.Choice | None,
+        defenses: Sequence[str | os.PathLike[str]],
     ) -> None:
         """Write the page to begin with."""
         studies: dict[str, list[dict[str, Any]]] = {}
@@ -279,6 +285,14 @@ class _Site:
                 "studies": [
                     {"name": name, "title": name.replace("_", " "), "parts": parts}
                     for name, parts in studies.items()
+                ],
+                "defenses": [
+                    {
+                        "name": Path(path).stem,
+                        "page": self.name(path),
+                        "found": defense.verdicts(Path(path).with_suffix(".md")),
+                    }
+                    for path in defenses
                 ],
                 "browser": browser.show(choice, self._save) if choice else None,
                 "origin": self._origin(),

@@ -63,6 +63,55 @@ def test_a_damaged_note_is_no_note(text):
     assert last.given() == last.Given()
 
 
+def result():
+    Path("results/tables").mkdir(parents=True)
+    Path("results/tables/rates.md").write_text("rates", encoding="utf-8")
+
+
+def test_a_plain_run_over_the_results_of_an_own_one_is_refused_with_both_ways_on():
+    result()
+    last.keep(last.Given(["own.yaml", "other.yaml"]))
+    for overrides in ({}, {"seed": 3}):
+        with pytest.raises(UserError) as refused:
+            last.check(last.Given((), overrides))
+        for words in (
+            "are of config.yaml + own.yaml + other.yaml",
+            "'make CONFIG=\"own.yaml other.yaml\"'",
+            "'snakemake --configfile own.yaml other.yaml' goes on",
+            "'make CONFIG=config.yaml'",
+        ):
+            assert words in str(refused.value)
+
+
+def test_copied_results_are_not_written_over_by_a_plain_run():
+    certified("own.yaml")
+    with pytest.raises(UserError, match=r"The results here are of config.yaml \+ own.yaml"):
+        last.check(last.Given())
+
+
+@pytest.mark.parametrize("now", [["config.yaml"], ["other.yaml"], ["own.yaml", "other.yaml"]])
+def test_a_run_that_names_another_configuration_is_told_what_it_replaces(now):
+    result()
+    last.keep(last.Given(["own.yaml"]))
+    said = last.check(last.Given(now))
+    assert said.startswith("The results here are of config.yaml + own.yaml. This run is of config")
+    assert ("This run is of config.yaml: " in said) == (now == ["config.yaml"])
+
+
+def test_a_run_over_nothing_or_over_its_own_results_says_nothing():
+    plain, own = last.Given(), last.Given(["own.yaml"])
+    # A first run, and one after `make clean-results`, which leaves the note.
+    assert last.check(plain) == last.check(own) == ""
+    last.keep(own)
+    Path("results/tables").mkdir(parents=True)
+    assert last.check(plain) == ""
+    Path("results/tables/rates.md").write_text("rates", encoding="utf-8")
+    assert last.check(own) == last.check(last.Given(["own.yaml"], {"seed": 3})) == ""
+    # config.yaml was named once; from then on a plain run is of the same.
+    last.keep(last.Given(["config.yaml"]))
+    assert last.check(plain) == "" and last.given() == last.Given((), {}, "the last run")
+
+
 @pytest.mark.parametrize("status", [0, 1])
 def test_a_report_is_of_the_last_run_and_of_a_run_that_ends_well(monkeypatch, status):
     last.keep(last.Given(["own.yaml"]))

@@ -14,14 +14,16 @@ import pyarrow as pa
 import pytest
 import yaml
 from docutils.core import publish_parts
+from matplotlib.figure import Figure
 from PIL import Image
 
 from bandlimit.claims import ledger, verdicts
 from bandlimit.errors import UserError
 from bandlimit.files import certificates, contents, store, tables
 from bandlimit.provenance import origin
-from bandlimit.site import artifacts, browser, front, pages
+from bandlimit.site import artifacts, browser, defense, front, pages
 from bandlimit.site import browser as site_browser
+from bandlimit.studies.robustness import summaries
 
 TABLE = "results/tables/first/table_1"
 FORMS = {"parquet": "parquet", "markdown": "md", "latex": "tex", "csv": "csv", "html": "html"}
@@ -308,6 +310,53 @@ def test_the_page_begins_with_what_was_found(run):
         "figures/first/figure_2.png",
     ]
     assert picture.images[0]["alt"].startswith("Figure 2")
+
+
+def examined(verdict, on="own"):
+    rate = {"mean": 0.5, "low": 0.4, "high": 0.6, "images": 9}
+    return {
+        "dataset": on, "model": "net: <one>, small", "epsilon": EPSILON, "verdict": verdict,
+        "judged_at": EPSILON, "reading": f"At epsilon = 8/255, it {verdict}: 50% < 90%.",
+        "clean": {"bare": rate, "defended": rate},
+        "cost": {"difference": 0.0, "low": -0.1, "high": 0.1},
+        "suggested": [], "attacked": [{"epsilon": EPSILON, **rate, "bare": rate}], "attacks": [],
+        "failed": [], "passed": 1, "not_run": [], "controls": [],
+    }  # fmt: skip
+
+
+def write_defense(name, *verdicts):
+    defense.write(
+        f"results/defenses/{name}.html",
+        f"results/defenses/{name}.md",
+        defense=name,
+        entry={"kind": "python"},
+        found=[examined(verdict, f"set {i}") for i, verdict in enumerate(verdicts)],
+        figure=Figure(),
+        certificate=proof("defense_page", f"{TABLE}.parquet"),
+    )
+    return f"results/defenses/{name}.html"
+
+
+def test_the_index_leads_to_each_defence_with_its_verdict_and_why(run):
+    verdicts = (summaries.HOLDS, summaries.FAILS, summaries.OPEN)
+    page = write_site(
+        defenses=[write_defense("mine", *verdicts), write_defense("other", summaries.HOLDS)]
+    )
+    read = Reader(page)
+    assert {"defenses/mine.html", "defenses/other.html", "#defenses"} <= set(read.links)
+    for i, verdict in enumerate(verdicts):
+        assert (
+            f"mine {verdict} On set {i}, net: <one>, small. At epsilon = 8/255, it {verdict}: "
+            "50% < 90%."
+        ) in read.text
+    assert page.index('id="defenses"') < page.index('id="claims"')
+    marks = re.findall(r'class="verdict (\w+)">[a-z ]+</span> <span class="soft">On set', page)
+    assert marks == ["yes", "no", "open", "yes"]
+
+
+def test_a_run_that_examines_no_defence_names_none(run):
+    page = write_site()
+    assert "Defences" not in Reader(page).text and "#defenses" not in page
 
 
 def test_the_verdicts_are_explained_with_the_claims(run):

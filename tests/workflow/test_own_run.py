@@ -183,6 +183,18 @@ def test_the_status_is_of_the_last_run(ran):
     assert f"Configuration: config.yaml + {ran.overlay}, as the last run had it" in done.stdout
 
 
+def test_a_plain_run_afterwards_changes_nothing_and_says_how_to_go_on(ran):
+    before = {name: (ran.folder / name).stat().st_mtime_ns for name in ran.results()}
+    note = last.noted(ran.folder)
+    done = command(ran, "snakemake", "--cores", "1", "results/datasets/imagenet_samples.parquet")
+    assert done.returncode == 1, done.stdout[-2000:]
+    (said,) = (line for line in done.stdout.splitlines() if line.startswith("Error: "))
+    assert f"The results here are of config.yaml + {ran.overlay}" in said
+    assert "'make CONFIG=config.yaml'" in said
+    assert {name: (ran.folder / name).stat().st_mtime_ns for name in ran.results()} == before
+    assert last.noted(ran.folder) == note
+
+
 def test_copied_results_are_adopted_after_an_audit(ran, tmp_path):
     copy = build(tmp_path, ran.folder / "weights")
     shutil.rmtree(copy.folder)

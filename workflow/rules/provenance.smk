@@ -7,6 +7,7 @@ rule static_site:
         ledger="results/claims/claims.html",
         documents=helpers.own_files(catalogue.claims_files(run), workflow.basedir),
         artifacts=jobs.site_artifacts(run),
+        defenses=catalogue.pages(run),
         undefended=jobs.clean_files(run),
         registries=helpers.matching("workflow/registry/*.csv", workflow.basedir),
         captions=helpers.own_files(
