@@ -136,7 +136,8 @@ def tables(dataset_parquet: str | os.PathLike[str], *, source: str, **settings: 
             "Eigenvectors of a Gaussian kernel: order of learning, and validation",
             "Spearman's rank correlation; bins that are never learnt come last. Validation is the "
             "mean squared error on clean labels of -1 and 1; it dips where its least value after "
-            "the start is below start and end. Means over networks with 95% intervals (Student's t).",
+            "the start is below start and end. Means over networks with 95% intervals "
+            "(Student's t).",
         ),
         Table(
             pd.DataFrame(curves),
