@@ -121,6 +121,7 @@ def load(
 ) -> tuple[Progress, dict[str, torch.Tensor]] | None:
     """Return the state of a training, or None where there is none, with a word why in the log."""
     path = Path(path)
+    store.remove_halves(path)
     if not path.exists():
         return None
     try:

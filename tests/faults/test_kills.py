@@ -290,3 +290,36 @@ def test_a_run_that_is_killed_at_random_ends_in_the_same_results(
     assert resumed
     # And nothing is left to do.
     assert project.plan_of(*TARGETS) == {}
+
+
+LITTLE = """
+
+_whole = Halving._try
+
+
+def _try(self, batch):
+    def work(batch):
+        if len(batch[-1]) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return whole(batch)
+
+    whole, self._work = self._work, work
+    try:
+        return _whole(self, batch)
+    finally:
+        self._work = whole
+
+
+Halving._try = _try
+"""
+
+
+def test_a_device_with_memory_for_one_image_gives_the_same_results(fresh, undisturbed, tmp_path):
+    project = another(fresh, tmp_path / "project")
+    with open(project.folder / "bandlimit/models/memory.py", "a", encoding="utf-8") as file:
+        file.write(LITTLE)
+    project.complete(*TARGETS)
+    for name in ("attack/tiny/model_a/pgd", "evaluate_undefended/tiny/small"):
+        log = (project.folder / f"logs/{name}/1of1.log").read_text(encoding="utf-8")
+        assert "going on with 1, to the same results" in log
+    assert held(project) == held(undisturbed)

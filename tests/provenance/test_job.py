@@ -5,14 +5,17 @@ import logging
 import os
 import platform
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import pyarrow as pa
 import pytest
 
 from bandlimit.errors import UserError
+from bandlimit.files import store
 from bandlimit.plan import code
 from bandlimit.provenance import job
 from bandlimit.provenance.replay import Files
@@ -210,3 +213,47 @@ def test_the_log_of_a_job_says_how_much_memory_it_took(home):
     (line,) = (home / "draw.log").read_text(encoding="utf-8").splitlines()
     told = re.fullmatch(r"INFO Memory at most: (\d+) MiB\.", line)
     assert 300 <= int(told[1]) < 300 << 10
+
+
+def test_a_job_that_is_asked_to_stop_says_so_and_ends_with_a_status_of_its_own(home, capfd):
+    logging.getLogger().handlers[:] = []
+    before = signal.getsignal(signal.SIGTERM)
+    schema = pa.schema([("n", pa.int64())])
+
+    def ask(value):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return pa.table({"n": [value]})
+
+    def main(this):
+        with this.parts({this.output.drawn: schema}, "cpu") as parts:
+            for value in range(3):
+                parts.add(ask, value)
+
+    for steps in (1, 2, 3):
+        with pytest.raises(SystemExit) as ended:
+            job.run(main, handed(home))
+        assert ended.value.code == 75
+        said = f"The rule draw was asked to stop: what is finished, {steps} of its steps, is kept"
+        assert f"ERROR {said}" in (home / "draw.log").read_text(encoding="utf-8")
+        assert capfd.readouterr().err.startswith(said)
+        assert not (home / "drawn.txt").exists()
+        logging.getLogger().handlers[:] = []
+    job.run(main, handed(home))
+    assert store.read(home / "drawn.txt")["n"].to_pylist() == [0, 1, 2]
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_job_that_keeps_nothing_ends_at_once(home):
+    def main(this):
+        os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("the signal was not heard")
+
+    with pytest.raises(SystemExit) as ended:
+        job.run(main, handed(home))
+    assert ended.value.code == 75
+
+
+def test_a_job_removes_what_killed_attempts_left_half_written(home):
+    (home / ".drawn.0123456789ab.txt").write_bytes(b"half")
+    job.run(lambda this: None, handed(home))
+    assert sorted(path.name for path in home.glob("*drawn*")) == []

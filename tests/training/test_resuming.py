@@ -139,6 +139,12 @@ def test_a_damaged_state_is_not_taken_up(dataset, tmp_path, monkeypatch, caplog,
     assert not any("goes on" in line for line in said)
 
 
+def test_half_states_of_killed_attempts_are_removed(dataset, tmp_path):
+    run = Run(tmp_path / "run", dataset)
+    (run.folder / ".state.0123456789ab.safetensors").write_bytes(b"half")
+    assert run.go()[0].keys() == {"toy.safetensors", "start.safetensors", "middle.safetensors"}
+
+
 NET = """
 from torch import nn
 
