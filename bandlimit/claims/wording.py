@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-
 SMOKE = (
     "This is a smoke test: it shows that everything runs. Networks are hardly trained, and attacks "
     "take a few steps on a few images; no number here is a result, and no claim is decided."
