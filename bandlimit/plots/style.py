@@ -50,8 +50,7 @@ PALETTE = (BLUE, ORANGE, GREEN, VERMILLION, PINK, BROWN, ROSE, GREY, YELLOW, SKY
 DARK_GREY = "#5a5a5a"
 
 INK = "0.15"
-INKED = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
-"""Settings of matplotlib for what is drawn in ink."""
+"""Of what is drawn beside the data."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,11 @@ def style() -> Iterator[None]:
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(
             {
-                **dict.fromkeys(INKED, INK),
+                "text.color": INK,
+                "axes.labelcolor": INK,
+                "axes.edgecolor": INK,
+                "xtick.color": INK,
+                "ytick.color": INK,
                 "lines.solid_capstyle": "round",
                 "patch.edgecolor": "white",
                 "patch.force_edgecolor": True,
