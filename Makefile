@@ -1,4 +1,5 @@
 # make         set up .venv and make every result at the embedded scale
+# make smoke   every rule, table and figure in minutes, in smoke/, with too few images for results
 # make check   set up the test tools too, then check format, lint, types and units: two minutes
 # make test    the same and all tests, with whole runs of a tiny project
 # make status  what is done, running, failed and to do, and how long the rest takes
@@ -13,7 +14,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := results
 .DELETE_ON_ERROR:
-.PHONY: results check test style status report plan paper lock setup clean-results moved
+.PHONY: results smoke check test style status report plan paper lock setup clean-results moved
 
 PYTHON ?= python3
 
@@ -27,12 +28,25 @@ unexport UV_EXCLUDE_NEWER UV_TORCH_BACKEND UV_NO_BINARY UV_ONLY_BINARY UV_REQUIR
 # Snakemake starts scripts by the path of its own interpreter, without quotes. Reached over a link
 # in the temporary folder, that path is plain, whatever the name of this folder.
 RUN = link=$$(mktemp -d) && trap 'rm -r "$$link"' EXIT && ln -s "$$PWD/.venv" "$$link/venv" \
-	&& PATH="$$link/venv/bin:$$PATH" "$$link/venv/bin/python"
+	&& cd "$(or $(IN),.)" && PATH="$$link/venv/bin:$$PATH" "$$link/venv/bin/python"
 
 OVERLAY = $(if $(CONFIG),--configfile $(CONFIG))
 
 results: setup
 	@$(RUN) -m snakemake $(OVERLAY) --cores all
+
+# A run has its results beside its code, so this one has a copy of the project. Times of files stay, so
+# that a second run has nothing to do.
+COPIED = CITATION.cff LICENSE README.md Snakefile bandlimit config config.yaml data envs profiles \
+	requirements.lock scripts workflow
+
+smoke: IN = smoke
+smoke: setup
+	@mkdir -p smoke
+	@cd smoke && rm -rf $(COPIED)
+	@cp -Rp $(COPIED) smoke
+	@$(RUN) -m snakemake --configfile config/smoke.yaml --cores all
+	@echo "A smoke test: every rule ran, on too few images for results. See smoke/results/index.html."
 
 style: setup .venv/.test
 	.venv/bin/ruff format --check .
@@ -64,7 +78,7 @@ paper: setup
 	@$(RUN) -m snakemake --configfile config/paper.yaml --cores all
 
 clean-results:
-	rm -rf results logs
+	rm -rf results logs smoke
 
 setup: .venv/.package
 

@@ -1,6 +1,7 @@
 """Intervals of rates and of their differences, exact paired tests, correction for many tests.
 
 Everything goes through scipy and statsmodels; what is here says which variant is meant.
+They take longer to import than most jobs take that read a table, so functions import them.
 """
 
 from __future__ import annotations
@@ -10,10 +11,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, t
-from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.proportion import proportion_confint
 
 Interval = tuple[float, float]
 Answers = Sequence[bool] | NDArray[np.bool_]
@@ -29,6 +26,8 @@ def wilson(
         total: number of independent cases.
         level: coverage, in (0, 1).
     """
+    from statsmodels.stats.proportion import proportion_confint
+
     if total == 0:
         return None, None
     low, high = proportion_confint(successes, total, alpha=1 - level, method="wilson")
@@ -49,6 +48,8 @@ def mcnemar(correct_a: Answers, correct_b: Answers) -> float:
     Raises:
         ValueError: the numbers of cases differ.
     """
+    from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
+
     a, b = np.asarray(correct_a, dtype=bool), np.asarray(correct_b, dtype=bool)
     if a.shape != b.shape:
         raise ValueError(f"methods are compared on the same cases, got {a.shape} and {b.shape}")
@@ -63,6 +64,8 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     An adjusted value below 0.05 says that the chance of any false alarm in the family is below
     0.05, whether the tests depend on each other or not.
     """
+    from statsmodels.stats.multitest import multipletests
+
     known = [i for i, p in enumerate(p_values) if p is not None and not math.isnan(p)]
     adjusted: list[float | None] = [None] * len(p_values)
     if known:
@@ -249,7 +252,7 @@ def _of_parts(
     if not spent:
         return mean, None, None, None
     error = math.sqrt(variance)
-    reach = float(t.ppf((1 + level) / 2, variance**2 / spent)) * error
+    reach = _student_quantile((1 + level) / 2, variance**2 / spent) * error
     return mean, error, mean - reach, mean + reach
 
 
@@ -271,7 +274,7 @@ def student(
     if values.size < 2:
         return mean, math.nan, math.nan, math.nan
     error = math.hypot(float(values.std(ddof=1)), width) / math.sqrt(values.size)
-    reach = float(t.ppf((1 + level) / 2, values.size - 1)) * error
+    reach = _student_quantile((1 + level) / 2, values.size - 1) * error
     return mean, error, mean - reach, mean + reach
 
 
@@ -282,5 +285,13 @@ def quantile(level: float, freedom: float | None = None) -> float:
         level: coverage, in (0, 1).
         freedom: degrees of freedom of the error, above 0, for Student's t; None if it is known.
     """
+    from scipy.special import ndtri
+
     below = (1 + level) / 2
-    return float(norm.ppf(below) if freedom is None else t.ppf(below, freedom))
+    return float(ndtri(below)) if freedom is None else _student_quantile(below, freedom)
+
+
+def _student_quantile(share: float, freedom: float) -> float:
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, share))

@@ -51,7 +51,6 @@ HEAVY = (
     "pandas",
     "pyarrow",
     "matplotlib",
-    "seaborn",
     "scipy",
     "numpy",
 )

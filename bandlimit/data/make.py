@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from bandlimit import keys
 from bandlimit.data import downloads, listings
@@ -96,6 +95,8 @@ def make_dataset(
     rows = subset(source.name, listing.image_ids, images, seed)
     labels = [listing.labels[row] for row in rows]
     if shuffled is not None:
+        import torch
+
         draws = keys.generator(seed, "shuffled labels", shuffled)
         labels = [labels[place] for place in torch.randperm(len(rows), generator=draws).tolist()]
     _write(source, listing, rows, labels, out, certificate, original=shuffled is not None)

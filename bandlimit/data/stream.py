@@ -6,17 +6,20 @@ import heapq
 import os
 import re
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from bandlimit import keys
 from bandlimit.data.source import COLUMNS
 from bandlimit.errors import UserError
 from bandlimit.files import store
 
-Triple = tuple[list[str], torch.Tensor, torch.Tensor]
+if TYPE_CHECKING:
+    import torch
+
+Triple = tuple[list[str], "torch.Tensor", "torch.Tensor"]
 """Image ids, labels (N, int64), images (N x C x H x W, float32 in [0, 1])."""
 
 
@@ -139,6 +142,8 @@ def _batches(
 
 
 def _triple(rows: pa.Table) -> Triple:
+    import torch
+
     labels = torch.tensor(rows.column("label").to_pylist(), dtype=torch.int64)
     images = torch.from_numpy(store.images_of(rows).astype(np.float32))
     return rows.column("image_id").to_pylist(), labels, images.div_(255)

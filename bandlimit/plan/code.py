@@ -39,7 +39,6 @@ PACKAGES = (
     "pyarrow",
     "pyautoattack",
     "scipy",
-    "seaborn",
     "snakemake",
     "statsmodels",
     "torch",

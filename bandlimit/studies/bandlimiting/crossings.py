@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy import stats
 
 from bandlimit.attacks import selection
 
@@ -126,6 +125,8 @@ def interval(values: np.ndarray) -> tuple[float | None, float | None]:
     """Return the 95% interval of the mean by Student's t, (None, None) for less than two values."""
     if len(values) < 2:
         return None, None
+    from scipy import stats
+
     mean, error = float(np.mean(values)), float(stats.sem(values))
     half = float(stats.t.ppf(0.975, len(values) - 1)) * error
     return mean - half, mean + half

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from scipy import stats
 from torch import Tensor
 
 from bandlimit.claims import reported
@@ -135,6 +134,8 @@ def time_ratios(
     frame = pd.DataFrame(rows)
     frame["r_squared"] = None
     if len(frame) > 2:
+        from scipy import stats
+
         line = stats.linregress(frame["directions"], frame["time_ratio"])
         frame["r_squared"] = float(line.rvalue) ** 2
     return frame

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtrit
 
 from bandlimit.files import store
 from bandlimit.spectral import shells as spectra
@@ -371,7 +371,7 @@ def trajectories(files: Sequence[str], told: Mapping[str, Any]) -> pd.DataFrame:
         for place, (column, value) in enumerate(label.items()):
             frame.insert(place, column, value)
         frame["error"] = frame["deviation"] / np.sqrt(frame["images"])
-        reach = stats.t.ppf(0.975, np.maximum(frame["images"] - 1, 1)) * frame["error"]
+        reach = stdtrit(np.maximum(frame["images"] - 1, 1), 0.975) * frame["error"]
         frame["low"], frame["high"] = frame["ratio"] - reach, frame["ratio"] + reach
         parts.append(frame)
     return pd.concat(parts, ignore_index=True)

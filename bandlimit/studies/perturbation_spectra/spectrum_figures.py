@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
@@ -35,7 +34,6 @@ from bandlimit.plots.style import (
     style,
     wrapped,
 )
-from bandlimit.spectral import fourier
 from bandlimit.spectral.shells import ring_means, shells
 from bandlimit.studies.perturbation_spectra.figures import FLAT, FLAT_LINE
 
@@ -194,6 +192,10 @@ def read_maps(paths: Sequence[Path], perturbation: str) -> MeanSpectra:
 
 def magnitudes(x: Floats) -> Floats:
     """Return the centred magnitudes of an image, C x H x W."""
+    import torch
+
+    from bandlimit.spectral import fourier
+
     found: Floats = fourier.spectrum(torch.tensor(x, dtype=torch.float64)).abs().numpy()
     return found
 
