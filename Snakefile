@@ -60,6 +60,7 @@ wildcard_constraints:
 
 
 onstart:
+    helpers.check_last(workflow, config["given"])
     helpers.check_ready(run, local=workflow.local_exec)
     helpers.remember(workflow, config["given"])
 

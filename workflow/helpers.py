@@ -33,21 +33,25 @@ def check_folder(workflow):
         )
 
 
-def remember(workflow, given):
-    """Leave a note of what a run is given, for commands that look at it later.
-
-    Before that, end with one sentence where a plain run would write over the results of another.
-    """
-    home = Path(workflow.basedir)
-    names = [os.path.relpath(path, home) for path in workflow.overwrite_configfiles]
-    files = [os.path.abspath(home / name) if name.startswith("..") else name for name in names]
-    now = last.Given(files, given["overrides"])
+def check_last(workflow, given):
+    """End with one sentence where a plain run would write over the results of another."""
     try:
-        if said := last.check(now):
+        if said := last.check(_given(workflow, given)):
             print(f"Note: {said}", file=sys.stderr)
     except UserError as error:
         sys.exit(f"Error: {error}")
-    last.keep(now)
+
+
+def remember(workflow, given):
+    """Leave a note of what a run is given, for commands that look at it later."""
+    last.keep(_given(workflow, given))
+
+
+def _given(workflow, given):
+    home = Path(workflow.basedir)
+    names = [os.path.relpath(path, home) for path in workflow.overwrite_configfiles]
+    files = [os.path.abspath(home / name) if name.startswith("..") else name for name in names]
+    return last.Given(files, given["overrides"])
 
 
 def closed_sets(run):

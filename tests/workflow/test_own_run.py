@@ -2,14 +2,20 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import torch
 import yaml
-from conftest import CONFIG, build
+from conftest import CONFIG, HOME, build
+from PIL import Image
 
+from bandlimit.models import architectures
 from bandlimit.plan import last
 from bandlimit.provenance import audit
 
@@ -239,3 +245,128 @@ def test_a_run_for_another_folder_is_one_sentence(ran, tmp_path):
 def test_the_note_of_a_run_names_what_it_was_given(ran, monkeypatch):
     monkeypatch.chdir(ran.folder)
     assert last.given() == last.Given((str(ran.overlay),), {}, "the last run")
+
+
+SMALL = {
+    "device": "cpu",
+    "datasets": {
+        "fashion_mnist_train": {"images": 64},
+        "fashion_mnist": {"images": 8},
+        # A part of the images is no gate.
+        "fashion_mnist_test": {"images": 1024},
+    },
+    "training": {
+        name: {"epochs": 1} for name in ("fashion_mnist_resnet8", "fashion_mnist_resnet8_b")
+    },
+    "experiments": {"fashion_mnist": {"attacks": {"fgsm_minimal": {}}}},
+    "robustness": {
+        "experiments": {
+            "fashion_mnist": {
+                "images": 6,
+                "attacks": ["fgsm", "eot_one_step", "noise"],
+                "controls": ["undefended", "random_resize", "shift"],
+                "scaled": [],
+            }
+        },
+        "draws": 2,
+        "control_draws": 1,
+    },
+}
+"""What makes the worked example small."""
+
+
+def test_the_commands_of_the_worked_example_work_as_they_are_printed(tmp_path):
+    """As its page has them, but for a second overlay that makes them small."""
+    text = (HOME / "docs/own_defense.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```bash\n(.+?)```", text, re.DOTALL)
+    commands = [shlex.split(line) for block in blocks for line in block.splitlines() if line]
+    assert [words[0] for words in commands] == [
+        "make",
+        ".venv/bin/bandlimit",
+        ".venv/bin/snakemake",
+    ]
+    printed = re.search(r"```yaml\n(defenses:.+?)```", text, re.DOTALL).group(1)
+    whole = yaml.safe_load((HOME / "docs/own_defense/config.yaml").read_text(encoding="utf-8"))
+    shown = yaml.safe_load(printed)
+    assert shown["defenses"] == whole["defenses"]
+    one = shown["robustness"]["experiments"]["fashion_mnist"]
+    assert one.items() <= whole["robustness"]["experiments"]["fashion_mnist"].items()
+
+    (tmp_path / "data").mkdir()
+    project = build(tmp_path, tmp_path / "data")
+    for folder in ("docs/own_defense", "data/fashion_mnist"):
+        (project.folder / folder).parent.mkdir()
+        shutil.copytree(HOME / folder, project.folder / folder)
+    (project.folder / "small.yaml").write_text(yaml.safe_dump(SMALL), encoding="utf-8")
+    overlay = "docs/own_defense/config.yaml"
+    for _, *words in commands[1:]:
+        at = words.index(overlay) + 1
+        program = "bandlimit" if words[0] == "check-defense" else "snakemake"
+        done = command(project, program, *words[:at], "small.yaml", *words[at:])
+        assert done.returncode == 0, f"{done.stdout[-3000:]}\n{project.logs()}"
+    page = (project.folder / words[-1]).with_suffix(".md").read_text(encoding="utf-8")
+    for part in ("Cost", "Attacks that don't know it", "Checks", "Controls that do as well"):
+        assert f"**{part}.** " in page
+    assert "## On fashion_mnist, fashion_mnist_resnet8: " in page and "(N = 6)" in page
+
+
+@pytest.mark.parametrize("architecture", ["torchvision:squeezenet1_1", "timm:resnet10t"])
+def test_a_network_of_a_library_goes_from_images_to_the_page_of_a_defence(tmp_path, architecture):
+    """With random weights: what is asked is that each job takes such a network."""
+    if architecture.startswith("timm"):
+        pytest.importorskip("timm", reason="timm is an extra, and not installed")
+    data = tmp_path / "data"
+    for label in range(2):
+        (data / f"photos/class {label}").mkdir(parents=True)
+        for i in range(3):
+            pixels = np.random.randint(0, 256, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(data / f"photos/class {label}/{i}.png")
+    torch.save(architectures.build(architecture, classes=2).state_dict(), data / "net.pth")
+    project = build(tmp_path, data)
+    (project.folder / "own_code").mkdir()
+    (project.folder / OWN).write_text(MIRRORED, encoding="utf-8")
+    (project.folder / "own_code/turning.py").write_text(TURNING, encoding="utf-8")
+    project.config = {
+        "device": "cpu",
+        "datasets": {"mine": {"loader": "imagefolder", "path": "photos", "classes": 2}},
+        "models": {
+            "mine": {
+                "path": "net.pth",
+                "architecture": architecture,
+                "classes": 2,
+                "shape": [3, 32, 32],
+                "mean": [0.5, 0.5, 0.5],
+                "std": [0.2, 0.2, 0.2],
+            }
+        },
+        "only": ["mine"],
+        "experiments": {
+            "mine": {"dataset": "mine", "model": "mine", "attacks": {"pgd": {"steps": 2}}}
+        },
+        "bandlimiting": {"epsilons": ["8/255"], "experiments": {"mine": {"radius": 2}}},
+        "defenses": OVERLAY["defenses"],
+        "robustness": {
+            **OVERLAY["robustness"],
+            "larger_budget": 2,
+            "experiments": {
+                "mine": {
+                    "images": 6,
+                    "defenses": ["mirrored"],
+                    "attacks": ["two_steps"],
+                    "controls": ["undefended", "mirrored"],
+                }
+            },
+            "attacks": {
+                "two_steps": {
+                    "kind": "eot_pgd",
+                    "against": ["undefended", "mirrored"],
+                    "steps": 2,
+                    "samples": 1,
+                }
+            },
+        },
+    }
+    project.complete("results/defenses/mirrored.md")
+    page = (project.folder / "results/defenses/mirrored.md").read_text(encoding="utf-8")
+    assert "## On mine, mine: " in page and "(N = 6)" in page
+    assert "| 8/255 |" in page and "pgd: " in page

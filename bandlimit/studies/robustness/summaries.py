@@ -203,7 +203,8 @@ def _judged(found: Mapping[str, Any], epsilon: float) -> dict[str, Any]:
         verdict = FAILS
     elif doubted:
         verdict = OPEN
-        why += f"; {len(doubted)} failed checks say that stronger attacks may exist"
+        checks = "a failed check says" if len(doubted) == 1 else f"{len(doubted)} failed checks say"
+        why += f"; {checks} that stronger attacks may exist"
     elif low > LITTLE:
         verdict = HOLDS
         why += "; every check that ran passed"
