@@ -51,6 +51,7 @@ HEAVY = (
     "pandas",
     "pyarrow",
     "matplotlib",
+    "seaborn",
     "scipy",
     "numpy",
 )

@@ -39,6 +39,7 @@ PACKAGES = (
     "pyarrow",
     "pyautoattack",
     "scipy",
+    "seaborn",
     "snakemake",
     "statsmodels",
     "torch",

@@ -21,6 +21,7 @@ from bandlimit.plots import backend  # noqa: F401 (before matplotlib)
 import matplotlib
 import numpy as np
 import pandas as pd
+import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -42,15 +43,9 @@ POINTS = 8
 CHARACTERS = 14
 """Characters of a title per inch."""
 
-# Those of seaborn's palette for readers who confuse red and green. The package takes a second to
-# import, longer than a figure takes to draw.
-BLUE, ORANGE, GREEN, VERMILLION, PINK = "#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc"
-BROWN, ROSE, GREY, YELLOW, SKY = "#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9"
-PALETTE = (BLUE, ORANGE, GREEN, VERMILLION, PINK, BROWN, ROSE, GREY, YELLOW, SKY)
+PALETTE = tuple(seaborn.color_palette("colorblind").as_hex())
+BLUE, ORANGE, GREEN, VERMILLION, PINK, BROWN, _, GREY, YELLOW, SKY = PALETTE
 DARK_GREY = "#5a5a5a"
-
-INK = "0.15"
-"""Of what is drawn beside the data."""
 
 
 @dataclass(frozen=True)
@@ -110,16 +105,8 @@ def style() -> Iterator[None]:
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(
             {
-                "text.color": INK,
-                "axes.labelcolor": INK,
-                "axes.edgecolor": INK,
-                "xtick.color": INK,
-                "ytick.color": INK,
-                "lines.solid_capstyle": "round",
-                "patch.edgecolor": "white",
-                "patch.force_edgecolor": True,
-                "patch.linewidth": 0.8,
-                "legend.title_fontsize": 9.6,
+                **seaborn.axes_style("ticks"),
+                **seaborn.plotting_context("paper"),
                 "font.family": "sans-serif",
                 "font.sans-serif": ["DejaVu Sans"],
                 "font.size": POINTS,

@@ -1227,7 +1227,7 @@ def test_the_schema_and_the_library_name_the_same_attacks():
 
 def test_checking_imports_nothing_heavy():
     """Every start of the workflow pays for what these modules import."""
-    heavy = "{'torch', 'torchvision', 'foolbox', 'pyarrow', 'pandas', 'numpy'}"
+    heavy = "{'torch', 'torchvision', 'foolbox', 'pyarrow', 'pandas', 'seaborn', 'numpy'}"
     code = (
         "import sys; import bandlimit.plan.load, bandlimit.plan.jobs, bandlimit.keys; "
         f"sys.exit(', '.join({heavy} & set(sys.modules)) or None)"

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import colormaps
+import seaborn
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -402,9 +401,7 @@ def loss_curves(frame: pd.DataFrame) -> Figure:
         figure, grid = make_panels(headings, 2.4)
         epsilons = sorted(frame["epsilon"].dropna().unique())
         # From dark to light as the bound grows; without its ends, which print badly.
-        count = max(2, len(epsilons) + 1)
-        shades = colormaps["viridis"](np.linspace(0, 1, count + 2)[1:-1])
-        colors = [to_hex(shade) for shade in shades]
+        colors = seaborn.color_palette("viridis", max(2, len(epsilons) + 1)).as_hex()
         looks = {
             epsilon: Look(f"ε = {255 * epsilon:.3g}/255", color, marker, dashes)
             for epsilon, color, (marker, dashes) in zip(epsilons, colors, itertools.cycle(MARKS))
