@@ -22,6 +22,7 @@ rule static_site:
         "logs/static_site.log",
     benchmark:
         "results/benchmarks/static_site.tsv"
+    localrule: True
     conda:
         "../../envs/bandlimit.yaml"
     params:
@@ -47,6 +48,7 @@ rule manifest:
         "logs/manifest.log",
     benchmark:
         "results/benchmarks/manifest.tsv"
+    localrule: True
     conda:
         "../../envs/bandlimit.yaml"
     params:
@@ -69,6 +71,7 @@ rule ro_crate:
         "logs/ro_crate.log",
     benchmark:
         "results/benchmarks/ro_crate.tsv"
+    localrule: True
     conda:
         "../../envs/bandlimit.yaml"
     params:
