@@ -195,6 +195,23 @@ def gpus(run):
     return int(run.device == "cuda" or run.device == "auto" and card)
 
 
+def is_light(entry):
+    """Return whether the head of a cluster makes a table or a figure itself: no job is worth it.
+
+    Figures, and tables of records, take seconds. Tables that read images or weights, or nothing at
+    all, train or search.
+    """
+    if entry.artifact.gpu:
+        return False
+    reads = [path for value in entry.reads.values() for path in _listed(value)]
+    heavy = any(path.startswith("results/datasets/") or path.endswith(".safetensors") for path in reads)
+    return entry.artifact.kind == "figures" or bool(reads) and not heavy
+
+
+def _listed(value):
+    return [value] if isinstance(value, str) else value
+
+
 def reported(entry, report):
     """Return the outputs of an entry of a catalogue, with those that the report shows."""
     shown = "png" if entry.artifact.kind == "figures" else "html"

@@ -13,6 +13,7 @@ for entry in entries:
             f"logs/{entry.rule}.log",
         benchmark:
             f"results/benchmarks/{entry.rule}.tsv"
+        localrule: helpers.is_light(entry)
         conda:
             "../../envs/bandlimit.yaml"
         resources:

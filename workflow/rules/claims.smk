@@ -20,6 +20,7 @@ rule evaluate_claims:
         "logs/evaluate_claims.log",
     benchmark:
         "results/benchmarks/evaluate_claims.tsv"
+    localrule: True
     conda:
         "../../envs/bandlimit.yaml"
     params:

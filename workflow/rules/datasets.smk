@@ -6,6 +6,7 @@ rule download_dataset:
         "logs/download_dataset/{source}.log",
     wildcard_constraints:
         source="|".join(paths.downloaded_sources(run) or ["(?!)"]),
+    localrule: True
     conda:
         "../../envs/bandlimit.yaml"
     params:

@@ -56,6 +56,7 @@ rule download_detector:
         weights="results/models/downloads/retinanet_resnet50_fpn.weights",
     log:
         "logs/download_detector.log",
+    localrule: True
     conda:
         "../../envs/bandlimit.yaml"
     params:

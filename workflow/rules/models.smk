@@ -4,6 +4,7 @@ rule download_weights:
         weights="results/models/downloads/{model}.weights",
     log:
         "logs/download_weights/{model}.log",
+    localrule: True
     conda:
         "../../envs/bandlimit.yaml"
     params:
@@ -27,6 +28,7 @@ rule convert_model:
         model=jobs.closed(
             run.models, lambda model: model.source not in ("trained", "checkpoint")
         ),
+    localrule: True
     conda:
         "../../envs/bandlimit.yaml"
     params:

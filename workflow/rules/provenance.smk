@@ -23,6 +23,7 @@ rule static_site:
         "logs/static_site.log",
     benchmark:
         "results/benchmarks/static_site.tsv"
+    localrule: True
     conda:
         "../../envs/bandlimit.yaml"
     params:
@@ -48,6 +49,7 @@ rule manifest:
         "logs/manifest.log",
     benchmark:
         "results/benchmarks/manifest.tsv"
+    localrule: True
     conda:
         "../../envs/bandlimit.yaml"
     params:
@@ -70,6 +72,7 @@ rule ro_crate:
         "logs/ro_crate.log",
     benchmark:
         "results/benchmarks/ro_crate.tsv"
+    localrule: True
     conda:
         "../../envs/bandlimit.yaml"
     params:

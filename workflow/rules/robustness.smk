@@ -130,6 +130,7 @@ rule defense_page:
         "logs/defense_page/{defense}.log",
     benchmark:
         "results/benchmarks/defense_page/{defense}.tsv"
+    localrule: True
     conda:
         "../../envs/bandlimit.yaml"
     params:
