@@ -204,7 +204,9 @@ def is_light(entry):
     if entry.artifact.gpu:
         return False
     reads = [path for value in entry.reads.values() for path in _listed(value)]
-    heavy = any(path.startswith("results/datasets/") or path.endswith(".safetensors") for path in reads)
+    heavy = any(
+        path.startswith("results/datasets/") or path.endswith(".safetensors") for path in reads
+    )
     return entry.artifact.kind == "figures" or bool(reads) and not heavy
 
 
