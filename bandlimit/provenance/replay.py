@@ -29,7 +29,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from bandlimit.errors import MachineError
-from bandlimit.files import certificates, own_code
+from bandlimit.files import certificates, own_code, store
 from bandlimit.plan import jobs
 from bandlimit.provenance import origin, own_sources
 from bandlimit.provenance.comparison import redrawn
@@ -176,9 +176,10 @@ class Job:
             return
         names = [self.script, *self.certificate.get("code", []), *self.reads]
         for name in (name for name in names if name.startswith(("bandlimit/", "scripts/"))):
-            ours, theirs = loaded / name, self.home / name
-            meaning = origin.meaning(ours)
-            if not meaning or meaning != origin.meaning(theirs):
+            # Templates of pages are no Python, and are read as they are.
+            meaning = origin.meaning if name.endswith(".py") else _sha256
+            ours, theirs = meaning(loaded / name), meaning(self.home / name)
+            if not ours or ours != theirs:
                 raise Stop(
                     Verdict.NOT_COMPARED,
                     f"The code that runs here is not that of {str(self.home)!r}: {name} differs.",
@@ -267,6 +268,11 @@ def staged(stage: Path, name: str) -> Path:
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def _sha256(path: Path) -> str | None:
+    """Return the sha256 of a file, None where there is none."""
+    return store.sha256(path) if path.is_file() else None
 
 
 class Files:

@@ -145,7 +145,9 @@ def twist(text):
         ("workflow/report/bandlimiting/figure_2.rst", PROOF),
         ("workflow/report/robustness/figure_controls.rst", PROOF),
         ("workflow/report/workflow.rst", PROOF),
-        ("bandlimit/site/templates/style.css", PROOF),
+        ("bandlimit/site/templates/style.css", PROOF | {"defense_page"}),
+        ("bandlimit/site/templates/defense.md.j2", PROOF | {"defense_page"}),
+        ("bandlimit/site/templates/index.html.j2", PROOF),
         # A module: the scripts that reach it, and what depends on what they make.
         (
             "bandlimit/studies/bandlimiting/theory.py",

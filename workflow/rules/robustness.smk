@@ -123,6 +123,18 @@ rule scale_perturbations:
 rule defense_page:
     input:
         unpack(lambda wildcards: examined.page_files(run, wildcards)),
+        templates=helpers.own_files(
+            [
+                f"bandlimit/site/templates/{name}"
+                for name in (
+                    "base.html.j2",
+                    "defense.html.j2",
+                    "defense.md.j2",
+                    "style.css",
+                )
+            ],
+            workflow.basedir,
+        ),
     output:
         html="results/defenses/{defense}.html",
         markdown="results/defenses/{defense}.md",
