@@ -78,9 +78,9 @@ def load_run(config, workflow):
     os.environ["PYTHONPATH"] = str(workflow.basedir)
     try:
         check_writable("results")
-        if workflow.is_main_process:
-            # Snakemake has read them, and takes the last of two equal keys.
-            overlays.read([f"{workflow.basedir}/config.yaml", *workflow.overwrite_configfiles])
+        # Snakemake has read them, but takes the last of two equal keys, and loses their order.
+        files = [f"{workflow.basedir}/config.yaml", *workflow.overwrite_configfiles]
+        config = overlays.in_order(config, overlays.read(files))
         run = load.load(config, workflow.basedir, look=workflow.is_main_process)
         if workflow.is_main_process:
             check_own_data(run)

@@ -90,3 +90,20 @@ def _load(file: IO[str], path: str) -> Any:
         raise UserError(
             f"In the configuration {path!r} {error}; each key is allowed once in its mapping."
         ) from error
+
+
+def in_order(config: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration with its keys in the order of another; what that lacks comes last.
+
+    Snakemake puts the keys of overlays first, and rows of tables follow the order of keys.
+
+    >>> in_order({"b": 1, "c": {"y": 2, "x": 3}, "a": 4}, {"a": 0, "b": 0, "c": {"x": 0}})
+    {'a': 4, 'b': 1, 'c': {'x': 3, 'y': 2}}
+    """
+    keys = [*(key for key in like if key in config), *(key for key in config if key not in like)]
+    return {
+        key: in_order(config[key], like[key])
+        if isinstance(config[key], Mapping) and isinstance(like.get(key), Mapping)
+        else config[key]
+        for key in keys
+    }

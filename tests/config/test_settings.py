@@ -1160,8 +1160,9 @@ def test_the_overlays_are_right(tmp_path, path):
         file = tmp_path / model["path"]
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
-    study = plan_load.load(merged(BASE, overlay), HOME)
-    assert list(study.experiments) == overlay["only"]
+    base = yaml.safe_load((HOME / "config.yaml").read_text(encoding="utf-8"))
+    study = plan_load.load(merged(base, overlay), HOME)
+    assert list(study.experiments) == overlay.get("only", list(base["experiments"]))
 
 
 # The registries ---------------------------------------------------------------------------------
@@ -1234,3 +1235,22 @@ def test_checking_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=HOME, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_keys_follow_the_files_not_the_order_in_which_snakemake_merges_them(tmp_path):
+    from snakemake.utils import update_config
+
+    texts = {
+        "config.yaml": "attacks: {fgsm: , pgd: , deepfool: {steps: 3, candidates: 2}}\nseed: 1\n",
+        "overlay.yaml": "seed: 2\nattacks: {own: , deepfool: {candidates: 4}, pgd: {steps: 9}}\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    wanted = overlays.read([tmp_path / name for name in texts])
+    # As Snakemake does: what the command line names, then the workflow's own file, then the former.
+    merged = overlays.read([tmp_path / "overlay.yaml"])
+    for name in texts:
+        update_config(merged, overlays.read([tmp_path / name]))
+    assert merged == wanted and str(merged) != str(wanted)
+    assert str(overlays.in_order(merged, wanted)) == str(wanted)
+    assert list(wanted["attacks"]) == ["fgsm", "pgd", "deepfool", "own"]
