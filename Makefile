@@ -59,7 +59,7 @@ style: setup .venv/.test
 WORKERS = -n auto --no-loadscope-reorder
 
 check: style
-	@$(RUN) -m pytest -q $(WORKERS) --ignore tests/workflow --ignore tests/faults
+	@$(RUN) -m pytest -q $(WORKERS) --ignore tests/workflow --ignore tests/faults --ignore tests/cluster
 
 test: style
 	@$(RUN) -m pytest -q $(WORKERS)

@@ -309,6 +309,7 @@ TRAINED = {
 
 
 FIRST = (
+    "tests/cluster/test_cluster.py",
     "tests/workflow/test_new_study.py",
     "tests/faults/test_inputs.py",
     "tests/workflow/test_trained.py",
