@@ -7,7 +7,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from bandlimit.studies.frequency_principle.response import artifacts, linear_principle, stacks
+from bandlimit.studies.frequency_principle.response import artifacts, linear_principle, threads
 from bandlimit.studies.frequency_principle.response import linear_principle_model as model
 from bandlimit.studies.frequency_principle.response.linear_principle import Networks
 from bandlimit.studies.frequency_principle.response.linear_principle_figure import (
@@ -25,7 +25,7 @@ SMALL = {
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    with stacks.one_thread():
+    with threads.one_thread():
         yield
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from bandlimit.studies.frequency_principle.response import stacks
+from bandlimit.studies.frequency_principle.response import stacks, threads
 
 SIZES = (2, 16, 8, 1)
 
@@ -204,7 +204,7 @@ def test_spaced_steps_have_both_ends():
 
 def test_threads_are_restored():
     before = torch.get_num_threads()
-    with pytest.raises(KeyError), stacks.one_thread():
+    with pytest.raises(KeyError), threads.one_thread():
         assert torch.get_num_threads() == 1
         raise KeyError
     assert torch.get_num_threads() == before

@@ -18,7 +18,7 @@ from PIL import Image
 from torchvision.models.detection import RetinaNet_ResNet50_FPN_Weights, retinanet_resnet50_fpn
 
 from bandlimit.errors import UserError
-from bandlimit.files import store, tables
+from bandlimit.files import parts, store, tables
 from bandlimit.plots import files
 from bandlimit.provenance import job as jobs
 from bandlimit.studies.high_frequency import (
@@ -635,6 +635,7 @@ def made(folder, claims, tmp_path_factory):
             input=Inputs(**inputs, **reads),
             params=SimpleNamespace(**PARAMS, **params),
             certificate=lambda device="cpu": {},
+            parts=lambda outputs, device: parts.Parts(outputs, dict),
             **more,
         )
 

@@ -27,6 +27,7 @@ from scipy.spatial.distance import cdist
 from bandlimit import keys
 from bandlimit.studies.frequency_principle.response import products, stacks
 from bandlimit.studies.frequency_principle.response.label_noise_images import draw
+from bandlimit.studies.frequency_principle.response.threads import one_thread
 
 Floats = NDArray[np.float64]
 
@@ -160,7 +161,7 @@ def simulate(
         outputs.append(answers[..., 0].double().numpy())
 
     kinds = len(NOISES)
-    with stacks.one_thread():
+    with one_thread():
         stack = stacks.draw(
             seed,
             "kernel",

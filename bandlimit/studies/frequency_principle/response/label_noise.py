@@ -24,6 +24,7 @@ from bandlimit.files.tables import Column, Table
 from bandlimit.studies.frequency_principle.response import stacks
 from bandlimit.studies.frequency_principle.response.label_noise_images import draw
 from bandlimit.studies.frequency_principle.response.projections_records import over_seeds
+from bandlimit.studies.frequency_principle.response.threads import one_thread
 
 EARLY = 0.2
 """Share of the training in which a dip is looked for, after the start."""
@@ -75,7 +76,7 @@ def simulate(
         noisy = stacks.losses(outputs, target)
         losses.append((noisy.double().numpy(), clean.double().numpy()))
 
-    with stacks.one_thread():
+    with one_thread():
         stack = stacks.draw(
             seed,
             "label_noise",

@@ -31,7 +31,7 @@ from bandlimit.studies.frequency_principle.response.linear_principle_model impor
     gamma_squared,
     prediction,
 )
-from bandlimit.studies.frequency_principle.response.stacks import one_thread
+from bandlimit.studies.frequency_principle.response.threads import one_thread
 
 BIASES = 2.0
 """Biases l are uniform from minus this to this; inputs lie in [-1, 1]^d."""

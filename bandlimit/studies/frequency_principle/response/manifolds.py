@@ -36,6 +36,7 @@ from bandlimit.studies.frequency_principle.response.sinusoids_passages import (
     passage_records,
     standard_error,
 )
+from bandlimit.studies.frequency_principle.response.threads import one_thread
 
 TOP = 3
 """How many of the highest frequencies are looked at together."""
@@ -111,7 +112,7 @@ def manifolds(
     points = torch.stack([curve(grid, level) for level in turns]).repeat_interleave(seeds, dim=0)
     stack = stacks.draw(seed, "manifolds", [*range(seeds)] * len(turns), [2, *[width] * depth, 1])
     outputs: dict[int, Tensor] = {}
-    with stacks.one_thread():
+    with one_thread():
         stacks.train(
             stack,
             points.float(),
@@ -225,7 +226,7 @@ def classify(
     ).reshape(-1, 2)
     wanted = labels(z, frequency)
     stack = stacks.draw(seed, "classification", range(seeds), [2, *[width] * depth, 1])
-    with stacks.one_thread():
+    with one_thread():
         stacks.train(
             stack,
             curve(z, turns).float(),
@@ -234,7 +235,7 @@ def classify(
             learning_rate=learning_rate,
             loss="bce",
         )
-    with stacks.one_thread():
+    with one_thread():
         on, near, off = (
             stack(points.float())[..., 0]
             for points in (curve(z, turns), curve(between, turns), square)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bandlimit.studies.frequency_principle.response.stacks import one_thread
+from bandlimit.studies.frequency_principle.response.threads import one_thread
 
 Floats = NDArray[np.float64]
 

@@ -31,6 +31,7 @@ from bandlimit.studies.frequency_principle.response.sinusoids_passages import (
     passage_records,
     standard_error,
 )
+from bandlimit.studies.frequency_principle.response.threads import one_thread
 
 HALF = 0.5
 """Share of its amplitude from which on a frequency counts as learnt."""
@@ -136,7 +137,7 @@ def one_dimension(
         seed, "one_dimension", range(seeds), [1, *hidden, 1], activation="tanh", std=std
     )
     found: dict[int, Tensor] = {}
-    with stacks.one_thread():
+    with one_thread():
         stacks.train(
             stack,
             x.float()[:, None],
@@ -233,7 +234,7 @@ def sinusoids(
     check_frequencies("sinusoids", frequencies, samples)
     grid = unit_grid(samples)
     sizes = [1, *[width] * depth, 1]
-    with stacks.one_thread():
+    with one_thread():
         trained = train_sinusoids(
             grid, sizes, frequencies, steps, learning_rate, seeds, records, seed
         )

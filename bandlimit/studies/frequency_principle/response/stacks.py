@@ -11,8 +11,7 @@ Shapes: S networks, N samples, D inputs, O outputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -306,14 +305,3 @@ def spaced_steps(steps: int, count: int) -> list[int]:
         raise ValueError(f"at least 1 step and 2 to return, got {steps} and {count}")
     every = max(1, round(steps / (count - 1)))
     return sorted({*range(0, steps + 1, every), steps})
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Run kernels of the block on one thread, since others would add in another order."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
