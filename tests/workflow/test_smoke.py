@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -16,6 +17,9 @@ from bandlimit.claims.grammar import REPORTED, SUBSTANCE
 from bandlimit.claims.verdicts import NOT_ASKED, NOT_RUN, UNDECIDED
 from bandlimit.claims.wording import SMOKE
 from bandlimit.files import store
+
+WHOLE = "BANDLIMIT_SMOKE"
+"""Set where the whole run is wanted."""
 
 DEFAULT = {"device": "cpu"}
 ARTIFACTS = ("tables", "figures", "claims", "provenance", "site")
@@ -45,6 +49,8 @@ def smoke(tmp_path_factory):
 @pytest.fixture(scope="module")
 def whole(smoke):
     """Return the copy after a run of all of it."""
+    if WHOLE not in os.environ:
+        pytest.skip(f"minutes of what every run of CI makes at a larger scale: set {WHOLE}=1")
     smoke.complete()
     return smoke
 
