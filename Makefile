@@ -80,7 +80,9 @@ paper: setup
 clean-results:
 	rm -rf results logs smoke
 
+# Compiled at once, also where Python may not write what it compiles, so that no job does it anew.
 setup: .venv/.package
+	@.venv/bin/python -m compileall -q bandlimit
 
 # A virtual environment works only where it was made: one that was moved or copied is made anew.
 HERE := $(shell [ "$$(cat .venv/.folder 2>/dev/null)" = "$$(pwd -P)" ] && echo yes)

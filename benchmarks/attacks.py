@@ -34,6 +34,7 @@ def work(side: str, options: argparse.Namespace, line: Connection) -> None:
     from foolbox.criteria import Misclassification
     from foolbox.models.pytorch import PyTorchModel
 
+    from bandlimit.provenance.job import keep_memory
     from bandlimit.attacks.adaptive.base import Target, first_draw
     from bandlimit.attacks.adaptive.gradient import EOTPGD
     from bandlimit.attacks.base import exact_arithmetic
@@ -43,7 +44,6 @@ def work(side: str, options: argparse.Namespace, line: Connection) -> None:
     from bandlimit.defenses.post_averaging import post_averaging
     from bandlimit.models import classifier as classifiers
     from bandlimit.models.weights import empty_network, read_safetensors
-    from bandlimit.provenance.job import keep_memory
     from bandlimit.training.perturbations import KeyedStart
 
     if side != "plain":

@@ -26,10 +26,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from bandlimit.provenance.job import keep_memory
 from bandlimit.models import architectures
 from bandlimit.models.batches import MicroBatches, fold, micro_batch
 from bandlimit.models.classifier import Classifier
-from bandlimit.provenance.job import keep_memory
 from bandlimit.studies.frequency_principle.image import heat_maps
 
 SEED = 1

@@ -2,6 +2,7 @@
 
 import pyarrow as pa
 
+from bandlimit.provenance.job import run
 from bandlimit import progress
 from bandlimit.attacks import records
 from bandlimit.attacks.base import create
@@ -9,7 +10,6 @@ from bandlimit.attacks.catalogue import ATTACKS
 from bandlimit.data import stream
 from bandlimit.models import classifier, memory
 from bandlimit.models.device import choose_device
-from bandlimit.provenance.job import run
 
 BATCH = {True: 256, False: 8}
 """Images in flight, small (up to 64 x 64) and large; memory, not results."""

@@ -2,6 +2,7 @@
 
 import pyarrow as pa
 
+from bandlimit.provenance.job import run
 from bandlimit import progress
 from bandlimit.attacks.adaptive import records
 from bandlimit.attacks.adaptive.catalogue import KINDS
@@ -10,7 +11,6 @@ from bandlimit.data import stream
 from bandlimit.defenses.post_averaging import PostAveraging
 from bandlimit.models import memory
 from bandlimit.models.device import choose_device
-from bandlimit.provenance.job import run
 from bandlimit.studies.robustness.configured import defenses
 
 BATCH = {True: 64, False: 4}

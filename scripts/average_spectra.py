@@ -1,8 +1,8 @@
 """Mean spectra over images, as maps of the whole plane."""
 
+from bandlimit.provenance.job import run
 from bandlimit.data import stream
 from bandlimit.files import store
-from bandlimit.provenance.job import run
 from bandlimit.studies.perturbation_spectra import measuring
 
 

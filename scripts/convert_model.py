@@ -1,8 +1,8 @@
 """Turn a weights file into a model file, after its checksum has been verified."""
 
+from bandlimit.provenance.job import run
 from bandlimit.data import downloads
 from bandlimit.models import weights
-from bandlimit.provenance.job import run
 
 
 def main(job):

@@ -1,9 +1,9 @@
 """Count the hyperplanes that adversarial images, and random controls, lie beyond."""
 
+from bandlimit.provenance.job import run
 from bandlimit import progress
 from bandlimit.models import classifier, memory
 from bandlimit.models.device import choose_device
-from bandlimit.provenance.job import run
 from bandlimit.studies.bandlimiting import crossing_counts, crossings
 
 BATCH = {True: 64, False: 4}

@@ -1,7 +1,7 @@
 """Write the page of a defence: whether it holds, what it costs, and what was asked of it."""
 
-from bandlimit.files import store
 from bandlimit.provenance.job import run
+from bandlimit.files import store
 from bandlimit.site import defense
 from bandlimit.studies.robustness import figures, rates, summaries
 from bandlimit.studies.robustness.tables import read

@@ -1,8 +1,8 @@
 """Detect objects in one component of images."""
 
+from bandlimit.provenance.job import run
 from bandlimit import progress
 from bandlimit.models.device import choose_device
-from bandlimit.provenance.job import run
 from bandlimit.studies.high_frequency import coco, detection
 
 

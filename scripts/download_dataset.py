@@ -1,8 +1,8 @@
 """Fetch the files of a registered dataset from the first mirrors that have the right ones."""
 
+from bandlimit.provenance.job import run
 from bandlimit.config import registry
 from bandlimit.data.make import download_files
-from bandlimit.provenance.job import run
 
 
 def main(job):

@@ -1,7 +1,7 @@
 """Fetch the detector's weights that torchvision publishes, and check them."""
 
-from bandlimit.data import downloads
 from bandlimit.provenance.job import run
+from bandlimit.data import downloads
 from bandlimit.studies.high_frequency.settings import DETECTOR_URL
 
 

@@ -1,8 +1,8 @@
 """Fetch the weights of a registered model from the first mirror whose file has the checksum."""
 
+from bandlimit.provenance.job import run
 from bandlimit.config import registry
 from bandlimit.data import downloads
-from bandlimit.provenance.job import run
 
 
 def main(job):

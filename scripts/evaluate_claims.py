@@ -2,9 +2,9 @@
 
 import pandas as pd
 
+from bandlimit.provenance.job import run
 from bandlimit.claims import ledger, verdicts
 from bandlimit.claims.wording import SMOKE
-from bandlimit.provenance.job import run
 from bandlimit.studies import chance
 
 

@@ -2,13 +2,13 @@
 
 import logging
 
+from bandlimit.provenance.job import run
 from bandlimit import progress
 from bandlimit.attacks import selection
 from bandlimit.data import stream
 from bandlimit.files import store
 from bandlimit.models import memory
 from bandlimit.models.device import choose_device
-from bandlimit.provenance.job import run
 from bandlimit.studies.robustness import judging
 from bandlimit.studies.robustness.configured import defenses
 

@@ -2,11 +2,11 @@
 
 import pyarrow as pa
 
+from bandlimit.provenance.job import run
 from bandlimit import progress
 from bandlimit.data import stream
 from bandlimit.models import classifier, memory
 from bandlimit.models.device import choose_device
-from bandlimit.provenance.job import run
 from bandlimit.studies.frequency_principle.image import corruptions
 
 BATCH = 128

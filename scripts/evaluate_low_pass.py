@@ -4,11 +4,11 @@ import itertools
 
 import pyarrow as pa
 
+from bandlimit.provenance.job import run
 from bandlimit import progress
 from bandlimit.data import stream
 from bandlimit.models import classifier, memory
 from bandlimit.models.device import choose_device
-from bandlimit.provenance.job import run
 from bandlimit.studies.perturbation_spectra import filtering
 
 

@@ -2,6 +2,7 @@
 
 import pyarrow as pa
 
+from bandlimit.provenance.job import run
 from bandlimit import progress
 from bandlimit.data import stream
 from bandlimit.defenses import evaluation
@@ -10,7 +11,6 @@ from bandlimit.defenses.sweep import Setting, sweep
 from bandlimit.models import classifier, memory
 from bandlimit.models.device import choose_device
 from bandlimit.models.fused import evaluator
-from bandlimit.provenance.job import run
 
 BATCH = 64
 

@@ -3,6 +3,7 @@
 import pyarrow as pa
 import torch
 
+from bandlimit.provenance.job import run
 from bandlimit import progress
 from bandlimit.defenses import evaluation
 from bandlimit.defenses.base import DrawName
@@ -10,7 +11,6 @@ from bandlimit.defenses.post_averaging import post_averaging
 from bandlimit.defenses.sweep import Judgement, Setting, judge
 from bandlimit.models import classifier, memory
 from bandlimit.models.device import choose_device
-from bandlimit.provenance.job import run
 
 BATCH = 64
 

@@ -4,12 +4,12 @@ from functools import cache
 
 import pyarrow as pa
 
+from bandlimit.provenance.job import run
 from bandlimit import progress
 from bandlimit.data import stream
 from bandlimit.defenses.smoothing import SmoothedKernels
 from bandlimit.models import classifier, memory
 from bandlimit.models.device import choose_device
-from bandlimit.provenance.job import run
 from bandlimit.studies.high_frequency import smoothing
 
 BATCH = 128

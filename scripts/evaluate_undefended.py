@@ -2,13 +2,13 @@
 
 import numpy as np
 
+from bandlimit.provenance.job import run
 from bandlimit import progress
 from bandlimit.data import stream
 from bandlimit.defenses import evaluation
 from bandlimit.errors import UserError
 from bandlimit.models import classifier, memory
 from bandlimit.models.device import choose_device
-from bandlimit.provenance.job import run
 
 BATCH = 256
 

@@ -4,12 +4,12 @@ import dataclasses
 
 import pyarrow as pa
 
+from bandlimit.provenance.job import run
 from bandlimit import progress
 from bandlimit.data import stream
 from bandlimit.files import store
 from bandlimit.models import memory
 from bandlimit.models.device import choose_device
-from bandlimit.provenance.job import run
 from bandlimit.studies.robustness import judging, symptoms
 from bandlimit.studies.robustness.configured import defenses
 

@@ -1,8 +1,8 @@
 """Bring a dataset into one Parquet file: image_id, label, split, image, shuffled labels or not."""
 
+from bandlimit.provenance.job import run
 from bandlimit.data import source as data_source
 from bandlimit.data.make import make_dataset
-from bandlimit.provenance.job import run
 
 
 def main(job):

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from bandlimit.provenance import manifest
 from bandlimit.provenance.job import run
+from bandlimit.provenance import manifest
 
 
 def main(job):

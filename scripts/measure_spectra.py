@@ -2,12 +2,12 @@
 
 import pyarrow as pa
 
+from bandlimit.provenance.job import run
 from bandlimit import progress
 from bandlimit.attacks import perturbations
 from bandlimit.data import stream
 from bandlimit.models import classifier, memory
 from bandlimit.models.device import choose_device
-from bandlimit.provenance.job import run
 from bandlimit.studies.perturbation_spectra import measuring
 from bandlimit.training.perturbations import Perturbation
 

@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from bandlimit.provenance import crate
 from bandlimit.provenance.job import run
+from bandlimit.provenance import crate
 
 
 def main(job):

@@ -2,11 +2,11 @@
 
 import torch
 
+from bandlimit.provenance.job import run
 from bandlimit import progress
 from bandlimit.data import stream
 from bandlimit.models import memory
 from bandlimit.models.device import choose_device
-from bandlimit.provenance.job import run
 from bandlimit.studies.robustness import judging
 from bandlimit.studies.robustness.configured import defenses
 

@@ -1,7 +1,7 @@
 """Write the site: what was found, claims, tables and figures, images, the lineage of each file."""
 
-from bandlimit.claims.wording import SMOKE
 from bandlimit.provenance.job import run
+from bandlimit.claims.wording import SMOKE
 from bandlimit.site import browser, front, pages
 from bandlimit.studies import chance
 

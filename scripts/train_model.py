@@ -2,10 +2,10 @@
 
 import torch
 
+from bandlimit.provenance.job import run
 from bandlimit.data import stream
 from bandlimit.files import parts, store
 from bandlimit.models.device import choose_device
-from bandlimit.provenance.job import run
 from bandlimit.training import loop
 from bandlimit.training.curves import Curves
 from bandlimit.training.recipes import Recipe

@@ -472,7 +472,10 @@ def build(parent: Path, data: Path) -> Project:
     for name in CODE:
         source = HOME / name
         if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(
+                source,
+                folder / name,
+            )
         else:
             shutil.copy2(source, folder / name)
     shutil.copytree(data, folder, dirs_exist_ok=True)

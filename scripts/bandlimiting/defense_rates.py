@@ -1,7 +1,7 @@
 """Count, for each attack, epsilon and setting, what the defence restores."""
 
-from bandlimit.files import tables
 from bandlimit.provenance.job import run
+from bandlimit.files import tables
 from bandlimit.studies.bandlimiting import all_rates
 
 

@@ -1,8 +1,8 @@
 """Figure 1: the linear regions of a network, and an adversarial step across them."""
 
+from bandlimit.provenance.job import run
 from bandlimit.files import store
 from bandlimit.plots import files
-from bandlimit.provenance.job import run
 from bandlimit.studies.bandlimiting import theory_figures
 
 

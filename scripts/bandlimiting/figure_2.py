@@ -1,8 +1,8 @@
 """Figure 2: the defence rate of each attack over the radius of averaging."""
 
+from bandlimit.provenance.job import run
 from bandlimit.files import store
 from bandlimit.plots import files
-from bandlimit.provenance.job import run
 from bandlimit.studies.bandlimiting import curves, figures
 
 

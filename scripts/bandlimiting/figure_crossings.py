@@ -1,8 +1,8 @@
 """Section 2.2: the share of hyperplanes crossed, layer by layer."""
 
+from bandlimit.provenance.job import run
 from bandlimit.files import store
 from bandlimit.plots import files
-from bandlimit.provenance.job import run
 from bandlimit.studies.bandlimiting import figures
 
 

@@ -1,8 +1,8 @@
 """Equations 6 to 8: how the ball, and the sampler that is used, damp frequencies."""
 
+from bandlimit.provenance.job import run
 from bandlimit.files import store
 from bandlimit.plots import files
-from bandlimit.provenance.job import run
 from bandlimit.studies.bandlimiting import theory_figures
 
 

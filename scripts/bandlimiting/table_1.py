@@ -1,7 +1,7 @@
 """Table 1: the model with and without the defence, on the clean and the attacked set."""
 
-from bandlimit.files import store, tables
 from bandlimit.provenance.job import run
+from bandlimit.files import store, tables
 from bandlimit.studies.bandlimiting.tables import table_1
 
 

@@ -1,7 +1,7 @@
 """Table 2: the defence against minimal PGD by number of directions."""
 
-from bandlimit.files import store, tables
 from bandlimit.provenance.job import run
+from bandlimit.files import store, tables
 from bandlimit.studies.bandlimiting.tables import table_2
 
 

@@ -1,8 +1,8 @@
 """Table 2: time of inference by number of directions, beside one pass of the network."""
 
+from bandlimit.provenance.job import run
 from bandlimit.files import tables
 from bandlimit.models.device import choose_device
-from bandlimit.provenance.job import run
 from bandlimit.studies.bandlimiting import timing
 
 

@@ -2,8 +2,8 @@
 
 import pyarrow as pa
 
-from bandlimit.files import store, tables
 from bandlimit.provenance.job import run
+from bandlimit.files import store, tables
 from bandlimit.studies.bandlimiting import crossing_tables, crossings
 
 

@@ -1,7 +1,7 @@
 """Section 3.2: random directions against directions towards the nearest hyperplanes."""
 
-from bandlimit.files import tables
 from bandlimit.provenance.job import run
+from bandlimit.files import tables
 from bandlimit.studies.bandlimiting import samplers
 
 

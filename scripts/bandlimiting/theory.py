@@ -1,7 +1,7 @@
 """Tables of the theory: each formula of the document beside what a simulation measures."""
 
-from bandlimit.files import tables
 from bandlimit.provenance.job import run
+from bandlimit.files import tables
 from bandlimit.studies.bandlimiting import theory_tables
 
 

@@ -1,7 +1,7 @@
 """Tables of corruptions, of noise of a band, and of networks behind filters."""
 
-from bandlimit.files import tables
 from bandlimit.provenance.job import run
+from bandlimit.files import tables
 from bandlimit.studies.frequency_principle.image.corruptions_rates import frames
 from bandlimit.studies.frequency_principle.image.corruptions_tables import table
 

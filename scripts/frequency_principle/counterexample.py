@@ -1,7 +1,7 @@
 """Simulation: a kernel that learns a middle response frequency first."""
 
-from bandlimit.files.tables import save
 from bandlimit.provenance.job import run
+from bandlimit.files.tables import save
 from bandlimit.studies.frequency_principle.response.counterexample import tables
 
 

@@ -1,7 +1,7 @@
 """Where the works disagree, and what our runs show of it."""
 
-from bandlimit.files import store, tables
 from bandlimit.provenance.job import run
+from bandlimit.files import store, tables
 from bandlimit.studies.frequency_principle.disagreements import disagreements, table
 
 

@@ -1,8 +1,8 @@
 """Figure 5: accuracy under noise of a band."""
 
+from bandlimit.provenance.job import run
 from bandlimit.files import store
 from bandlimit.plots import files
-from bandlimit.provenance.job import run
 from bandlimit.studies.frequency_principle.image import corruptions_figures
 
 

@@ -1,8 +1,8 @@
 """Figure 1: networks trained and tested behind filters."""
 
+from bandlimit.provenance.job import run
 from bandlimit.files import store
 from bandlimit.plots import files
-from bandlimit.provenance.job import run
 from bandlimit.studies.frequency_principle.image import corruptions_figures
 
 

@@ -1,8 +1,8 @@
 """Figure: two networks that agree on a curve, and what they say of the plane around it."""
 
+from bandlimit.provenance.job import run
 from bandlimit.files import store
 from bandlimit.plots import files
-from bandlimit.provenance.job import run
 from bandlimit.studies.frequency_principle.response.manifolds_figures import draw_classification
 
 

@@ -1,8 +1,8 @@
 """Figure 2: mean spectra of images and of corruptions."""
 
+from bandlimit.provenance.job import run
 from bandlimit.data import stream
 from bandlimit.plots import files
-from bandlimit.provenance.job import run
 from bandlimit.studies.frequency_principle.image import spectra_figures
 
 BATCH = 256

@@ -1,8 +1,8 @@
 """Figure: the kernel of E, Ma and Wu, and what it learns first."""
 
+from bandlimit.provenance.job import run
 from bandlimit.files import store
 from bandlimit.plots import files
-from bandlimit.provenance.job import run
 from bandlimit.studies.frequency_principle.response.counterexample_figure import (
     draw_counterexample,
 )

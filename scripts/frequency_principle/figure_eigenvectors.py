@@ -1,8 +1,8 @@
 """Figure: spectra of the eigenvectors of a kernel."""
 
+from bandlimit.provenance.job import run
 from bandlimit.files import store
 from bandlimit.plots import files
-from bandlimit.provenance.job import run
 from bandlimit.studies.frequency_principle.response.kernels_figures import draw_eigenvectors
 
 

@@ -1,8 +1,8 @@
 """Figure: errors of the smooth part of a network's outputs and of the rest."""
 
+from bandlimit.provenance.job import run
 from bandlimit.files import store
 from bandlimit.plots import files
-from bandlimit.provenance.job import run
 from bandlimit.studies.frequency_principle.response.projections_figures import draw_filtering
 
 

@@ -1,7 +1,7 @@
 """Figure 7 (a, b): mean spectra of perturbations of misclassified images."""
 
-from bandlimit.plots import files
 from bandlimit.provenance.job import run
+from bandlimit.plots import files
 from bandlimit.studies.frequency_principle.image import spectra_figures
 from bandlimit.studies.perturbation_spectra.spectrum_figures import read
 

@@ -1,8 +1,8 @@
 """Figure: which of two response frequencies has the greater gradient."""
 
+from bandlimit.provenance.job import run
 from bandlimit.files import store
 from bandlimit.plots import files
-from bandlimit.provenance.job import run
 from bandlimit.studies.frequency_principle.response.gradients_figure import draw_gradients
 
 

@@ -1,8 +1,8 @@
 """Figures 3 and 4: error under waves, by radius."""
 
+from bandlimit.provenance.job import run
 from bandlimit.files import store
 from bandlimit.plots import files
-from bandlimit.provenance.job import run
 from bandlimit.studies.frequency_principle.image import heat_maps_figures
 
 

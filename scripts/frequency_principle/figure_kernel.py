@@ -1,8 +1,8 @@
 """Figure: outputs by eigenvector of a kernel along training."""
 
+from bandlimit.provenance.job import run
 from bandlimit.files import store
 from bandlimit.plots import files
-from bandlimit.provenance.job import run
 from bandlimit.studies.frequency_principle.response.kernels_figures import draw_learning
 
 

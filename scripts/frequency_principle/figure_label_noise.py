@@ -1,8 +1,8 @@
 """Figure: noise of low and of high response frequency on labels."""
 
+from bandlimit.provenance.job import run
 from bandlimit.files import store
 from bandlimit.plots import files
-from bandlimit.provenance.job import run
 from bandlimit.studies.frequency_principle.response.label_noise_figures import draw_label_noise
 
 

@@ -1,8 +1,8 @@
 """Figure: which response frequencies are learnt when, under which theory."""
 
+from bandlimit.provenance.job import run
 from bandlimit.files import store
 from bandlimit.plots import files
-from bandlimit.provenance.job import run
 from bandlimit.studies.frequency_principle.response.learning_figures import draw_learning_times
 
 

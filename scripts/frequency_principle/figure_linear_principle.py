@@ -1,8 +1,8 @@
 """Figure: the linear frequency principle beside what networks have learnt."""
 
+from bandlimit.provenance.job import run
 from bandlimit.files import store
 from bandlimit.plots import files
-from bandlimit.provenance.job import run
 from bandlimit.studies.frequency_principle.response.linear_principle_figure import (
     draw_linear_principle,
 )

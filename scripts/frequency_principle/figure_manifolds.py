@@ -1,8 +1,8 @@
 """Figure: sinusoids on curves of few and of many turns, along training."""
 
+from bandlimit.provenance.job import run
 from bandlimit.files import store
 from bandlimit.plots import files
-from bandlimit.provenance.job import run
 from bandlimit.studies.frequency_principle.response.manifolds_figures import draw_manifolds
 
 TABLES = ("manifolds", "manifold_curves", "manifold_levels")

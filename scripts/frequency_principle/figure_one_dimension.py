@@ -1,8 +1,8 @@
 """Figure: frequencies of a sum of sines along training."""
 
+from bandlimit.provenance.job import run
 from bandlimit.files import store
 from bandlimit.plots import files
-from bandlimit.provenance.job import run
 from bandlimit.studies.frequency_principle.response.sinusoids_figures import draw_one_dimension
 
 TABLES = ("one_dimension", "one_dimension_curves", "one_dimension_functions")

@@ -1,8 +1,8 @@
 """Figure: what noise on the parameters leaves of each frequency."""
 
+from bandlimit.provenance.job import run
 from bandlimit.files import store
 from bandlimit.plots import files
-from bandlimit.provenance.job import run
 from bandlimit.studies.frequency_principle.response.sinusoids_figures import draw_parameter_noise
 
 

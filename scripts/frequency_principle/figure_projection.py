@@ -1,8 +1,8 @@
 """Figure: when a network has learnt which frequency along the first principal component."""
 
+from bandlimit.provenance.job import run
 from bandlimit.files import store
 from bandlimit.plots import files
-from bandlimit.provenance.job import run
 from bandlimit.studies.frequency_principle.response.projections_figures import draw_projection
 
 

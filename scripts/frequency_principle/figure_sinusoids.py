@@ -1,8 +1,8 @@
 """Figure: sinusoids of equal and of growing amplitudes along training."""
 
+from bandlimit.provenance.job import run
 from bandlimit.files import store
 from bandlimit.plots import files
-from bandlimit.provenance.job import run
 from bandlimit.studies.frequency_principle.response.sinusoids_figures import draw_sinusoids
 
 TABLES = ("sinusoids", "sinusoid_curves", "sinusoid_norms")

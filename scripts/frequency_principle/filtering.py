@@ -1,7 +1,7 @@
 """Outputs of networks in training, smoothed over the images."""
 
-from bandlimit.files import tables
 from bandlimit.provenance.job import run
+from bandlimit.files import tables
 from bandlimit.studies.frequency_principle.response import filtering
 from bandlimit.studies.frequency_principle.response.projections_records import read_all
 from bandlimit.studies.frequency_principle.response.projections_tables import table

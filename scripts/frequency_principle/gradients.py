@@ -1,7 +1,7 @@
 """Simulation: gradients of a low and a high response frequency where weights are small."""
 
-from bandlimit.files import tables
 from bandlimit.provenance.job import run
+from bandlimit.files import tables
 from bandlimit.studies.frequency_principle.response.gradients import table
 
 

@@ -1,7 +1,7 @@
 """Tables of Fourier heat maps, and of waves as an attack."""
 
-from bandlimit.files import tables
 from bandlimit.provenance.job import run
+from bandlimit.files import tables
 from bandlimit.studies.frequency_principle.image.heat_maps_rates import frames
 from bandlimit.studies.frequency_principle.image.heat_maps_tables import table
 

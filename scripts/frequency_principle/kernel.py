@@ -1,7 +1,7 @@
 """Eigenvectors of a Gaussian kernel, and when networks learn them."""
 
-from bandlimit.files import tables
 from bandlimit.provenance.job import run
+from bandlimit.files import tables
 from bandlimit.studies.frequency_principle.response import kernels_tables
 
 

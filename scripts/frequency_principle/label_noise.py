@@ -1,7 +1,7 @@
 """Noise of low and of high response frequency on labels of images."""
 
-from bandlimit.files import tables
 from bandlimit.provenance.job import run
+from bandlimit.files import tables
 from bandlimit.studies.frequency_principle.response import label_noise
 
 

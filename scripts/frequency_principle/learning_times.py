@@ -1,7 +1,7 @@
 """When each response frequency is learnt: all works on one scale."""
 
-from bandlimit.files import store, tables
 from bandlimit.provenance.job import run
+from bandlimit.files import store, tables
 from bandlimit.studies.frequency_principle.response import learning_times
 
 

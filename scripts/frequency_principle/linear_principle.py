@@ -1,7 +1,7 @@
 """Simulation: the linear frequency principle against trained networks."""
 
-from bandlimit.files.tables import save
 from bandlimit.provenance.job import run
+from bandlimit.files.tables import save
 from bandlimit.studies.frequency_principle.response.linear_principle import tables
 
 

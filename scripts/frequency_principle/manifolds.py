@@ -3,8 +3,8 @@
 import pandas as pd
 import pyarrow as pa
 
-from bandlimit.files import store, tables
 from bandlimit.provenance.job import run
+from bandlimit.files import store, tables
 from bandlimit.studies.frequency_principle.response.manifolds import manifolds
 from bandlimit.studies.frequency_principle.response.manifolds_tables import LAYOUTS
 from bandlimit.studies.frequency_principle.response.sinusoids_tables import table

@@ -1,7 +1,7 @@
 """When a network learns the frequencies of a sum of sines."""
 
-from bandlimit.files import tables
 from bandlimit.provenance.job import run
+from bandlimit.files import tables
 from bandlimit.studies.frequency_principle.response.sinusoids import one_dimension
 from bandlimit.studies.frequency_principle.response.sinusoids_tables import LAYOUTS, table
 

@@ -1,7 +1,7 @@
 """When networks learn sinusoids of equal and of growing amplitudes, and noise on them."""
 
-from bandlimit.files import tables
 from bandlimit.provenance.job import run
+from bandlimit.files import tables
 from bandlimit.studies.frequency_principle.response.sinusoids import sinusoids
 from bandlimit.studies.frequency_principle.response.sinusoids_tables import LAYOUTS, table
 

@@ -1,8 +1,8 @@
 """Networks with BatchNorm by running statistics and by those of the batch, as the code has it."""
 
+from bandlimit.provenance.job import run
 from bandlimit.files import tables
 from bandlimit.models.device import choose_device
-from bandlimit.provenance.job import run
 from bandlimit.studies.high_frequency.batch_statistics import batch_statistics_table
 from bandlimit.studies.high_frequency.tables import table
 

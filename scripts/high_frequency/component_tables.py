@@ -1,7 +1,7 @@
 """Tables of what a network says of parts of images."""
 
-from bandlimit.files import tables
 from bandlimit.provenance.job import run
+from bandlimit.files import tables
 from bandlimit.studies.high_frequency.component_rates import frames
 from bandlimit.studies.high_frequency.tables import table
 

@@ -1,7 +1,7 @@
 """Figure 2: images that are right, their high frequencies too, and their low ones not."""
 
-from bandlimit.plots import files
 from bandlimit.provenance.job import run
+from bandlimit.plots import files
 from bandlimit.studies.high_frequency import pictures
 
 

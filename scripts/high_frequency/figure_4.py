@@ -1,8 +1,8 @@
 """Figure 4: batch sizes, at equal epochs and at equal updates."""
 
+from bandlimit.provenance.job import run
 from bandlimit.files import store
 from bandlimit.plots import files
-from bandlimit.provenance.job import run
 from bandlimit.studies.high_frequency import figures
 
 

@@ -1,8 +1,8 @@
 """Figure 6: BatchNorm in networks that are trained on low frequencies."""
 
+from bandlimit.provenance.job import run
 from bandlimit.files import store
 from bandlimit.plots import files
-from bandlimit.provenance.job import run
 from bandlimit.studies.high_frequency import figures
 
 

@@ -1,7 +1,7 @@
 """Figure 7: kernels of the first layer."""
 
-from bandlimit.plots import files
 from bandlimit.provenance.job import run
+from bandlimit.plots import files
 from bandlimit.studies.high_frequency import pictures
 
 

@@ -1,8 +1,8 @@
 """Figure: other architectures."""
 
+from bandlimit.provenance.job import run
 from bandlimit.files import store
 from bandlimit.plots import files
-from bandlimit.provenance.job import run
 from bandlimit.studies.high_frequency import figures
 
 

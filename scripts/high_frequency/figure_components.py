@@ -1,8 +1,8 @@
 """Table 1 as a figure: what each part of the spectrum teaches."""
 
+from bandlimit.provenance.job import run
 from bandlimit.files import store
 from bandlimit.plots import files
-from bandlimit.provenance.job import run
 from bandlimit.studies.high_frequency import figures
 
 

@@ -1,7 +1,7 @@
 """Corollary 1 as a figure: how far low-frequency images lie from images."""
 
-from bandlimit.plots import files
 from bandlimit.provenance.job import run
+from bandlimit.plots import files
 from bandlimit.studies.high_frequency.component_rates import fooled
 from bandlimit.studies.high_frequency.figures import draw_distances
 

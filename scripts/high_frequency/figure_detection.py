@@ -1,8 +1,8 @@
 """Figures 8 and 9: objects that are found better, or worse, in low frequencies."""
 
+from bandlimit.provenance.job import run
 from bandlimit.files import store
 from bandlimit.plots import files
-from bandlimit.provenance.job import run
 from bandlimit.studies.high_frequency import coco
 from bandlimit.studies.high_frequency.detection_figures import draw_examples, examples
 

@@ -1,8 +1,8 @@
 """Table 2 as a figure: smoothed kernels under attack."""
 
+from bandlimit.provenance.job import run
 from bandlimit.files import store
 from bandlimit.plots import files
-from bandlimit.provenance.job import run
 from bandlimit.studies.high_frequency import figures
 
 

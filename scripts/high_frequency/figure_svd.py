@@ -1,8 +1,8 @@
 """Section 8 as a figure: frequencies and singular values at equal energy."""
 
+from bandlimit.provenance.job import run
 from bandlimit.files import store
 from bandlimit.plots import files
-from bandlimit.provenance.job import run
 from bandlimit.studies.high_frequency import figures
 
 

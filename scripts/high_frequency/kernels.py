@@ -1,7 +1,7 @@
 """Figure 7 as a table: smoothness of the first layer's kernels."""
 
-from bandlimit.files import tables
 from bandlimit.provenance.job import run
+from bandlimit.files import tables
 from bandlimit.studies.high_frequency.smoothing_rates import smoothness
 from bandlimit.studies.high_frequency.tables import table
 

@@ -1,7 +1,7 @@
 """Table 2: networks with smoothed kernels, clean and attacked."""
 
-from bandlimit.files import tables
 from bandlimit.provenance.job import run
+from bandlimit.files import tables
 from bandlimit.studies.high_frequency.smoothing_rates import smoothed
 from bandlimit.studies.high_frequency.tables import table
 

@@ -1,7 +1,7 @@
 """Tables: objects found in images and their components, and what low frequencies alone gain."""
 
-from bandlimit.files import store, tables
 from bandlimit.provenance.job import run
+from bandlimit.files import store, tables
 from bandlimit.studies.high_frequency import coco
 from bandlimit.studies.high_frequency.detection_rates import gains_table, precision_table
 

@@ -1,7 +1,7 @@
 """Tables that are read off the curves of all networks."""
 
-from bandlimit.files import tables
 from bandlimit.provenance.job import run
+from bandlimit.files import tables
 from bandlimit.studies.high_frequency.rates import frames
 from bandlimit.studies.high_frequency.tables import table
 

@@ -1,7 +1,7 @@
 """Figure 1: the spectrum of one perturbation, and the log-spectrum difference."""
 
-from bandlimit.plots import files
 from bandlimit.provenance.job import run
+from bandlimit.plots import files
 from bandlimit.studies.perturbation_spectra import spectrum_figures
 from bandlimit.studies.perturbation_spectra.figures import title
 

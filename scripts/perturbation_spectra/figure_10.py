@@ -1,7 +1,7 @@
 """Figure 10: as the second part of Figure 4, for a network trained by the squared error."""
 
-from bandlimit.plots import files
 from bandlimit.provenance.job import run
+from bandlimit.plots import files
 from bandlimit.studies.perturbation_spectra import spectrum_figures
 from bandlimit.studies.perturbation_spectra.figures import title
 

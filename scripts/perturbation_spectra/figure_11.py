@@ -1,8 +1,8 @@
 """Figure 11: as Figure 2, for the two-layer network."""
 
+from bandlimit.provenance.job import run
 from bandlimit.files import store
 from bandlimit.plots import files
-from bandlimit.provenance.job import run
 from bandlimit.studies.perturbation_spectra import figures
 
 

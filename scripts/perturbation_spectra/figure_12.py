@@ -1,7 +1,7 @@
 """Figure 12: mean log-spectra of the two-layer network."""
 
-from bandlimit.plots import files
 from bandlimit.provenance.job import run
+from bandlimit.plots import files
 from bandlimit.studies.perturbation_spectra import spectrum_figures
 from bandlimit.studies.perturbation_spectra.figures import title
 

@@ -1,7 +1,7 @@
 """Figure 13: the LFC ratio of images and of their perturbations, image by image."""
 
-from bandlimit.plots import files
 from bandlimit.provenance.job import run
+from bandlimit.plots import files
 from bandlimit.studies.perturbation_spectra import figures
 
 

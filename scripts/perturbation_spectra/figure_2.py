@@ -1,8 +1,8 @@
 """Figure 2: the LFC ratio of perturbations along training."""
 
+from bandlimit.provenance.job import run
 from bandlimit.files import store
 from bandlimit.plots import files
-from bandlimit.provenance.job import run
 from bandlimit.studies.perturbation_spectra import figures
 
 

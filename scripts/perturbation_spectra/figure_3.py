@@ -1,7 +1,7 @@
 """Figure 3: images, and the spectra of their perturbations."""
 
-from bandlimit.plots import files
 from bandlimit.provenance.job import run
+from bandlimit.plots import files
 from bandlimit.studies.perturbation_spectra import spectrum_figures
 from bandlimit.studies.perturbation_spectra.figures import title
 

@@ -1,8 +1,8 @@
 """Figure 6: accuracy behind a low-pass filter over its cut-off."""
 
+from bandlimit.provenance.job import run
 from bandlimit.files import store
 from bandlimit.plots import files
-from bandlimit.provenance.job import run
 from bandlimit.studies.perturbation_spectra import figures
 
 

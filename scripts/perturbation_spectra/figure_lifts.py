@@ -1,8 +1,8 @@
 """Where perturbations lie in the spectrum: network by network, from start to end."""
 
+from bandlimit.provenance.job import run
 from bandlimit.files import store
 from bandlimit.plots import files
-from bandlimit.provenance.job import run
 from bandlimit.studies.perturbation_spectra import figures
 
 

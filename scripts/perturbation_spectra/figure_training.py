@@ -1,8 +1,8 @@
 """Figure: low frequencies while a network is trained, on one sample and on many."""
 
+from bandlimit.provenance.job import run
 from bandlimit.files import store
 from bandlimit.plots import files
-from bandlimit.provenance.job import run
 from bandlimit.studies.perturbation_spectra.theorem_figures import draw_training
 
 TABLES = ("training", "training_curves")

@@ -1,7 +1,7 @@
 """Tables of the study: where perturbations lie, from records of each image."""
 
-from bandlimit.files import tables
 from bandlimit.provenance.job import run
+from bandlimit.files import tables
 from bandlimit.studies.perturbation_spectra.rates import frames
 from bandlimit.studies.perturbation_spectra.tables import table
 

@@ -1,7 +1,7 @@
 """Numerical experiments on the theorems of the document."""
 
-from bandlimit.files import tables
 from bandlimit.provenance.job import run
+from bandlimit.files import tables
 from bandlimit.studies.perturbation_spectra.theorem_tables import table
 
 

@@ -1,8 +1,8 @@
 """The defence rate against the confidence that Carlini-Wagner asks for."""
 
+from bandlimit.provenance.job import run
 from bandlimit.files import store
 from bandlimit.plots import files
-from bandlimit.provenance.job import run
 from bandlimit.studies.robustness import figures
 
 

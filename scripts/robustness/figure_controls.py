@@ -1,8 +1,8 @@
 """What post-averaging restores beside cheap transforms."""
 
+from bandlimit.provenance.job import run
 from bandlimit.files import store
 from bandlimit.plots import files
-from bandlimit.provenance.job import run
 from bandlimit.studies.robustness import figures
 
 

@@ -1,8 +1,8 @@
 """The loss that adaptive attacks raise, step by step."""
 
+from bandlimit.provenance.job import run
 from bandlimit.files import store
 from bandlimit.plots import files
-from bandlimit.provenance.job import run
 from bandlimit.studies.robustness import figures
 from bandlimit.studies.robustness.settings import LARGER
 

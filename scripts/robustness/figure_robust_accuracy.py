@@ -1,8 +1,8 @@
 """Robust accuracy against epsilon: what is left of a defence under each kind of attacker."""
 
+from bandlimit.provenance.job import run
 from bandlimit.files import store
 from bandlimit.plots import files
-from bandlimit.provenance.job import run
 from bandlimit.studies.robustness import figures, rates
 
 

@@ -1,8 +1,8 @@
 """The share restored when minimal perturbations are stretched."""
 
+from bandlimit.provenance.job import run
 from bandlimit.files import store
 from bandlimit.plots import files
-from bandlimit.provenance.job import run
 from bandlimit.studies.robustness import figures
 
 

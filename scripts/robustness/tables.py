@@ -1,7 +1,7 @@
 """Tables of the robustness study: accuracy under attack, controls, checks, from records."""
 
-from bandlimit.files import tables
 from bandlimit.provenance.job import run
+from bandlimit.files import tables
 from bandlimit.studies.robustness.tables import frames, table
 
 

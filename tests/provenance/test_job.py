@@ -173,6 +173,38 @@ def test_a_job_keeps_the_memory_of_a_pass_for_the_next():
     assert kept < 0.01
 
 
+# What the workflow puts before a script is a `snakemake`.
+COLLECTOR = """
+import gc
+snakemake = None
+from bandlimit.provenance import job
+assert not gc.isenabled()
+import types
+given = types.SimpleNamespace(log=["log"], rule="draw", threads=1, output=[], scriptdir="")
+try:
+    job.run(None, given)
+except IndexError:
+    print(gc.isenabled(), gc.get_freeze_count() > 10_000)
+"""
+
+
+def test_the_collector_waits_for_the_imports_of_a_script_and_of_no_other_program(tmp_path):
+    def printed(code):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(HOME)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.split()
+
+    assert printed(COLLECTOR) == ["True", "True"]
+    other = "import gc; from bandlimit.provenance import job; print(gc.isenabled())"
+    assert printed(other) == ["True"]
+
+
 def test_a_full_disk_ends_a_job_by_one_sentence(home):
     logging.getLogger().handlers[:] = []
 

@@ -38,7 +38,10 @@ def smoke(tmp_path_factory):
     for name in copied():
         source = HOME / name
         if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(
+                source,
+                folder / name,
+            )
         else:
             shutil.copy2(source, folder / name)
     project = Project(folder)
