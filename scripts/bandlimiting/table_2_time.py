@@ -9,8 +9,17 @@ from bandlimit.studies.bandlimiting import timing
 def main(job):
     i, p = job.input, job.params
     certificate = job.certificate(choose_device(p.device))
-    measured = {"device": p.device, "name": certificate["device"], "seed": p.seed}
-    table = timing.table(p.experiments, i.datasets, i.models, i.claims, **measured)
+    table = timing.table(
+        p.experiments,
+        i.datasets,
+        i.models,
+        i.claims,
+        device=p.device,
+        name=certificate["device"],
+        seed=p.seed,
+        directions=p.directions,
+        seconds=p.seconds,
+    )
     tables.save(table, **job.forms(), certificate=certificate)
 
 

@@ -785,6 +785,7 @@ def test_defaults_are_filled_in_at_each_depth():
     experiment = study.experiments[0]
     assert (found.device, experiment.epsilon, len(study.epsilons)) == ("auto", 8 / 255, 9)
     assert (study.segments, study.figure_1_seed) == (32, 1)
+    assert (study.timed_directions, study.timed_seconds) == ((6, 15, 30, 60), 6)
     assert (experiment.draws, experiment.shards, experiment.radii) == (1, 1, ())
     assert (experiment.directions, experiment.crossings, experiment.samplers) == (15, (), ())
     examination = found.studies["robustness"].experiments[0]

@@ -457,6 +457,11 @@ def test_the_seed_of_figure_1_cuts_its_plane_anew(tiny_run):
     assert set(reruns(tiny_run, config).values()) == {"linear_regions", f"{B}figure_1", *PROOF}
 
 
+def test_other_numbers_of_directions_are_timed_alone(tiny_run):
+    config = changed(tiny_run.config, timing={"seconds": 0.3, "directions": [1, 2]})
+    assert set(reruns(tiny_run, config).values()) == {f"{B}table_2_time"} | LEDGER
+
+
 def test_a_picture_that_is_gone_is_drawn_again(tiny_run, suffix="svg"):
     path = tiny_run.folder / f"results/figures/bandlimiting/figure_2.{suffix}"
     aside = path.with_name("aside")

@@ -182,7 +182,14 @@ def _all_rates(run: Run) -> dict[str, Any]:
 
 
 def _timed(run: Run) -> dict[str, Any]:
-    return {**_settings(run), "device": run.device, "seed": run.seed}
+    study = of(run)
+    return {
+        **_settings(run),
+        "device": run.device,
+        "seed": run.seed,
+        "directions": list(study.timed_directions),
+        "seconds": study.timed_seconds,
+    }
 
 
 def _named(files: list[tuple[Averaging, str, str]]) -> list[dict[str, Any]]:

@@ -63,6 +63,8 @@ class Bandlimiting:
         bfloat16: whether the defence is evaluated in bfloat16.
         segments: sub-segments of the path from a clean to an adversarial image.
         figure_1_seed: seed of data and weights of the network of Figure 1.
+        timed_directions: numbers of directions whose time is measured.
+        timed_seconds: to spend on each model, about.
     """
 
     experiments: tuple[Averaging, ...]
@@ -70,6 +72,8 @@ class Bandlimiting:
     bfloat16: bool
     segments: int
     figure_1_seed: int
+    timed_directions: tuple[int, ...]
+    timed_seconds: float
 
     def experiment(self, dataset: str, model: str) -> Averaging:
         """Return the experiment of a dataset and a model.
@@ -128,6 +132,8 @@ def load(section: Mapping[str, Any], run: Run) -> Bandlimiting:
         bfloat16=section["bfloat16"],
         segments=section["theory"]["segments"],
         figure_1_seed=section["theory"]["figure_1_seed"],
+        timed_directions=tuple(map(int, section["timing"]["directions"])),
+        timed_seconds=float(section["timing"]["seconds"]),
     )
     for experiment in study.experiments:
         _check_reach(study, experiment)

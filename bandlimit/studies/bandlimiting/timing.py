@@ -26,9 +26,6 @@ from bandlimit.models.batches import MicroBatches
 from bandlimit.models.classifier import Classifier
 from bandlimit.models.fused import evaluator
 
-SECONDS = {True: 4.0, False: 8.0}
-"""Time to spend on a model of small (up to 64 x 64) and of large images."""
-
 MOST_SAMPLES = 4096
 """Samples in one measurement at most, for the sake of memory."""
 
@@ -72,7 +69,7 @@ def time_ratios(
     directions: Sequence[int],
     seed: int,
     repeats: int = 2,
-    seconds: float | None = None,
+    seconds: float,
 ) -> pd.DataFrame:
     """Return a row per number of directions: its time per image over that of the bare network.
 
@@ -88,7 +85,7 @@ def time_ratios(
         directions: numbers of directions K.
         seed: seed of the draws.
         repeats: measurements of each.
-        seconds: time to spend; by default `SECONDS`.
+        seconds: time to spend.
 
     Columns: directions, images (in a measurement), forwards (6 K + 1), counted (images the network
     was given, per image), seconds_undefended, seconds_defended (the least, per image), time_ratio
@@ -96,8 +93,6 @@ def time_ratios(
     the ratios over K).
     """
     network = evaluator(classifier)
-    if seconds is None:
-        seconds = SECONDS[max(classifier.shape[1:]) <= 64]
     samples = _affordable(classifier, network, images, seconds / (repeats * (len(directions) + 1)))
     rows: list[dict[str, Any]] = []
     for count in directions:
@@ -193,6 +188,8 @@ def table(
     device: str,
     name: str,
     seed: int,
+    directions: Sequence[int],
+    seconds: float,
 ) -> Table:
     """Return the table of times, measured here and now.
 
@@ -204,6 +201,8 @@ def table(
         device: auto, cpu or cuda.
         name: of the device, as the table shows it.
         seed: of the draws.
+        directions: numbers of directions K.
+        seconds: to spend on each model.
     """
     document = reported.reported(claims, "table_2")[["directions", "time_ratio"]]
     parts = []
@@ -213,11 +212,14 @@ def table(
             classifiers.load(path, device),
             images,
             radius=e["radius"],
-            directions=document["directions"].tolist(),
+            directions=directions,
             seed=seed,
+            seconds=seconds,
         )
         ratios = ratios.merge(
-            document.rename(columns={"time_ratio": "reported_time_ratio"}), on="directions"
+            document.rename(columns={"time_ratio": "reported_time_ratio"}),
+            how="left",
+            on="directions",
         )
         parts.append(ratios.assign(dataset=e["dataset"], model=e["model"], device=name))
     frame = pd.concat(parts, ignore_index=True)
