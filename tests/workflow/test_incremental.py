@@ -50,7 +50,7 @@ def changed(config, **changes):
     for key, value in changes.items():
         if key in ("epsilon", "stand_in", "attacks"):
             place = config["experiments"]["model_a"]
-        elif key in ("epsilons", "theory"):
+        elif key in ("epsilons", "theory", "timing"):
             place = config["bandlimiting"]
         else:
             place = config["bandlimiting"]["experiments"]["model_a"]
