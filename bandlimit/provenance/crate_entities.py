@@ -19,6 +19,7 @@ from bandlimit.provenance.crate_flow import Connection
 from bandlimit.provenance.crate_graph import Graph
 from bandlimit.provenance.crate_run import CITATION, WORKFLOW, Job, Run
 from bandlimit.provenance.crate_terms import (
+    APPTAINER_IMAGE,
     LIBRARY,
     PROFILES,
     USAGE,
@@ -245,8 +246,25 @@ class _Builder:
             object=refs([*(self._graph.id(name) for name in read), *values]),
             result=refs(self._graph.id(name) for name in job.outputs),
             actionStatus=COMPLETED,
+            **self._contained(job),
             **self._measured(job),
         )
+
+    def _contained(self, job: Job) -> dict[str, Any]:
+        """Return the image that a job ran in, if any."""
+        image = job.proof.get("container")
+        if not image:
+            return {}
+        name, built = str(image["name"]), image.get("id")
+        identifier = f"#image/{quote(str(built or name), safe='')}"
+        self._graph.add(
+            identifier,
+            "ContainerImage",
+            additionalType=ref(APPTAINER_IMAGE),
+            name=name,
+            **({"identifier": f"urn:uuid:{built}"} if built else {}),
+        )
+        return {"containerImage": ref(identifier)}
 
     def _measured(self, job: Job) -> dict[str, Any]:
         """Return when a job ran, and what it took."""

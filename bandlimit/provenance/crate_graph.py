@@ -33,7 +33,7 @@ class Graph:
         self.roles: dict[str, set[str]] = {}
         self._ids = {n: self._identifier(n) for n in [*run.files, *run.outside, *run.project]}
 
-    def add(self, identifier: str, kind: str, **properties: Any) -> dict[str, Any]:
+    def add(self, identifier: str, kind: str, /, **properties: Any) -> dict[str, Any]:
         """Add an entity, without the properties that say nothing, and return it."""
         from rocrate.model import ContextEntity
 

@@ -29,6 +29,8 @@ TERMS = {
     "connection": f"{_RUN}connection",
     "sourceParameter": f"{_RUN}sourceParameter",
     "targetParameter": f"{_RUN}targetParameter",
+    "ContainerImage": f"{_RUN}ContainerImage",
+    "containerImage": f"{_RUN}containerImage",
     "buildInstructions": "https://codemeta.github.io/terms/buildInstructions",
 }
 """What the profiles add to the context of RO-Crate 1.1, as far as it is used here."""
@@ -59,6 +61,7 @@ PIP = "https://pip.pypa.io/en/stable/reference/requirements-file-format/"
 FORMATS = {CONDA: "Conda environment file", PIP: "Requirements file of pip"}
 """Formats of the files that an environment is built from."""
 
+APPTAINER_IMAGE = f"{_RUN}SIFImage"
 LIBRARY = "#library"
 USAGE = "#usage/"
 """What the entities of measured resources begin with."""

@@ -52,7 +52,8 @@ def lineage(
     Returns:
         Mapping with, of the file, `file` (its name in the project), `rule`, `does` (what that rule
         does), `params`, `command` (what makes it again), `inputs`, `code`, `lock`, `versions`,
-        `device`, `commit`, `clean`, and `fault`, how it differs from its own certificate or None;
+        `device`, `container`, `commit`, `clean`, and `fault`, how it differs from its own
+        certificate or None;
         of its lineage `steps`, the files on the way back, origins first (`name`, `rule`, `params`,
         `does`), `origins`, what no rule made, and `lost`, names of steps that are not there or are
         no longer what was read; `registered`, entries of the registries behind it; `claims`, ids of
@@ -91,7 +92,7 @@ def _lineage(path: str | os.PathLike[str], proof: Mapping[str, Any], tree: Tree)
         "params": proof["params"],
         "command": command(proof),
         "inputs": [tree.entry(name, known) for name, known in sorted(proof["inputs"].items())],
-        **{name: proof.get(name) for name in ("code", "lock", "versions", "device")},
+        **{name: proof.get(name) for name in ("code", "lock", "versions", "device", "container")},
         **{name: proof.get(name) for name in ("commit", "clean")},
         "claims": resting,
         "shown": shown,
@@ -595,6 +596,14 @@ def _listed(found: Mapping[str, Any], ids: Sequence[str]) -> list[str]:
     return lines
 
 
+def _image(container: Mapping[str, Any] | None) -> list[str]:
+    """Return the line that names the image that a job ran in, if any."""
+    if not container:
+        return []
+    built = f", identifier `{container['id']}`" if "id" in container else ""
+    return [f"- Apptainer image: `{container['name']}`{built}"]
+
+
 def _environment(found: Mapping[str, Any]) -> list[str]:
     clean = {
         True: "with the tree as committed",
@@ -610,6 +619,7 @@ def _environment(found: Mapping[str, Any]) -> list[str]:
     return [
         f"- {commit}",
         f"- device: {found['device']}",
+        *_image(found["container"]),
         f"- versions: {versions}",
         f"- all packages: {locks}",
         f"- code: {_files(len(found['code']))}, from `{found['script']}`",

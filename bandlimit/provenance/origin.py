@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import subprocess
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,10 @@ from typing import Any
 from bandlimit.errors import UserError
 from bandlimit.files import certificates, contents, folders, store
 from bandlimit.plan import code as code_of
+
+# Of an image for Apptainer (sylabs/sif, pkg/sif/sif.go): text of 32 bytes, this, three bytes each
+# of version and architecture, and the 16 of an identifier that each build draws anew.
+SIF_MAGIC, SIF_MAGIC_AT, SIF_ID_AT = b"SIF_MAGIC\0", 32, 48
 
 
 def certificate(
@@ -49,7 +54,8 @@ def certificate(
     Returns:
         Mapping with the arguments and, of each input, `sha256`, `bytes` and, where it carries a
         certificate, the digest `content` of what it holds and its `seal`; the sha256 of the lock;
-        versions of packages; the commit, and whether the tree was as committed.
+        versions of packages; the commit, and whether the tree was as committed; and the `container`
+        that the job runs in, if any.
     """
     home = Path(home)
     changes = _git(home, "status", "--porcelain", "--untracked-files=no")
@@ -69,7 +75,31 @@ def certificate(
         "device": device,
         "commit": _git(home, "rev-parse", "HEAD"),
         "clean": None if changes is None else not changes,
+        **({"container": image} if (image := container()) else {}),
     }
+
+
+def container() -> dict[str, str] | None:
+    """Return `name` and, of an image in one file, `id` of the Apptainer image that this runs in.
+
+    None outside of one. The whole image, of gigabytes, is not read.
+    """
+    path = os.environ.get("APPTAINER_CONTAINER") or os.environ.get("SINGULARITY_CONTAINER")
+    if not path:
+        return None
+    found = {"name": Path(path).name}
+    try:
+        with open(path, "rb") as file:
+            head = file.read(SIF_ID_AT + 16)
+    except OSError:
+        # An image that was unpacked into a folder, or one that can't be seen from inside.
+        return found
+    if (
+        head[SIF_MAGIC_AT : SIF_MAGIC_AT + len(SIF_MAGIC)] == SIF_MAGIC
+        and len(head) == SIF_ID_AT + 16
+    ):
+        found["id"] = str(uuid.UUID(bytes=head[SIF_ID_AT:]))
+    return found
 
 
 def identity(path: str | os.PathLike[str], *, content: bool = True) -> dict[str, Any]:

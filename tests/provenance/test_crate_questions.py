@@ -40,6 +40,22 @@ def test_no_container_was_used(ask):
     assert ask("containers") == []
 
 
+def test_the_image_that_a_job_ran_in_is_named_by_what_its_build_drew(made, tmp_path, monkeypatch):  # noqa: F811
+    image = tmp_path / "bandlimit.sif"
+    image.write_bytes(bytes(32) + b"SIF_MAGIC\0" + b"01\0" + b"02\0" + bytes(range(16)))
+    monkeypatch.setenv("APPTAINER_CONTAINER", str(image))
+    made.attack(epsilon=0.25)
+    monkeypatch.delenv("APPTAINER_CONTAINER")
+    made.table()
+    made.manifest()
+    write()
+    built = "00010203-0405-0607-0809-0a0b0c0d0e0f"
+    assert questions.ask(questions.read(FOLDER), "containers") == [(ATTACK, f"#image/{built}")]
+    assert entities()[f"#image/{built}"]["name"] == "bandlimit.sif"
+    assert entities()[f"#image/{built}"]["identifier"] == f"urn:uuid:{built}"
+    assert wrong(listed=manifest.read(manifest.NAME)) == {}
+
+
 def test_resources_of_each_job_are_those_of_its_benchmark(ask):
     found = {
         (action, quantity.partition("text=")[2]): (value, unit)

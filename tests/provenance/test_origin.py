@@ -142,3 +142,15 @@ def test_a_lock_that_changed_while_a_job_ran_is_named(locked):
     found = proof(locked)
     (locked / "requirements.lock").write_text("torch==3", encoding="utf-8")
     assert origin.changed(found, locked) == "requirements.lock"
+
+
+def test_a_job_outside_of_an_image_names_none(monkeypatch, tmp_path):
+    for name in ("APPTAINER_CONTAINER", "SINGULARITY_CONTAINER"):
+        monkeypatch.delenv(name, raising=False)
+    assert origin.container() is None
+    monkeypatch.setenv("SINGULARITY_CONTAINER", str(tmp_path))
+    assert origin.container() == {"name": tmp_path.name}, "an image that is a folder"
+    short = tmp_path / "short.sif"
+    short.write_bytes(bytes(32) + b"SIF_MAGIC\0")
+    monkeypatch.setenv("APPTAINER_CONTAINER", str(short))
+    assert origin.container() == {"name": "short.sif"}
