@@ -1,4 +1,4 @@
-"""The optimizers of recipes, by the functions of `torch.optim`.
+"""Optimizers, of recipes and of simulations, by the functions of `torch.optim`.
 
 Its classes import PyTorch's compiler as soon as one is made, which takes two seconds of each
 training; the functions that they call, and that do the sums, do not.
@@ -6,7 +6,7 @@ training; the functions that they call, and that do the sums, do not.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -26,6 +26,80 @@ KEPT = {
     "rmsprop": ("square_avg",),
 }
 """What each optimizer keeps of each parameter, besides the number of steps, in its shape."""
+
+
+def adam_update(
+    parameters: Sequence[torch.Tensor], rate: float, *, fused: bool = False
+) -> Callable[[], None]:
+    """Return what updates parameters once along their gradients, as `torch.optim.Adam` would.
+
+    Args:
+        parameters: each with its gradient, at the latest when the update is called.
+        rate: of learning.
+        fused: whether one kernel does all, which rounds otherwise.
+    """
+    own = list(parameters)
+    first, second = ([torch.zeros_like(value) for value in own] for _ in range(2))
+    steps = [torch.zeros(()) for _ in own]
+
+    @torch.no_grad()
+    def update() -> None:
+        adam(
+            own,
+            [_gradient(value) for value in own],
+            first,
+            second,
+            [],
+            steps,
+            foreach=False,
+            fused=fused,
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=rate,
+            weight_decay=0,
+            eps=1e-8,
+            maximize=False,
+        )
+
+    return update
+
+
+def sgd_update(
+    parameters: Sequence[torch.Tensor], rate: float, momentum: float = 0.0
+) -> Callable[[], None]:
+    """Return what updates parameters once along their gradients, as `torch.optim.SGD` would, fused.
+
+    Args:
+        parameters: each with its gradient, at the latest when the update is called.
+        rate: of learning.
+        momentum: of the updates.
+    """
+    own = list(parameters)
+    # The function puts the first gradients there.
+    buffers: list[torch.Tensor | None] = [None] * len(own)
+
+    @torch.no_grad()
+    def update() -> None:
+        sgd(
+            own,
+            [_gradient(value) for value in own],
+            buffers,
+            fused=True,
+            weight_decay=0,
+            momentum=momentum,
+            lr=rate,
+            dampening=0,
+            nesterov=False,
+            maximize=False,
+        )
+
+    return update
+
+
+def _gradient(parameter: torch.Tensor) -> torch.Tensor:
+    assert parameter.grad is not None
+    return parameter.grad
 
 
 class Optimizer:

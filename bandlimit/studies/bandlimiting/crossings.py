@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from bandlimit import statistics
 from bandlimit.attacks import selection
 
 CONTROLS = ("gaussian", "signs")
@@ -125,8 +126,5 @@ def interval(values: np.ndarray) -> tuple[float | None, float | None]:
     """Return the 95% interval of the mean by Student's t, (None, None) for less than two values."""
     if len(values) < 2:
         return None, None
-    from scipy import stats
-
-    mean, error = float(np.mean(values)), float(stats.sem(values))
-    half = float(stats.t.ppf(0.975, len(values) - 1)) * error
-    return mean - half, mean + half
+    _, _, low, high = statistics.student(values)
+    return low, high

@@ -26,6 +26,7 @@ from bandlimit import keys
 from bandlimit.errors import UserError, suggest
 from bandlimit.models.batches import MicroBatches
 from bandlimit.models.classifier import Classifier
+from bandlimit.training import optimizers
 
 Floats = NDArray[np.float64]
 Table = dict[str, list[Any]]
@@ -562,7 +563,7 @@ def train_small_network(
         weight = scale * torch.randn(outputs, inputs, generator=random, dtype=torch.float64)
         bias = 0.1 * torch.randn(outputs, generator=random, dtype=torch.float64)
         parameters += [weight.requires_grad_(), bias.requires_grad_()]
-    optimizer = torch.optim.Adam(parameters, lr=learning_rate)
+    update = optimizers.adam_update(parameters, learning_rate)
     inputs_, targets = torch.from_numpy(data), torch.from_numpy(labels)
     threads = torch.get_num_threads()
     # Sums split over threads have other last bits.
@@ -574,9 +575,10 @@ def train_small_network(
                 value = functional.linear(value, parameters[layer], parameters[layer + 1])
                 if layer < len(parameters) - 2:
                     value = functional.relu(value)
-            optimizer.zero_grad()
+            for parameter in parameters:
+                parameter.grad = None
             functional.cross_entropy(value, targets).backward()
-            optimizer.step()
+            update()
     finally:
         torch.set_num_threads(threads)
     arrays = [parameter.detach().numpy() for parameter in parameters]

@@ -17,10 +17,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from scipy import stats
 from torch import Tensor
 
-from bandlimit import keys
+from bandlimit import keys, statistics
 from bandlimit.files.tables import Column, Table
 from bandlimit.studies.frequency_principle.response.linear_principle_model import (
     INNER,
@@ -228,13 +227,12 @@ def _compare(found: Floats, model: Floats) -> dict[str, float]:
     }
     row: dict[str, float] = {}
     for name, values in measures.items():
-        mean, error = float(values.mean()), float(stats.sem(values))
-        reach = float(stats.t.ppf(0.975, len(values) - 1)) * error
+        mean, error, low, high = statistics.student(values)
         row |= {
             name: mean,
             f"{name}_error": error,
-            f"{name}_low": mean - reach,
-            f"{name}_high": min(mean + reach, 1.0) if name == "correlation" else mean + reach,
+            f"{name}_low": low,
+            f"{name}_high": min(high, 1.0) if name == "correlation" else high,
             f"{name}_least": float(values.min()),
             f"{name}_greatest": float(values.max()),
         }

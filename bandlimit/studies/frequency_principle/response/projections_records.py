@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t
 
+from bandlimit import statistics
 from bandlimit.errors import UserError
 from bandlimit.files import store
 
@@ -83,11 +83,8 @@ def over_seeds(values: Floats) -> tuple[float, float | None, float | None]:
     Nulls are left out: the mean of none is NaN, and one value has no interval.
     """
     known = values[np.isfinite(values)]
-    if len(known) < 2:
-        return (float(known[0]) if len(known) else float("nan")), None, None
-    mean = float(known.mean())
-    reach = float(t.ppf(0.975, len(known) - 1) * known.std(ddof=1) / len(known) ** 0.5)
-    return mean, mean - reach, mean + reach
+    mean, _, low, high = statistics.student(known)
+    return (mean, low, high) if len(known) > 1 else (mean, None, None)
 
 
 def names_of(network: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
+from bandlimit import statistics
 from bandlimit.errors import UserError
 
 Floats = NDArray[np.float64]
@@ -70,7 +71,7 @@ def rank_correlations(passages: Floats) -> Floats:
     """
     known = np.where(np.isnan(passages), np.inf, passages)
     # Ranks first, since infinity has no correlation.
-    ranks = stats.rankdata(known, axis=1)
+    ranks = pd.DataFrame(known).rank(axis=1).to_numpy()
     order = np.arange(passages.shape[1])
     return np.array(
         [np.corrcoef(order, own)[0, 1] if np.ptp(own) > 0 else 0.0 for own in ranks], float
@@ -79,12 +80,8 @@ def rank_correlations(passages: Floats) -> Floats:
 
 def mean_interval(values: Floats) -> tuple[float, float, float]:
     """Return the mean over networks and its 95% interval by Student's t; NaN ends for one."""
-    mean = float(values.mean())
-    error = standard_error(values)
-    if math.isnan(error):
-        return mean, math.nan, math.nan
-    reach = float(stats.t.ppf(0.975, len(values) - 1)) * error
-    return mean, mean - reach, mean + reach
+    mean, _, low, high = statistics.student(values)
+    return mean, low, high
 
 
 def standard_error(values: Floats) -> float:

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bandlimit import keys
+from bandlimit.training import optimizers
 
 Activation = Literal["relu", "tanh"]
 Loss = Literal["mse", "bce"]
@@ -278,11 +279,10 @@ def train(
             f"targets are {expected} or {(len(stack), *expected)}, got {tuple(targets.shape)}"
         )
     whole, gradients = _together(stack.parameters())
-    chosen: torch.optim.Optimizer
     if optimizer == "adam":
-        chosen = torch.optim.Adam([whole], lr=learning_rate, fused=True)
+        update = optimizers.adam_update([whole], learning_rate, fused=True)
     else:
-        chosen = torch.optim.SGD([whole], lr=learning_rate, momentum=momentum, fused=True)
+        update = optimizers.sgd_update([whole], learning_rate, momentum)
     told = frozenset(at)
     passes = _Passes(stack, inputs)
     for step in range(steps + 1):
@@ -292,7 +292,7 @@ def train(
         if step == steps:
             break
         passes.gradients(targets, loss, gradients)
-        chosen.step()
+        update()
 
 
 def spaced_steps(steps: int, count: int) -> list[int]:
