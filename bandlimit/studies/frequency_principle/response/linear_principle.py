@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from scipy import stats
 from torch import Tensor
 
 from bandlimit import keys
 from bandlimit.files.tables import Column, Table
+from bandlimit.statistics import quantile
 from bandlimit.studies.frequency_principle.response.linear_principle_model import (
     INNER,
     OUTER,
@@ -228,8 +228,8 @@ def _compare(found: Floats, model: Floats) -> dict[str, float]:
     }
     row: dict[str, float] = {}
     for name, values in measures.items():
-        mean, error = float(values.mean()), float(stats.sem(values))
-        reach = float(stats.t.ppf(0.975, len(values) - 1)) * error
+        mean, error = float(values.mean()), float(values.std(ddof=1)) / math.sqrt(len(values))
+        reach = quantile(0.95, len(values) - 1) * error
         row |= {
             name: mean,
             f"{name}_error": error,

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t
 
 from bandlimit.errors import UserError
 from bandlimit.files import store
+from bandlimit.statistics import quantile
 
 Floats = NDArray[np.float64]
 
@@ -86,7 +86,7 @@ def over_seeds(values: Floats) -> tuple[float, float | None, float | None]:
     if len(known) < 2:
         return (float(known[0]) if len(known) else float("nan")), None, None
     mean = float(known.mean())
-    reach = float(t.ppf(0.975, len(known) - 1) * known.std(ddof=1) / len(known) ** 0.5)
+    reach = float(quantile(0.95, len(known) - 1) * known.std(ddof=1) / len(known) ** 0.5)
     return mean, mean - reach, mean + reach
 
 

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from bandlimit.errors import UserError
+from bandlimit.statistics import quantile
 
 Floats = NDArray[np.float64]
 Record = dict[str, Any]
@@ -70,7 +71,7 @@ def rank_correlations(passages: Floats) -> Floats:
     """
     known = np.where(np.isnan(passages), np.inf, passages)
     # Ranks first, since infinity has no correlation.
-    ranks = stats.rankdata(known, axis=1)
+    ranks = pd.DataFrame(known).rank(axis=1).to_numpy()
     order = np.arange(passages.shape[1])
     return np.array(
         [np.corrcoef(order, own)[0, 1] if np.ptp(own) > 0 else 0.0 for own in ranks], float
@@ -83,7 +84,7 @@ def mean_interval(values: Floats) -> tuple[float, float, float]:
     error = standard_error(values)
     if math.isnan(error):
         return mean, math.nan, math.nan
-    reach = float(stats.t.ppf(0.975, len(values) - 1)) * error
+    reach = quantile(0.95, len(values) - 1) * error
     return mean, mean - reach, mean + reach
 
 
