@@ -8,6 +8,7 @@ from bandlimit.data import stream
 from bandlimit.models import classifier, memory
 from bandlimit.models.device import choose_device
 from bandlimit.studies.high_frequency import components
+from bandlimit.studies.high_frequency.components_records import SCHEMA
 
 BATCH = 128
 
@@ -21,7 +22,7 @@ def main(job):
     work = memory.Halving(
         lambda batch: pa.concat_tables(components.evaluate(model, [batch], p.radii)), groups=None
     )
-    with job.parts({job.output.components: components.SCHEMA}, device) as parts:
+    with job.parts({job.output.components: SCHEMA}, device) as parts:
         for batch in progress.images(
             stream.batches(job.input.dataset, BATCH, w["shard"], keep),
             progress.count(job.input.dataset, w["shard"], keep),

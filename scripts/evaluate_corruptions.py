@@ -8,6 +8,7 @@ from bandlimit.data import stream
 from bandlimit.models import classifier, memory
 from bandlimit.models.device import choose_device
 from bandlimit.studies.frequency_principle.image import corruptions
+from bandlimit.studies.frequency_principle.image.corruptions_records import SCHEMA
 
 BATCH = 128
 """Images in flight; memory, not results."""
@@ -31,7 +32,7 @@ def main(job):
         return pa.concat_tables(found)
 
     work = memory.Halving(shown, groups=None)
-    with job.parts({job.output.corrupted: corruptions.SCHEMA}, device) as parts:
+    with job.parts({job.output.corrupted: SCHEMA}, device) as parts:
         for batch in progress.images(
             stream.batches(job.input.dataset, BATCH, w["shard"], keep),
             progress.count(job.input.dataset, w["shard"], keep),

@@ -57,6 +57,41 @@ HEAVY = (
 )
 
 
+COMPUTES = (
+    "average_spectra",
+    "convert_model",
+    "linear_regions",
+    *(f"frequency_principle/{name}" for name in ("filtering", "kernel", "label_noise")),
+    *(f"frequency_principle/{name}" for name in ("linear_principle", "manifolds", "sinusoids")),
+    *(f"frequency_principle/{name}" for name in ("one_dimension", "projection")),
+    *(f"high_frequency/{name}" for name in ("figure_7", "figure_detection", "kernels")),
+    "static_site",
+)
+"""Scripts that need torch though they call for no device: they train, or look into networks."""
+
+ALONE = """
+import ast, importlib.abc, pathlib, sys
+
+class Refused(ImportError):
+    pass
+
+class Refusing(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "torch":
+            raise Refused(name)
+
+sys.meta_path.insert(0, Refusing())
+for path in sys.argv[1:]:
+    tree = ast.parse(pathlib.Path(path).read_text(encoding="utf-8"))
+    tree.body = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    try:
+        exec(compile(tree, path, "exec"), {})
+    except Refused:
+        print(path)
+"""
+"""Prints which scripts can't be imported without torch."""
+
+
 def modules() -> dict[str, Path]:
     """Return all modules of the library by name, such as 'files.store'; packages end in a dot."""
     found = {}
@@ -138,6 +173,22 @@ def test_data_of_one_s_own_are_not_committed():
     assert {f"/{Path(entry['path']).parts[0]}/" for entry in entries} <= set(ignored)
 
 
+ROOT = {
+    *(".gitattributes", ".gitignore", ".pre-commit-config.yaml", "CHANGELOG.md", "CITATION.cff"),
+    *("CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "Snakefile", "config.yaml"),
+    *("pyproject.toml", "requirements-test.in", "requirements-test.lock"),
+    *("requirements.in", "requirements.lock"),
+}
+"""Files that lie beside the folders; what else was put there was left behind."""
+
+
+def test_nothing_was_left_at_the_root():
+    listed = subprocess.run(["git", "ls-files"], cwd=HOME, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("this is no git repository")
+    assert {name for name in listed.stdout.splitlines() if "/" not in name} == ROOT
+
+
 def test_faces_of_packages_import_nothing():
     for name, path in modules().items():
         if name.endswith("."):
@@ -153,6 +204,25 @@ def test_what_every_start_pays_for_is_light():
     program = f"import sys, {names}\nprint(*[m for m in {HEAVY!r} if m in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=HOME, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == []
+
+
+def test_scripts_that_run_no_network_start_without_torch():
+    """Its start takes longer than most tables and figures do."""
+    scripts = {
+        path.relative_to(HOME / "scripts").with_suffix("").as_posix(): path
+        for path in sorted((HOME / "scripts").rglob("*.py"))
+    }
+    assert set(COMPUTES) <= set(scripts)
+    light = [
+        str(path)
+        for name, path in scripts.items()
+        if name not in COMPUTES and "device" not in path.read_text(encoding="utf-8")
+    ]
+    assert len(light) > 80
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, *light], cwd=HOME, capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == []
 

@@ -1,4 +1,7 @@
-"""From a dataset file to tensors: whole, in batches, in shards, or a seeded choice of images."""
+"""From a dataset file to tensors: whole, in batches, in shards, or a seeded choice of images.
+
+Who only draws takes arrays, which need no torch.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from bandlimit import keys
 from bandlimit.data.source import COLUMNS
@@ -21,6 +25,9 @@ if TYPE_CHECKING:
 
 Triple = tuple[list[str], "torch.Tensor", "torch.Tensor"]
 """Image ids, labels (N, int64), images (N x C x H x W, float32 in [0, 1])."""
+
+Arrays = tuple[list[str], NDArray[np.int64], NDArray[np.float32]]
+"""The same, in NumPy."""
 
 
 def subset(name: str, image_ids: Sequence[str], images: int | None, seed: int) -> Sequence[int]:
@@ -49,7 +56,7 @@ def load(path: str | os.PathLike[str]) -> Triple:
     Raises:
         UserError: the file is missing or damaged, or has a column missing.
     """
-    return _triple(store.read(path, COLUMNS))
+    return _tensors(_arrays(store.read(path, COLUMNS)))
 
 
 def check_shape(path: str | os.PathLike[str], shape: Sequence[int]) -> None:
@@ -96,6 +103,19 @@ def batches(
 ) -> Iterator[Triple]:
     """Yield triples as `load` gives them, `size` images at a time (the last may be fewer).
 
+    Arguments and errors are those of `arrays`.
+    """
+    return map(_tensors, arrays(path, size, shard, keep))
+
+
+def arrays(
+    path: str | os.PathLike[str],
+    size: int,
+    shard: str = "1of1",
+    keep: frozenset[str] | None = None,
+) -> Iterator[Arrays]:
+    """Yield triples of arrays, `size` images at a time (the last may be fewer).
+
     The shard "kofn" holds the rows i with i mod n = k - 1; together the n shards hold each row
     once. Memory is bounded by `size`, not by the dataset. With `keep`, only these images.
 
@@ -119,7 +139,7 @@ def _batches(
     remainder: int,
     shards: int,
     keep: frozenset[str] | None,
-) -> Iterator[Triple]:
+) -> Iterator[Arrays]:
     waiting: list[pa.Table] = []
     count = 0
     row = 0
@@ -133,17 +153,23 @@ def _batches(
         while count + len(kept) >= size:
             waiting.append(kept.slice(0, size - count))
             kept = kept.slice(size - count)
-            yield _triple(pa.concat_tables(waiting))
+            yield _arrays(pa.concat_tables(waiting))
             waiting, count = [], 0
         waiting.append(kept)
         count += len(kept)
     if count:
-        yield _triple(pa.concat_tables(waiting))
+        yield _arrays(pa.concat_tables(waiting))
 
 
-def _triple(rows: pa.Table) -> Triple:
+def _arrays(rows: pa.Table) -> Arrays:
+    labels = np.array(rows.column("label").to_pylist(), dtype=np.int64)
+    images = store.images_of(rows).astype(np.float32)
+    images /= 255
+    return rows.column("image_id").to_pylist(), labels, images
+
+
+def _tensors(arrays: Arrays) -> Triple:
     import torch
 
-    labels = torch.tensor(rows.column("label").to_pylist(), dtype=torch.int64)
-    images = torch.from_numpy(store.images_of(rows).astype(np.float32))
-    return rows.column("image_id").to_pylist(), labels, images.div_(255)
+    image_ids, labels, images = arrays
+    return image_ids, torch.from_numpy(labels), torch.from_numpy(images)

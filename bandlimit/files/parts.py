@@ -146,7 +146,7 @@ class Parts:
         certificate = self._certificate()
         for number, (path, schema) in enumerate(self._outputs.items()):
             with store.TableWriter(path, schema, certificate) as writer:
-                tables = self._tables(number, writer.rows_per_group)
+                tables = self._tables(number)
                 if self._arrange is not None:
                     whole = pa.concat_tables([schema.empty_table(), *tables])
                     tables = iter([self._arrange(whole)])
@@ -202,10 +202,10 @@ class Parts:
     def _place(self, part: int, output: int) -> Path:
         return self._folder / f"{part:06}.{output}.parquet"
 
-    def _tables(self, output: int, rows: int) -> Iterator[pa.Table]:
+    def _tables(self, output: int) -> Iterator[pa.Table]:
         """Yield the rows of an output, those that are kept first."""
         for part in range(self._parts):
-            yield from store.batches(self._place(part, output), rows)
+            yield from store.groups(self._place(part, output))
         yield from self._waiting[output]
 
     def _take_up(self) -> None:

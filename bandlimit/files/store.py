@@ -135,8 +135,9 @@ def images_of(table: pa.Table, column: str = "image") -> np.ndarray:
 class TableWriter:
     """Write a Parquet file in parts, whole or not at all.
 
-    Row groups are cut by `ROW_GROUP_BYTES` alone, so equal rows give equal bytes however they
-    arrive. Use as a context manager; after an exception no file appears.
+    Row groups are cut where a row would take them beyond `ROW_GROUP_BYTES`, so equal rows give
+    equal bytes however they arrive, and long lists take no more memory than other rows. Use as a
+    context manager; after an exception no file appears.
     """
 
     def __init__(
@@ -151,10 +152,10 @@ class TableWriter:
         self.schema = schema
         self._certificate = certificate
         self._content = Content(schema)
-        self.rows_per_group = max(1, ROW_GROUP_BYTES // _row_bytes(schema))
         self._path = path
         self._pending: list[pa.Table] = []
         self._waiting = 0
+        """Bytes of what is pending, about."""
 
     def __enter__(self) -> TableWriter:
         self._place = atomic(self._path)
@@ -182,21 +183,23 @@ class TableWriter:
         table = table.select(self.schema.names).cast(self.schema)
         self._content.update(table)
         self._pending.append(table)
-        self._waiting += len(table)
-        if self._waiting >= self.rows_per_group:
-            self._flush(whole_groups=True)
+        self._waiting += int(_row_sizes(table).sum())
+        if self._waiting > ROW_GROUP_BYTES:
+            self._flush()
 
-    def _flush(self, whole_groups: bool) -> None:
+    def _flush(self) -> None:
+        """Write the groups that are full; the rows of the last one wait for more."""
         table = pa.concat_tables(self._pending)
-        start = 0
-        while len(table) - start >= self.rows_per_group:
-            self._writer.write_table(table.slice(start, self.rows_per_group))
-            start += self.rows_per_group
-        rest = table.slice(start)
-        if len(rest) and not whole_groups:
-            self._writer.write_table(rest)
-            rest = rest.slice(len(rest))
-        self._pending, self._waiting = [rest], len(rest)
+        ends = np.cumsum(_row_sizes(table))
+        start, before = 0, 0
+        while ends[-1] - before > ROW_GROUP_BYTES:
+            # A row that is larger than a group has one of its own.
+            stop = max(start + 1, int(np.searchsorted(ends, before + ROW_GROUP_BYTES, "right")))
+            if stop == len(table):
+                break
+            self._writer.write_table(table.slice(start, stop - start))
+            start, before = stop, int(ends[stop - 1])
+        self._pending, self._waiting = [table.slice(start)], int(ends[-1]) - before
 
     def __exit__(
         self,
@@ -215,23 +218,39 @@ class TableWriter:
         return self._place.__exit__(kind, error, trace)
 
     def _finish(self) -> None:
-        if self._pending:
-            self._flush(whole_groups=False)
+        if self._pending and len(rest := pa.concat_tables(self._pending)):
+            self._writer.write_table(rest)
         if self._certificate is not None:
             proof = certificates.sealed(self._certificate, self._path, self._content.hexdigest())
             self._writer.add_key_value_metadata({certificates.KEY: certificates.as_text(proof)})
 
 
 def _row_bytes(schema: pa.Schema) -> int:
-    """Return about how many bytes a row takes, by its schema alone."""
-    total = 0
-    for field in schema:
-        kind = field.type
-        if isinstance(kind, pa.FixedShapeTensorType):
-            total += int(np.prod(kind.shape)) * kind.value_type.bit_width // 8
-        else:
-            total += 16
-    return total
+    """Return about how many bytes a row takes, without the values of lists of any length."""
+    return sum(_bytes(field.type) if _is_fixed(field.type) else 16 for field in schema) or 1
+
+
+def _row_sizes(table: pa.Table) -> NDArray[np.int64]:
+    """Return about how many bytes each row takes."""
+    sizes = np.full(len(table), _row_bytes(table.schema))
+    for field, column in zip(table.schema, table.columns, strict=True):
+        if pa.types.is_list(field.type) or pa.types.is_large_list(field.type):
+            lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
+            sizes += lengths * _bytes(field.type.value_type)
+    return sizes
+
+
+def _is_fixed(kind: pa.DataType) -> bool:
+    return isinstance(kind, pa.FixedShapeTensorType) or pa.types.is_fixed_size_list(kind)
+
+
+def _bytes(kind: pa.DataType) -> int:
+    """Return about how many bytes a value of a type takes."""
+    if isinstance(kind, pa.FixedShapeTensorType):
+        return int(np.prod(kind.shape)) * _bytes(kind.value_type)
+    if pa.types.is_fixed_size_list(kind):
+        return int(kind.list_size) * _bytes(kind.value_type)
+    return max(1, int(kind.bit_width) // 8) if pa.types.is_primitive(kind) else 16
 
 
 def write(
@@ -296,6 +315,24 @@ def batches(
             yield pa.Table.from_batches([batch])
 
 
+def groups(path: str | os.PathLike[str]) -> Iterator[pa.Table]:
+    """Yield the rows of a Parquet file in order, of no more than a row group at a time.
+
+    Raises:
+        UserError: the file is missing, no Parquet, or damaged.
+    """
+    with _readable(path, None) as file:
+        yield from _groups(file)
+
+
+def _groups(file: pq.ParquetFile) -> Iterator[pa.Table]:
+    rows = max(1, ROW_GROUP_BYTES // _row_bytes(file.schema_arrow))
+    # Group by group, since a batch may begin in one and end in the next.
+    for group in range(file.num_row_groups):
+        for batch in file.iter_batches(batch_size=rows, row_groups=[group]):
+            yield pa.Table.from_batches([batch])
+
+
 def take(
     path: str | os.PathLike[str],
     rows: Sequence[int] | NDArray[np.int64],
@@ -344,9 +381,8 @@ def content(path: str | os.PathLike[str]) -> str:
     """
     with _readable(path, None) as file:
         digest = Content(file.schema_arrow)
-        rows = max(1, ROW_GROUP_BYTES // _row_bytes(file.schema_arrow))
-        for batch in file.iter_batches(batch_size=rows):
-            digest.update(pa.Table.from_batches([batch]))
+        for table in _groups(file):
+            digest.update(table)
     return digest.hexdigest()
 
 

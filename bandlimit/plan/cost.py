@@ -27,7 +27,7 @@ from bandlimit.config.experiments import Experiment
 from bandlimit.config.run import Run
 from bandlimit.defenses.sweep import Setting, forwards
 from bandlimit.studies.frequency_principle.image.heat_maps import frequencies
-from bandlimit.studies.high_frequency.components import CONVENTIONS
+from bandlimit.studies.high_frequency.components_records import CONVENTIONS
 from bandlimit.studies.robustness.settings import AttackEntry, Examination
 
 GRADIENT = 3

@@ -219,8 +219,10 @@ def finish(figure: Figure) -> Figure:
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(FixedLocator(list(axis.get_majorticklocs())))
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    if engine := figure.get_layout_engine():
+        engine.execute(figure)
+    # A layout engine, even one that does nothing, has each file drawn twice.
+    figure.set_layout_engine(None)
     return figure
 
 

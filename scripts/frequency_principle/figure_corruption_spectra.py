@@ -12,7 +12,7 @@ def main(job):
     p = job.params
     keep = stream.chosen(job.input.dataset, p.images, name=p.dataset, seed=p.seed)
     maps = spectra_figures.of_corruptions(
-        stream.batches(job.input.dataset, BATCH, "1of1", keep),
+        stream.arrays(job.input.dataset, BATCH, "1of1", keep),
         corruptions=p.corruptions,
         severity=p.severity,
         seed=p.seed,

@@ -2,7 +2,7 @@
 
 from bandlimit.provenance.job import run
 from bandlimit.files import tables
-from bandlimit.studies.high_frequency.smoothing_rates import smoothness
+from bandlimit.studies.high_frequency.kernel_rates import smoothness
 from bandlimit.studies.high_frequency.tables import table
 
 

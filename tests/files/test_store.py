@@ -206,6 +206,40 @@ def test_bytes_do_not_depend_on_how_rows_arrive(tmp_path, monkeypatch, sizes):
     assert path.read_bytes() == whole.read_bytes()
 
 
+LISTS = {
+    "of one length": pa.list_(pa.float64(), 100),
+    "of any length": pa.list_(pa.float64()),
+    "of any length, long offsets": pa.large_list(pa.float64()),
+}
+
+
+@pytest.mark.parametrize("kind", LISTS.values(), ids=LISTS)
+@pytest.mark.parametrize("sizes", [[35], [1] * 35, [7, 28]])
+def test_groups_are_bounded_by_the_values_of_lists(tmp_path, monkeypatch, kind, sizes):
+    # Ten rows of 100 values fit, and an id.
+    monkeypatch.setattr(store, "ROW_GROUP_BYTES", 10 * (32 + 8 * 100))
+    lists = pa.array(np.arange(3500.0).reshape(35, 100).tolist(), kind)
+    table = pa.table({"image_id": [str(i) for i in range(35)], "values": lists})
+    path = tmp_path / "a.parquet"
+    with store.TableWriter(path, table.schema) as writer:
+        start = 0
+        for size in sizes:
+            writer.write(table.slice(start, size))
+            start += size
+    assert [len(group) for group in store.groups(path)] == [10, 10, 10, 5]
+    assert store.read(path)["values"].to_pylist() == lists.to_pylist()
+
+
+def test_a_row_beyond_all_bounds_has_a_group_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "ROW_GROUP_BYTES", 100)
+    lengths = [1, 2, 500, 0, None, 3]
+    rows = [None if n is None else [True] * n for n in lengths]
+    table = pa.table({"correct": pa.array(rows, pa.list_(pa.bool_()))})
+    store.write(tmp_path / "a.parquet", table)
+    assert [len(group) for group in store.groups(tmp_path / "a.parquet")] == [2, 1, 3]
+    assert store.read(tmp_path / "a.parquet")["correct"].to_pylist() == rows
+
+
 def test_columns_may_come_in_any_order_but_not_be_missing(tmp_path):
     table = rows(2)
     path = tmp_path / "a.parquet"

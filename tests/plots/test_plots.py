@@ -684,6 +684,17 @@ def test_a_figure_may_be_saved_again(tmp_path):
     assert_equal_files(tmp_path)
 
 
+def test_each_file_takes_one_drawing(tmp_path, monkeypatch):
+    figure = drawn("radius")
+    drawings = []
+    draw = type(figure).draw
+    monkeypatch.setattr(
+        type(figure), "draw", lambda own, renderer: drawings.append(draw(own, renderer))
+    )
+    files.save(figure, *paths_in(tmp_path), CERTIFICATE)
+    assert len(drawings) == 3
+
+
 def test_another_process_at_another_time_gives_equal_bytes(tmp_path):
     files.save(drawn("epsilon"), *paths_in(tmp_path / "a"), CERTIFICATE)
     code = (

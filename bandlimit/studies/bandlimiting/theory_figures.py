@@ -113,8 +113,10 @@ def _draw_regions(axes: Axes, tables: Mapping[str, pd.DataFrame], zoom: float) -
     """Draw regions, kinks, boundary, data and step in one panel; return the legend's entries."""
     polygons = tables["polygons"].sort_values(["region", "vertex"], kind="stable")
     corners, shades = [], []
-    for number, rows in polygons.groupby("region", sort=True):
-        corners.append(rows[["x", "y"]].to_numpy())
+    places, regions = polygons[["x", "y"]].to_numpy(), polygons["region"].to_numpy()
+    starts = np.flatnonzero(np.diff(regions, prepend=np.nan))
+    for number, own in zip(regions[starts], np.split(places, starts[1:]), strict=True):
+        corners.append(own)
         # Neighbours have far numbers or near ones; the golden ratio gives both unlike shades.
         shades.append(str(0.88 + 0.12 * ((int(number) * 0.6180339887) % 1)))
     axes.add_collection(

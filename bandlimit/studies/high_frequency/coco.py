@@ -16,14 +16,14 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from bandlimit.data import pictures, stream
 from bandlimit.data.source import by_times
 from bandlimit.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
 
 Box = tuple[float, float, float, float]
 
@@ -218,12 +218,14 @@ def _check_ids(found: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
                 )
 
 
-def pixels(picture: Picture) -> Tensor:
+def pixels(picture: Picture) -> torch.Tensor:
     """Return the pixels of a picture, 3 x H x W, float32 in [0, 1].
 
     Raises:
         UserError: it can't be read, or its size is not that of its annotations.
     """
+    import torch
+
     image = pictures.picture(picture.path, channels=3)
     sides = (picture.height, picture.width)
     if image.shape[1:] != sides:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bandlimit.files import store
 from bandlimit.studies.high_frequency.columns import mean, share
-from bandlimit.studies.high_frequency.components import CONVENTIONS, FOURIER, IMAGE, SVD
+from bandlimit.studies.high_frequency.components_records import CONVENTIONS, FOURIER, IMAGE, SVD
 
 Floats = NDArray[np.float64]
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -186,8 +186,8 @@ def fooled(files: Sequence[str], experiments: Sequence[Mapping[str, Any]]) -> pd
     pixels.
 
     Args:
-        files: records of `components.SCHEMA`, of each experiment's network: all seeds, of each all
-            shards.
+        files: records of `components_records.SCHEMA`, of each experiment's network: all seeds, of
+            each all shards.
         experiments: what they stand for.
     """
     found = []

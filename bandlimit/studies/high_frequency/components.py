@@ -17,35 +17,15 @@ from bandlimit.attacks.base import device_of, sound
 from bandlimit.attacks.records import Batch
 from bandlimit.spectral.components import PARTS, component
 from bandlimit.spectral.svd import svd_split
-
-IMAGE, FOURIER, SVD = "image", "fourier", "svd"
-"""Kinds of rows: the image itself, its frequencies, what its singular values span."""
+from bandlimit.studies.high_frequency.components_records import (
+    CONVENTIONS,
+    FOURIER,
+    IMAGE,
+    SCHEMA,
+    SVD,
+)
 
 TINY = 1e-300
-
-CONVENTIONS = ("text", "clipped", "maximum", "strict")
-"""How the part of an image is taken: frequencies up to the radius, values as they are ('text');
-the same clipped to [0, 1], or divided by the greatest value, as the code does; and frequencies
-below the radius only, as the code does."""
-
-SCHEMA = pa.schema(
-    [
-        ("image_id", pa.string()),
-        ("label", pa.int64()),
-        ("kind", pa.string()),
-        ("part", pa.string()),
-        ("radius", pa.float64()),
-        ("convention", pa.string()),
-        ("prediction", pa.int64()),
-        ("probability", pa.float64()),
-        ("correct", pa.bool_()),
-        ("l2", pa.float64()),
-        ("linf", pa.float64()),
-        ("energy", pa.float64()),
-    ]
-)
-"""A row per image and part of it. `probability` is that of the prediction; l2 and linf
-are the distance from the image, in [0, 1] pixels; `energy` is the part's over the image's."""
 
 
 def evaluate(

@@ -1,4 +1,4 @@
-"""Figures of the study that are pictures: images and their parts, and kernels.
+"""Figures of the study that are pictures: images and their parts.
 
 Source: "High-frequency Component Helps Explain the Generalization of Convolutional Neural
 Networks", of which figures are numbered here.
@@ -9,16 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from bandlimit.data import stream
-from bandlimit.models.kernels import roughness, smoothed
 from bandlimit.plots.style import (
     COLUMN,
     DPI,
@@ -30,10 +26,9 @@ from bandlimit.plots.style import (
     style,
     wrapped,
 )
-from bandlimit.spectral.components import component
+from bandlimit.spectral import arrays
 from bandlimit.studies.high_frequency.component_rates import Parts
-from bandlimit.studies.high_frequency.components import FOURIER, IMAGE
-from bandlimit.studies.high_frequency.smoothing_rates import kernels
+from bandlimit.studies.high_frequency.components_records import FOURIER, IMAGE
 
 Path = str | os.PathLike[str]
 
@@ -75,7 +70,7 @@ def read_hidden(dataset: Path, files: Sequence[str], radii: Sequence[float], ima
 
     Args:
         dataset: file of the images.
-        files: records of `components.SCHEMA`, of one network, shard by shard.
+        files: records of `components_records.SCHEMA`, of one network, shard by shard.
         radii: that they hold, in periods per side.
         images: how many; all where there are fewer.
 
@@ -107,13 +102,12 @@ def _pixels(dataset: Path, ids: Sequence[str], radius: float) -> dict[str, Float
     """Return images and their parts, by the names of `ROWS`."""
     found = {
         image_id: image
-        for names, _, batch in stream.batches(dataset, BATCH, keep=frozenset(ids))
+        for names, _, batch in stream.arrays(dataset, BATCH, keep=frozenset(ids))
         # In float64, as the network was shown them.
-        for image_id, image in zip(names, batch.double(), strict=True)
+        for image_id, image in zip(names, batch.astype(np.float64), strict=True)
     }
-    x = torch.stack([found[image_id] for image_id in ids]) if ids else torch.empty(0, 1, 1, 1)
-    low, high = (component(x, part=part, radius=radius, scale="none") for part in ROWS[1:])
-    return dict(zip(ROWS, (x.numpy(), low.numpy(), high.numpy()), strict=True))
+    x = np.stack([found[image_id] for image_id in ids]) if ids else np.empty((0, 1, 1, 1))
+    return dict(zip(ROWS, (x, *arrays.parts(x, radius)), strict=True))
 
 
 def draw_hidden(found: Hidden, heading: str) -> Figure:
@@ -135,7 +129,7 @@ def draw_hidden(found: Hidden, heading: str) -> Figure:
     with style():
         count = len(found.predictions["image"])
         if not count:
-            return _no_data(f"{heading}\n{facts.splitlines()[0]}")
+            return no_data(f"{heading}\n{facts.splitlines()[0]}")
         columns = max(count, 6)
         side = (PAGE - 0.5) / columns
         figure = Figure(figsize=(PAGE, 0.7 + 3 * (side + 0.25)), dpi=DPI, layout="constrained")
@@ -151,7 +145,7 @@ def draw_hidden(found: Hidden, heading: str) -> Figure:
                 show_image(axes, shown[i], reach=reach)
                 seen, sure = found.predictions[row][i], found.confidences[row][i]
                 axes.set_title(f"{seen}: {_percent(sure)}", pad=2)
-        _head(figure, f"{heading}\n{facts}")
+        head(figure, f"{heading}\n{facts}")
         return finish(figure)
 
 
@@ -160,138 +154,10 @@ def _percent(share: float) -> str:
     return "> 99%" if 0.995 <= share < 1 else f"{100 * share:.0f}%"
 
 
-# Kernels -----------------------------------------------------------------------------------------
-
-RHO = 1.0
-"""Weight of the neighbours in smoothed kernels, as in Figure 7."""
-
-KERNEL_MAP = "RdBu_r"
-"""Colours of weights: white is 0. Safe for colour-blind."""
-
-ACROSS = 16
-"""Output channels in one line of a panel."""
-
-
-@dataclass(frozen=True)
-class Kernels:
-    """The kernels of the first layer of one network.
-
-    Attributes:
-        dataset: name of the data that it was trained on.
-        training: natural or adversarial.
-        smoothed: whether the kernels are smoothed with rho = 1, divided by the gain 9.
-        weights: outputs x inputs x height x width.
-        roughness: mean over outputs, see `bandlimit.models.kernels.roughness`.
-    """
-
-    dataset: str
-    training: str
-    smoothed: bool
-    weights: Floats
-    roughness: float
-
-
-def read_kernels(files: Sequence[str], experiments: Sequence[Mapping[str, Any]]) -> list[Kernels]:
-    """Return the kernels of the first seed of each network, as trained and smoothed.
-
-    Args:
-        files: models of each experiment: its network and the adversarially trained one, all seeds.
-        experiments: what they stand for.
-
-    Raises:
-        UserError: a file can't be read, or a network has no convolution.
-    """
-    found = []
-    place = 0
-    for e in experiments:
-        seeds = {network["name"]: network["seeds"] for network in e["networks"]}
-        for name in (e["model"], *([e["robust"]] if e["robust"] else [])):
-            (weights,) = kernels(files[place : place + 1])
-            place += seeds[name]
-            for smooth in (False, True):
-                shown = smoothed(weights, RHO, normalize=True) if smooth else weights
-                found.append(
-                    Kernels(
-                        dataset=e["dataset"],
-                        training="adversarial" if name == e["robust"] else "natural",
-                        smoothed=smooth,
-                        weights=shown.double().numpy(),
-                        roughness=float(torch.nanmean(roughness(shown))),
-                    )
-                )
-    return found
-
-
-def draw_kernels(found: Sequence[Kernels]) -> Figure:
-    """Draw kernels of the first layer as images, a panel for each network, as is and smoothed.
-
-    A column of small images is an output channel, a row of them an input channel. White is weight
-    0, and all panels of a dataset have one scale; smoothed kernels are divided by their gain, or
-    there would be no common one.
-
-    Source: Figure 7.
-
-    Args:
-        found: what is drawn, networks in order, each as trained and then smoothed.
-    """
-    with style():
-        if not found:
-            return _no_data("kernels of the first layer")
-        rows = len(found) // 2
-        mosaics = [mosaic(one.weights) for one in found]
-        # A panel is half a page wide.
-        height = max(pixels.shape[0] / pixels.shape[1] for pixels in mosaics) * 2.9
-        size = (PAGE, 0.2 + rows * (height + 0.45))
-        figure = Figure(figsize=size, dpi=DPI, layout="constrained")
-        grid = figure.subplots(rows, 2, squeeze=False)
-        bars = {}
-        for number, (one, pixels) in enumerate(zip(found, mosaics, strict=True)):
-            axes = grid[number // 2, number % 2]
-            alike = [other.weights for other in found if other.dataset == one.dataset]
-            reach = max(float(np.abs(weights).max()) for weights in alike) or 1.0
-            bars[number // 2] = axes.imshow(
-                pixels, cmap=KERNEL_MAP, vmin=-reach, vmax=reach, interpolation="nearest"
-            )
-            state = f"smoothed, ρ = {RHO:g}" if one.smoothed else "as trained"
-            axes.set_title(
-                f"{one.dataset}, {one.training} training,\n{state}: roughness {one.roughness:.2f}"
-            )
-            _bare(axes)
-            # Gaps are grey, since white is a weight of 0.
-            axes.set_facecolor("0.8")
-        for row, shown in bars.items():
-            bar = figure.colorbar(shown, ax=list(grid[row]), label="weight", aspect=12, pad=0.01)
-            bar.locator = MaxNLocator(4, steps=[1, 2, 5, 10])
-            bar.update_ticks()
-        return finish(figure)
-
-
-def mosaic(weights: Floats) -> Floats:
-    """Return kernels side by side, with a gap of nan between: outputs across, inputs below.
-
-    Args:
-        weights: outputs x inputs x height x width.
-
-    Returns:
-        Two-dimensional; after `ACROSS` outputs a new line begins, apart by a wider gap.
-    """
-    outputs, inputs, height, width = weights.shape
-    across = min(outputs, ACROSS)
-    lines = -(-outputs // across)
-    tall = inputs * (height + 1) + 1
-    found = np.full((lines * tall - 2, across * (width + 1) - 1), np.nan)
-    for output in range(outputs):
-        line, column = divmod(output, across)
-        for channel in range(inputs):
-            top, left = line * tall + channel * (height + 1), column * (width + 1)
-            found[top : top + height, left : left + width] = weights[output, channel]
-    return found
-
-
 # Parts of a figure -------------------------------------------------------------------------------
 
 
-def _bare(axes: Axes) -> None:
+def bare(axes: Axes) -> None:
     """Take ticks, grid and frame away."""
     axes.set_xticks([])
     axes.set_yticks([])
@@ -300,12 +166,14 @@ def _bare(axes: Axes) -> None:
         spine.set_visible(False)
 
 
-def _no_data(text: str) -> Figure:
+def no_data(text: str) -> Figure:
+    """Return an empty panel below a text."""
     figure = Figure(figsize=(COLUMN, 2), dpi=DPI, layout="constrained")
-    _bare(figure.subplots())
-    _head(figure, text)
+    bare(figure.subplots())
+    head(figure, text)
     return finish(figure)
 
 
-def _head(figure: Figure, text: str) -> None:
+def head(figure: Figure, text: str) -> None:
+    """Put a text above a figure, in lines that fit."""
     figure.suptitle(wrapped(text, figure.get_figwidth() - 0.1), fontsize=POINTS)

@@ -34,6 +34,7 @@ from bandlimit.plots.style import (
     style,
     wrapped,
 )
+from bandlimit.spectral.arrays import magnitudes
 from bandlimit.spectral.shells import ring_means, shells
 from bandlimit.studies.perturbation_spectra.figures import FLAT, FLAT_LINE
 
@@ -188,16 +189,6 @@ def read_maps(paths: Sequence[Path], perturbation: str) -> MeanSpectra:
         weighted = [row["images"] * np.array(row[name], dtype=np.float64) for row in rows]
         maps[name] = np.sum(weighted, axis=0).reshape(rows[0]["height"], rows[0]["width"]) / images
     return MeanSpectra(images, maps)
-
-
-def magnitudes(x: Floats) -> Floats:
-    """Return the centred magnitudes of an image, C x H x W."""
-    import torch
-
-    from bandlimit.spectral import fourier
-
-    found: Floats = fourier.spectrum(torch.tensor(x, dtype=torch.float64)).abs().numpy()
-    return found
 
 
 def decibels(x: Floats) -> Floats:

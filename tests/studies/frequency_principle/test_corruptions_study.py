@@ -18,6 +18,7 @@ from bandlimit.studies.frequency_principle.image import (
     corruptions,
     corruptions_figures,
     corruptions_rates,
+    corruptions_records,
     spectra_figures,
 )
 
@@ -120,7 +121,7 @@ def answers(rates, images=400):
             right = [place < natural * images, place < other * images]
             kind = "clean" if name is None else "corrupted"
             rows.append((f"i{place}", 0, kind, name, None, 1.0, high, right))
-    return pd.DataFrame(rows, columns=corruptions.SCHEMA.names)
+    return pd.DataFrame(rows, columns=corruptions_records.SCHEMA.names)
 
 
 def experiment():
@@ -168,9 +169,11 @@ def test_tables_do_not_depend_on_shards_batches_and_pieces(
                         own = right[:2] if change[0] == "band" else right
                         share = None if change[0] == "clean" else high
                         found.append((f"i{k}", 0, *change, 1.0, share, own.tolist()))
-            frame = pd.DataFrame(found, columns=corruptions.SCHEMA.names)
+            frame = pd.DataFrame(found, columns=corruptions_records.SCHEMA.names)
             files.append(str(tmp_path / f"{count} {shard}.parquet"))
-            store.write(files[-1], pa.Table.from_pandas(frame, schema=corruptions.SCHEMA), {})
+            store.write(
+                files[-1], pa.Table.from_pandas(frame, schema=corruptions_records.SCHEMA), {}
+            )
         return corruptions_rates.frames(files, [{**e, "shards": count}])
 
     whole = tables_in(1, 23)
@@ -240,7 +243,7 @@ def test_intervals_of_a_line_cover_with_few_networks():
                 (f"i{k}", 0, "corrupted", f"c{c}", None, 1.0, x[c], right[k].tolist())
                 for k in range(images)
             ]
-        frame = pd.DataFrame(rows, columns=corruptions.SCHEMA.names)
+        frame = pd.DataFrame(rows, columns=corruptions_records.SCHEMA.names)
         row = corruptions_rates._slope(added(e, frame), e["networks"][1])
         covered += row["slope_low"] <= 0.3 <= row["slope_high"]
     assert covered >= 93
@@ -259,7 +262,11 @@ def test_rates_are_those_of_each_network_and_their_paired_difference():
 
 def test_spectra_of_corruptions_are_means_over_images():
     found = spectra_figures.of_corruptions(
-        split(4), corruptions=["contrast"], severity=3, seed=1, dataset="some"
+        ((ids, y.numpy(), x.numpy()) for ids, y, x in split(4)),
+        corruptions=["contrast"],
+        severity=3,
+        seed=1,
+        dataset="some",
     )
     _, _, x = images()
     spectra = np.abs(np.fft.fftshift(np.fft.fft2(x.double().numpy()), axes=(2, 3)))[:, 0]

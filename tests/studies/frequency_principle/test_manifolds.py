@@ -9,6 +9,7 @@ from scipy.stats import ttest_1samp
 
 from bandlimit.errors import UserError
 from bandlimit.studies.frequency_principle.response import (
+    flower,
     manifolds,
     manifolds_figures,
     manifolds_tables,
@@ -47,13 +48,19 @@ def tables() -> dict[str, pd.DataFrame]:
 
 def test_curves_are_closed_and_have_their_radius():
     z = sinusoids.unit_grid(720)
-    circle, flower = manifolds.curve(z, 0), manifolds.curve(z, 4)
+    circle, four = manifolds.curve(z, 0), manifolds.curve(z, 4)
     assert circle.norm(dim=1).numpy() == pytest.approx(1)
-    radius = flower.norm(dim=1)
+    radius = four.norm(dim=1)
     assert (radius.min().item(), radius.max().item()) == pytest.approx((0.5, 1.5))
     # A turn of the curve is a rotation by a quarter.
-    quarter = torch.stack([-flower[:, 1], flower[:, 0]], dim=1)
-    assert torch.allclose(flower.roll(-180, dims=0), quarter)
+    quarter = torch.stack([-four[:, 1], four[:, 0]], dim=1)
+    assert torch.allclose(four.roll(-180, dims=0), quarter)
+
+
+def test_curves_are_drawn_as_networks_see_them():
+    z = sinusoids.unit_grid(720)
+    drawn = flower.points(z.numpy(), 4)
+    assert drawn == pytest.approx(manifolds.curve(z, 4).numpy(), abs=1e-12)
 
 
 def test_classes_are_signs_of_the_sine():

@@ -17,7 +17,13 @@ from bandlimit.models.kernels import roughness, smoothed
 from bandlimit.plots import files
 from bandlimit.provenance import job as jobs
 from bandlimit.spectral.components import component
-from bandlimit.studies.high_frequency import component_rates, components, figures, pictures
+from bandlimit.studies.high_frequency import (
+    component_rates,
+    components_records,
+    figures,
+    kernel_pictures,
+    pictures,
+)
 from bandlimit.studies.high_frequency.artifacts import ARTIFACTS
 
 SCRIPTS = Path(__file__).parents[3] / "scripts/high_frequency"
@@ -232,7 +238,7 @@ def records(ids, right_of=hidden):
         none = {"kind": "image", "part": None, "radius": None, "convention": None}
         rows.append(own | none)
         for radius in (2.0, 3.0):
-            for convention in components.CONVENTIONS:
+            for convention in components_records.CONVENTIONS:
                 low = {"kind": "fourier", "part": "low", "radius": radius}
                 wrong = right_of(radius, i)
                 low |= {"convention": convention, "correct": not wrong, "probability": 0.25}
@@ -240,7 +246,7 @@ def records(ids, right_of=hidden):
                 rows.append(own | low)
                 high = {"kind": "fourier", "part": "high", "radius": radius}
                 rows.append(own | high | {"convention": convention, "probability": 0.999})
-    return pa.Table.from_pylist(rows, schema=components.SCHEMA)
+    return pa.Table.from_pylist(rows, schema=components_records.SCHEMA)
 
 
 @pytest.fixture(scope="module")
@@ -266,7 +272,9 @@ def folder(tmp_path_factory):
 def kernel_set(outputs=4, inputs=3, dataset="d", seed=0):
     weights = torch.randn(outputs, inputs, 3, 3, generator=torch.Generator().manual_seed(seed))
     return [
-        pictures.Kernels(dataset, training, smooth, own.numpy(), float(roughness(own).mean()))
+        kernel_pictures.Kernels(
+            dataset, training, smooth, own.numpy(), float(roughness(own).mean())
+        )
         for training in ("natural", "adversarial")
         for smooth in (False, True)
         for own in [smoothed(weights, 1.0, normalize=True) if smooth else weights]
@@ -605,19 +613,19 @@ def test_0_of_high_frequencies_is_grey_and_the_farthest_value_an_end():
 
 def test_kernels_lie_side_by_side_with_gaps():
     weights = np.arange(2 * 3 * 9, dtype=float).reshape(2, 3, 3, 3)
-    found = pictures.mosaic(weights)
+    found = kernel_pictures.mosaic(weights)
     assert found.shape == (11, 7)
     assert (found[4:7, 4:7] == weights[1, 1]).all()
     assert np.isnan(found[3]).all() and np.isnan(found[:, 3]).all()
     # A second line of outputs lies below the first, farther apart.
-    found = pictures.mosaic(np.ones((pictures.ACROSS + 1, 1, 3, 3)))
+    found = kernel_pictures.mosaic(np.ones((kernel_pictures.ACROSS + 1, 1, 3, 3)))
     assert found.shape == (8, 63) and np.isnan(found[3:5]).all()
     assert np.isfinite(found[5:, :3]).all() and np.isnan(found[5:, 3:]).all()
 
 
 def test_kernels_share_a_scale_around_0_and_tell_their_roughness():
     found = kernel_set()
-    figure = pictures.draw_kernels(found)
+    figure = kernel_pictures.draw_kernels(found)
     panels = [axes for axes in figure.axes if axes.get_title()]
     assert len(panels) == 4
     reach = np.abs(found[0].weights).max()
@@ -626,7 +634,7 @@ def test_kernels_share_a_scale_around_0_and_tell_their_roughness():
         f"d, adversarial training,\nsmoothed, ρ = 1: roughness {found[3].roughness:.2f}"
     )
     assert found[1].roughness < found[0].roughness
-    two = pictures.draw_kernels([*kernel_set(), *kernel_set(20, 1, "e", 1)])
+    two = kernel_pictures.draw_kernels([*kernel_set(), *kernel_set(20, 1, "e", 1)])
     limits = {axes.images[0].get_clim() for axes in two.axes if axes.get_title()}
     assert len(limits) == 2
 
@@ -638,9 +646,9 @@ def test_kernels_are_read_for_the_first_seed_of_each_network(monkeypatch):
         asked.extend(paths)
         return [torch.randn(4, 1, 3, 3, generator=torch.Generator().manual_seed(len(asked)))]
 
-    monkeypatch.setattr(pictures, "kernels", kernels)
+    monkeypatch.setattr(kernel_pictures, "kernels", kernels)
     networks = [network("net", seeds=2), network("net_robust", seeds=3)]
-    found = pictures.read_kernels(["a1", "a2", "b1", "b2", "b3"], [told(networks=networks)])
+    found = kernel_pictures.read_kernels(["a1", "a2", "b1", "b2", "b3"], [told(networks=networks)])
     assert asked == ["a1", "b1"]
     assert [(one.training, one.smoothed) for one in found] == [
         *(("natural", False), ("natural", True)),
@@ -682,7 +690,7 @@ def test_a_missing_column_is_named_and_a_table_without_rows_says_so(name):
 def test_pictures_of_nothing_say_so():
     text = words(pictures.draw_hidden(NOTHING, "d, net"))
     assert "no data" in text and "0 of 100 images" in text and "d, net" in text
-    assert "no data" in words(pictures.draw_kernels([]))
+    assert "no data" in words(kernel_pictures.draw_kernels([]))
     assert "no data" in words(figures.draw_batchnorm(curves(), pd.DataFrame()))
 
 
@@ -701,7 +709,7 @@ BOTH = ("fashion_mnist", "cifar10")
         lambda: figures.draw_smoothing(table_2(BOTH)),
         lambda: figures.draw_distances(distances(("net", "other"))),
         lambda: pictures.draw_hidden(shown(3, 1), "d, net"),
-        lambda: pictures.draw_kernels([*kernel_set(), *kernel_set(40, 1, "e")]),
+        lambda: kernel_pictures.draw_kernels([*kernel_set(), *kernel_set(40, 1, "e")]),
     ],
 )
 def test_nothing_leaves_the_figure_or_covers_a_legend_or_a_title(draw):
@@ -733,7 +741,7 @@ def test_scripts_draw_what_they_read(path, folder, tmp_path, monkeypatch):
     store.write(tmp_path / "t.parquet", pa.Table.from_pandas(frame), {})
     store.write(tmp_path / "b.parquet", pa.Table.from_pandas(pairs()), {})
     weights = [torch.randn(4, 1, 3, 3, generator=torch.Generator().manual_seed(0))]
-    monkeypatch.setattr(pictures, "kernels", lambda paths: weights)
+    monkeypatch.setattr(kernel_pictures, "kernels", lambda paths: weights)
     networks = [{**own, "seeds": 2 if own["name"] == "net" else 3} for own in NETWORKS]
     job = SimpleNamespace(
         input=SimpleNamespace(

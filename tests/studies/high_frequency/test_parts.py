@@ -13,7 +13,7 @@ from torch import nn
 
 from bandlimit.files import store
 from bandlimit.spectral.components import component
-from bandlimit.studies.high_frequency import component_rates, components
+from bandlimit.studies.high_frequency import component_rates, components, components_records
 
 SIDE = 12
 
@@ -37,7 +37,7 @@ def rows(model, batches, radii=(2.0, 4.0)) -> pd.DataFrame:
 
 def test_each_image_has_a_row_for_each_part():
     found = rows(network(), [images(5)])
-    parts = 1 + 2 * 2 * (len(components.CONVENTIONS) + 1)
+    parts = 1 + 2 * 2 * (len(components_records.CONVENTIONS) + 1)
     assert len(found) == 5 * parts
     assert found.groupby("image_id").size().eq(parts).all()
     image = found[found["kind"] == "image"]
@@ -61,7 +61,7 @@ def test_a_row_says_what_the_network_says_of_the_part():
 def test_conventions_differ_as_they_say():
     ids, labels, x = images(3)
     found = rows(network(), [(ids, labels, x)]).query("kind == 'fourier' and radius == 4")
-    by = {name: found[found["convention"] == name] for name in components.CONVENTIONS}
+    by = {name: found[found["convention"] == name] for name in components_records.CONVENTIONS}
     # Radius 4 has frequencies on its border, which belong to the low part in the text alone.
     low = {name: rows[rows["part"] == "low"]["energy"].to_numpy() for name, rows in by.items()}
     assert (low["strict"] < low["text"]).all()
@@ -124,14 +124,14 @@ def record(path, answers, away=1.0):
             }
             for place, image_id in enumerate(IDS)
         ]
-    store.write(path, pa.Table.from_pylist(found, schema=components.SCHEMA))
+    store.write(path, pa.Table.from_pylist(found, schema=components_records.SCHEMA))
     return str(path)
 
 
 def answers(image, low, high, leading, trailing):
     found = {("image", None, None): image, ("svd", "low", "text"): leading}
     found["svd", "high", "text"] = trailing
-    for convention in components.CONVENTIONS:
+    for convention in components_records.CONVENTIONS:
         found["fourier", "low", convention] = low
         found["fourier", "high", convention] = high
     return found
@@ -178,7 +178,7 @@ def test_singular_values_stand_beside_frequencies(found):
 
 
 def test_each_convention_is_shown(found):
-    assert found["conventions"]["convention"].tolist() == list(components.CONVENTIONS)
+    assert found["conventions"]["convention"].tolist() == list(components_records.CONVENTIONS)
 
 
 def test_without_such_images_there_is_no_distance(tmp_path):

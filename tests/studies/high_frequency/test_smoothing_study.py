@@ -12,7 +12,7 @@ import torch
 from bandlimit.defenses.smoothing import SmoothedKernels
 from bandlimit.files import store
 from bandlimit.models import architectures, classifier, weights
-from bandlimit.studies.high_frequency import smoothing, smoothing_rates
+from bandlimit.studies.high_frequency import kernel_rates, smoothing, smoothing_rates
 
 SHAPE = (1, 12, 12)
 ATTACKS = smoothing.Attacks([0.05, 0.2], steps=3, rel_stepsize=0.4)
@@ -240,10 +240,10 @@ def test_networks_are_the_cases_of_the_smoothness_of_kernels(model, tmp_path):
         "robust": "r",
         "networks": [{"name": "n", "seeds": 2}, {"name": "r", "seeds": 2}],
     }
-    frame = smoothing_rates.smoothness([str(model[1])] * 4, [told])
+    frame = kernel_rates.smoothness([str(model[1])] * 4, [told])
     natural, robust, less = frame.to_dict("records")
     # Independent weights: about twice the pairs over the weights.
     assert 1 < natural["roughness"] == robust["roughness"] < 4
     assert less["training"] == "adversarial less natural"
     assert (less["roughness"], less["roughness_error"], less["seeds"]) == (0, 0, 2)
-    assert natural["kernels"] == np.prod(smoothing_rates.kernels([str(model[1])])[0].shape[:2])
+    assert natural["kernels"] == np.prod(kernel_rates.kernels([str(model[1])])[0].shape[:2])

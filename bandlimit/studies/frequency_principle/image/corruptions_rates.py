@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from bandlimit.files import store
-from bandlimit.studies.frequency_principle.image.corruptions import BAND, CLEAN, CORRUPTED
+from bandlimit.studies.frequency_principle.image.corruptions_records import BAND, CLEAN, CORRUPTED
 from bandlimit.studies.frequency_principle.image.tallies import Tally
 
 Floats = NDArray[np.float64]
@@ -78,7 +78,8 @@ class Answers:
         """Add images.
 
         Args:
-            frame: records of `corruptions.SCHEMA`, all that there are of each of its images.
+            frame: records of `corruptions_records.SCHEMA`, all that there are of each of its
+                images.
         """
         groups = {
             (kind, None if pd.isna(name) else name, None if pd.isna(wide) else int(wide)): rows
@@ -133,7 +134,7 @@ def frames(
     """Return the tables by name.
 
     Args:
-        files: records of `corruptions.SCHEMA`, of each experiment all shards.
+        files: records of `corruptions_records.SCHEMA`, of each experiment all shards.
         experiments: what they stand for.
     """
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in COLUMNS}

@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-import torch
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from bandlimit.attacks.records import Batch
 from bandlimit.data.corruptions import corrupt
+from bandlimit.data.stream import Arrays
 from bandlimit.plots.style import DPI, PAGE, POINTS, Floats, finish, label_left, style, wrapped
-from bandlimit.spectral import fourier
+from bandlimit.spectral.arrays import magnitudes
 
 MAP = "viridis"
 """Colour map of magnitudes: even to the eye, and safe for colour-blind."""
@@ -26,7 +25,7 @@ COLUMNS = 4
 
 
 def of_corruptions(
-    batches: Iterable[Batch],
+    batches: Iterable[Arrays],
     *,
     corruptions: Sequence[str],
     severity: int,
@@ -47,14 +46,14 @@ def of_corruptions(
     sums: dict[str, Floats] = {}
     count = 0
     for image_ids, _, images in batches:
-        x = images.double()
+        x = images.astype(np.float64)
         count += len(x)
         for name in ("images", *corruptions):
             change = x
             if name != "images":
                 made = [
                     corrupt(
-                        image.numpy(),
+                        image,
                         name,
                         severity=severity,
                         seed=seed,
@@ -63,8 +62,8 @@ def of_corruptions(
                     )
                     for image_id, image in zip(image_ids, x, strict=True)
                 ]
-                change = torch.from_numpy(np.stack(made)) - x
-            sums[name] = sums.get(name, 0.0) + _magnitudes(change).sum(axis=0)
+                change = np.stack(made) - x
+            sums[name] = sums.get(name, 0.0) + magnitudes(change).mean(axis=1).sum(axis=0)
     return {name: total / count for name, total in sums.items()}
 
 
@@ -83,13 +82,7 @@ def of_fooled(
     wrong = np.array(after) != np.array(labels)
     if not wrong.any():
         return None, 0
-    return _magnitudes(torch.from_numpy(changes[wrong])).mean(axis=0), int(wrong.sum())
-
-
-def _magnitudes(x: torch.Tensor) -> Floats:
-    """Return magnitudes, mean over channels, N x H x W, of N x C x H x W."""
-    found: Floats = fourier.spectrum(x).abs().mean(dim=1).numpy()
-    return found
+    return magnitudes(changes[wrong]).mean(axis=(0, 1)), int(wrong.sum())
 
 
 def draw(maps: Mapping[str, Floats], label: str, *, shared: bool) -> Figure:

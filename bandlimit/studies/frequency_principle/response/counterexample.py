@@ -79,7 +79,7 @@ def by_formula(width: float, frequencies: Sequence[int], points: int) -> Floats:
     """
     s = circle(points)
     waves = np.cos(np.outer(frequencies, s))
-    return np.asarray(waves @ kernel(s, width) * (2 * math.pi / points))
+    return _product(waves, kernel(s, width)) * (2 * math.pi / points)
 
 
 def by_features(width: float, frequencies: Sequence[int], points: int) -> Floats:
@@ -90,8 +90,16 @@ def by_features(width: float, frequencies: Sequence[int], points: int) -> Floats
     x = circle(points)
     slopes = feature_slopes(x[:, None] - x, width)
     waves = np.exp(1j * np.outer(x, frequencies))
-    applied = slopes @ (slopes.T @ waves) / points * (2 * math.pi / points)
+    learnt = np.stack([_product(slopes.T, part) for part in (waves.real, waves.imag)])
+    real, imaginary = (_product(slopes, part) for part in learnt)
+    applied = (real + 1j * imaginary) / points * (2 * math.pi / points)
     return np.asarray((waves.conj() * applied).mean(axis=0).real)
+
+
+def _product(a: Floats, b: Floats) -> Floats:
+    """Return a @ b, b of one axis or two, without the library that adds as its threads share."""
+    found: Floats = np.einsum("ij,j...->i...", a, b)
+    return found
 
 
 def simulate(
@@ -161,7 +169,7 @@ def simulate(
                         "width": width,
                         "time": float(time),
                         "x": x,
-                        "learnt": -np.expm1(-rates * time) @ parts,
+                        "learnt": _product(parts.T, -np.expm1(-rates * time)),
                         "target": parts.sum(axis=0),
                     }
                 )

@@ -54,9 +54,18 @@ def errors(weights: Floats, labels: Floats, outputs: Floats) -> tuple[Floats, Fl
     low = product(weights, columns).reshape(count, seeds, steps, classes).transpose(1, 2, 0, 3)
     smooth = product(weights, labels)
     return (
-        np.linalg.norm(low, axis=(2, 3)) / np.linalg.norm(smooth),
-        np.linalg.norm(missed - low, axis=(2, 3)) / np.linalg.norm(labels - smooth),
+        _norm(low) / _norm(smooth),
+        _norm(missed - low) / _norm(labels - smooth),
     )
+
+
+def _norm(values: Floats) -> Floats:
+    """Return the Euclidean norm over the last two axes.
+
+    Without axes NumPy takes a product, whose last digits depend on how many threads share it.
+    """
+    found: Floats = np.linalg.norm(values, axis=(-2, -1))
+    return found
 
 
 def tables(
@@ -93,7 +102,7 @@ def tables(
             smooth = product(weights, labels)
             spread = smooth - smooth.mean(axis=0)
             # From relative to all of the smooth labels, to what of them varies.
-            apart = np.linalg.norm(smooth) / np.linalg.norm(spread)
+            apart = _norm(smooth) / _norm(spread)
             after = own.steps > 0
             row: dict[str, Any] = {}
             for name, gaps in (("gap", high - low), ("gap_centred", high - low * apart)):

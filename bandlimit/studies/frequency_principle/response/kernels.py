@@ -65,8 +65,9 @@ def spectra(points: int, sigma: float) -> Floats:
     vectors = vectors[:, values > LEAST * values[0]]
     frequencies = np.arange(points // 2 + 1)
     # A period over the points is one over N of their distances, not N - 1.
-    waves = np.exp(-2j * np.pi * np.outer(frequencies, np.arange(points)) / points)
-    magnitudes = np.abs(waves @ vectors).T
+    angles = -2 * np.pi * np.outer(frequencies, np.arange(points)) / points
+    parts = [products.product(waves, vectors) for waves in (np.cos(angles), np.sin(angles))]
+    magnitudes = np.hypot(*parts).T
     found: Floats = magnitudes / np.linalg.norm(magnitudes, axis=1, keepdims=True)
     return found
 

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from bandlimit.studies.frequency_principle.response import stacks
+from bandlimit.studies.frequency_principle.response.flower import REACH
 from bandlimit.studies.frequency_principle.response.sinusoids import (
     HALF,
     draw_phases,
@@ -41,15 +42,12 @@ from bandlimit.studies.frequency_principle.response.threads import one_thread
 TOP = 3
 """How many of the highest frequencies are looked at together."""
 
-REACH = 1.6
-"""Half a side of the square that is drawn; the curve reaches 1.5."""
-
 APART = 1 / 8
 """Places of samples of the classes, in steps behind the grid: off the zeros of the sine."""
 
 
 def curve(z: Tensor, turns: int) -> Tensor:
-    """Return the points gamma_L(z) of the plane, N x 2.
+    """Return the points gamma_L(z) of the plane, N x 2; `flower.points` has them as an array.
 
     Args:
         z: in [0, 1), shape (N,).

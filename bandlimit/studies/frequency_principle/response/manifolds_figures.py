@@ -6,14 +6,13 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from bandlimit.plots.style import BLUE, DPI, PAGE, Floats, check_columns, finish, style
-from bandlimit.studies.frequency_principle.response.manifolds import REACH, curve
+from bandlimit.studies.frequency_principle.response.flower import REACH, points
 from bandlimit.studies.frequency_principle.response.sinusoids_figures import (
     CURVE,
     draw_heat,
@@ -77,8 +76,7 @@ def draw_manifolds(tables: Mapping[str, pd.DataFrame]) -> Figure:
 
 def draw_curve(axes: Axes, turns: int) -> None:
     """Draw the curve of so many turns in its square, without axes."""
-    points = curve(torch.arange(DENSE + 1, dtype=torch.float64) / DENSE, turns).numpy()
-    axes.plot(points[:, 0], points[:, 1], color=BLUE, linewidth=0.9)
+    axes.plot(*points(np.arange(DENSE + 1) / DENSE, turns).T, color=BLUE, linewidth=0.9)
     axes.set_xlim(-REACH, REACH)
     axes.set_ylim(-REACH, REACH)
     axes.set_aspect("equal")
@@ -141,8 +139,7 @@ def draw_classification(
             f"{measures['disagreement in the square']:.1%} of the square"
         )
         figure.colorbar(difference, ax=grid[2], shrink=0.75, pad=0.03)
-        points = curve(torch.arange(DENSE + 1, dtype=torch.float64) / DENSE, turns).numpy()
-        grid[2].plot(points[:, 0], points[:, 1], color=BLUE, linewidth=0.4)
+        grid[2].plot(*points(np.arange(DENSE + 1) / DENSE, turns).T, color=BLUE, linewidth=0.4)
         grid[0].set_ylabel(f"second input\n(L = {turns}, sine of k = {frequency})")
         return finish(figure)
 
