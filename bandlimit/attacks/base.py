@@ -7,14 +7,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import torch
-from foolbox.models.pytorch import PyTorchModel
 from torch.nn.functional import cross_entropy
 
 from bandlimit.errors import UserError, suggest
 from bandlimit.models.batches import alone_outside
+
+if TYPE_CHECKING:
+    from foolbox.models.pytorch import PyTorchModel
 
 Noise = Callable[[int, int], torch.Tensor]
 """noise(i, draw): C x H x W, uniform in [-1, 1), of the i-th image of a batch; keyed by image."""
@@ -137,6 +139,9 @@ def device_of(model: torch.nn.Module) -> torch.device:
 
 def foolbox_model(model: torch.nn.Module, images: torch.Tensor) -> PyTorchModel:
     """Return the model as Foolbox sees it; it normalises inside, so Foolbox must not."""
+    # Half a second to import: paid only by attacks.
+    from foolbox.models.pytorch import PyTorchModel
+
     return PyTorchModel(model, bounds=(0, 1), device=images.device)
 
 

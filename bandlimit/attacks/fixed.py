@@ -18,7 +18,7 @@ from bandlimit.attacks.base import (
     check_number,
     foolbox_model,
 )
-from bandlimit.training.perturbations import KeyedStart
+from bandlimit.training.descents import KeyedStart
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,8 +23,6 @@ import numpy as np
 import pyarrow as pa
 import torch
 import torch.nn.functional as F
-from foolbox.criteria import Misclassification
-from foolbox.models.pytorch import PyTorchModel
 from torch import nn
 
 from bandlimit import keys, progress, stopping
@@ -36,7 +34,7 @@ from bandlimit.spectral.components import component
 from bandlimit.training import curves, observing, responses, states, trajectories
 from bandlimit.training.autoaugment import autoaugment
 from bandlimit.training.optimizers import Optimizer
-from bandlimit.training.perturbations import KeyedStart, Pixels, frozen
+from bandlimit.training.perturbations import Pixels, frozen
 from bandlimit.training.recipes import Adversarial, Component, Mixup, Recipe, check
 
 logger = logging.getLogger(__name__)
@@ -699,15 +697,14 @@ def _perturbed(
     adversarial: Adversarial,
 ) -> torch.Tensor:
     """Return adversarial images of the network as it is, from noise `unit` times epsilon."""
-    attack = KeyedStart(unit, rel_stepsize=adversarial.rel_stepsize, steps=adversarial.steps)
+    # Half a second to import, with Foolbox: paid only by networks trained against an attack.
+    from bandlimit.training import descents
+
+    attack = descents.KeyedStart(
+        unit, rel_stepsize=adversarial.rel_stepsize, steps=adversarial.steps
+    )
     with frozen(model):
-        found: torch.Tensor = attack.run(
-            PyTorchModel(model, bounds=(0, 1), device=pixels.device),
-            pixels,
-            Misclassification(labels),
-            epsilon=adversarial.epsilon,
-        )
-    return found
+        return descents.run(attack, model, pixels, labels, adversarial.epsilon)
 
 
 def _gather_gradients(replicas: Sequence[nn.Module], count: int) -> None:

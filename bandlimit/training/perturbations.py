@@ -1,4 +1,4 @@
-"""Perturbations of images while a network is trained (Foolbox 3)."""
+"""Perturbations of images while a network is trained."""
 
 from __future__ import annotations
 
@@ -8,17 +8,6 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from eagerpy.astensor import astensor
-from eagerpy.tensor.tensor import Tensor
-from foolbox.attacks.fast_gradient_method import L2FastGradientAttack
-from foolbox.attacks.gradient_descent_base import BaseGradientDescent
-from foolbox.attacks.projected_gradient_descent import (
-    L2ProjectedGradientDescentAttack,
-    LinfProjectedGradientDescentAttack,
-)
-from foolbox.criteria import Misclassification
-from foolbox.models.base import Model
-from foolbox.models.pytorch import PyTorchModel
 from torch import nn
 
 from bandlimit.errors import UserError, suggest
@@ -87,22 +76,21 @@ class Perturbation:
             labels: N, int64.
             unit: N x C x H x W, uniform in [-1, 1): the start in a box, over epsilon.
         """
-        attack: _Descent
+        # Foolbox takes half a second to import: paid only where an image is perturbed.
+        from bandlimit.training import descents
+
+        attack: descents.Descent
         if self.kind == "fgm_l2":
-            attack = _FGM()
+            attack = descents.FGM()
         elif self.kind == "pgd_l2":
-            attack = _PGDL2(rel_stepsize=self.rel_stepsize, steps=self.steps, random_start=False)
+            attack = descents.PGDL2(
+                rel_stepsize=self.rel_stepsize, steps=self.steps, random_start=False
+            )
         else:
-            attack = _PGDLinf(unit, rel_stepsize=self.rel_stepsize, steps=self.steps)
+            attack = descents.PGDLinf(unit, rel_stepsize=self.rel_stepsize, steps=self.steps)
         attack.each = EACH[self.loss]
-        bounds = (0, 1) if self.clip else (-ANYWHERE, ANYWHERE)
-        found: torch.Tensor = attack.run(
-            PyTorchModel(model, bounds=bounds, device=images.device),
-            images,
-            Misclassification(labels),
-            epsilon=self.epsilon,
-        )
-        return found
+        bounds = (0.0, 1.0) if self.clip else (-ANYWHERE, ANYWHERE)
+        return descents.run(attack, model, images, labels, self.epsilon, bounds)
 
 
 class Pixels(nn.Module):
@@ -129,40 +117,6 @@ class Pixels(nn.Module):
         x = ((x - self.centre) / self.scale).contiguous(memory_format=torch.channels_last)
         logits: torch.Tensor = self.network(x)
         return logits
-
-
-class KeyedStart(LinfProjectedGradientDescentAttack):
-    """PGD in a box that starts from the noise it is given, not from a global generator."""
-
-    def __init__(self, unit: torch.Tensor, *, rel_stepsize: float, steps: int) -> None:
-        super().__init__(rel_stepsize=rel_stepsize, steps=steps, random_start=True)
-        self._unit = unit
-
-    def get_random_start(self, x0: Tensor, epsilon: float) -> Tensor:
-        """Return the images plus the noise, scaled to epsilon."""
-        return x0 + epsilon * astensor(self._unit)
-
-
-class _Descent(BaseGradientDescent):
-    """Foolbox's descent with a loss of ours, by default one that does not saturate."""
-
-    each: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-
-    def get_loss_fn(self, model: Model, labels: Tensor) -> Callable[[Tensor], Tensor]:
-        """Return the summed loss of a batch, as Foolbox asks for it."""
-        return lambda inputs: astensor(self.each(model(inputs).raw, labels.raw).sum())
-
-
-class _FGM(_Descent, L2FastGradientAttack):
-    """One step along the gradient."""
-
-
-class _PGDL2(_Descent, L2ProjectedGradientDescentAttack):
-    """Steps along the gradient, from the image."""
-
-
-class _PGDLinf(_Descent, KeyedStart):
-    """Steps along the gradient's sign, from noise."""
 
 
 def log_odds(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -31,7 +31,7 @@ from bandlimit.attacks.base import (
 )
 from bandlimit.attacks.fixed import FGSM, PGD
 from bandlimit.errors import UserError
-from bandlimit.training.perturbations import KeyedStart
+from bandlimit.training.descents import KeyedStart
 
 
 class _Ascent(KeyedStart):

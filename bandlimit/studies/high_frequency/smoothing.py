@@ -33,7 +33,7 @@ from bandlimit.attacks.base import (
 from bandlimit.attacks.fixed import FGSM, PGD
 from bandlimit.attacks.records import Batch, check_labels
 from bandlimit.models.classifier import Classifier
-from bandlimit.training.perturbations import KeyedStart
+from bandlimit.training.descents import KeyedStart
 
 SCHEMA = pa.schema(
     [
