@@ -57,7 +57,7 @@ def sealed(
 
 def blank(certificate: Mapping[str, Any], path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return a stand-in as long as the sealed certificate, to be filled when content is known."""
-    return {**sealed(certificate, path, _BLANK), "seal": _BLANK}
+    return {**certificate, "file": name_of(path), "content": _BLANK, "seal": _BLANK}
 
 
 def seal(certificate: Mapping[str, Any]) -> str:
