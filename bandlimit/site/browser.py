@@ -14,12 +14,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 from PIL import Image
 
 from bandlimit.claims.wording import number
 from bandlimit.files import store, tables
-from bandlimit.spectral import fourier, masks
 
 FLOOR = 50
 """Decibels below its greatest power at which a spectrum is shown black."""
@@ -259,8 +257,9 @@ def magnification(perturbation: np.ndarray) -> int:
 
 def power(perturbation: np.ndarray) -> np.ndarray:
     """Return the power of a perturbation (C x H x W) by frequency, mean over channels, centred."""
-    by_channel = fourier.power(torch.from_numpy(perturbation.astype(np.float64)))
-    return by_channel.numpy().mean(axis=0)
+    # As `spectral.fourier.power`, without PyTorch, whose import takes seconds.
+    spectrum = np.fft.fftshift(np.fft.fft2(perturbation.astype(np.float64)), axes=(-2, -1))
+    return (np.abs(spectrum) ** 2).mean(axis=0)
 
 
 def spectrum_picture(power_by_frequency: np.ndarray) -> np.ndarray:
@@ -271,7 +270,9 @@ def spectrum_picture(power_by_frequency: np.ndarray) -> np.ndarray:
 
 def share_above(power_by_frequency: np.ndarray, limit: float = HIGH) -> float:
     """Return the share of a centred spectrum's power at more than `limit` cycles per pixel."""
-    high = masks.beyond(power_by_frequency.shape, limit).numpy()
+    # As `spectral.masks.beyond`.
+    down, right = (np.fft.fftshift(np.fft.fftfreq(side)) for side in power_by_frequency.shape)
+    high = np.hypot(down[:, None], right[None, :]) > limit
     return float(power_by_frequency[high].sum() / power_by_frequency.sum())
 
 
