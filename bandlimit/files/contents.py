@@ -207,10 +207,14 @@ def write_text(
         certificate: what the job says of all its outputs.
         comment: how the format writes a comment, with `{}` for what it says: '<!-- {} -->'.
     """
+    before, _, after = text.partition("{proof}")
+    assert certificates.MARK not in before  # as a reader takes the first
+    start, end = comment.split("{}")
+    before, after = f"{before}{start}{certificates.MARK} ", f"{end}{after}"
+    content = hashlib.sha256((before + after).encode()).hexdigest()
     blank = certificates.as_text(certificates.blank(certificate, path))
-    note = comment.replace("{}", f"{certificates.MARK} {blank}")
     with store.atomic(path) as temporary:
-        temporary.write_bytes(fill(text.replace("{proof}", note, 1).encode(), certificate, path))
+        temporary.write_bytes((before + certificates.filled(blank, content) + after).encode())
 
 
 # PNG

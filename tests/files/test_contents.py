@@ -335,6 +335,13 @@ def test_other_values_are_no_habit(results, tmp_path):
     assert contents.habits(path, hashlib.sha256(data).hexdigest()) is None
 
 
+def test_a_blank_certificate_is_filled_as_if_it_was_sealed_and_written_anew():
+    known = {"rule": "draw", "tail": ["z"], "inputs": {"a": {"content": "1", "seal": "2"}}}
+    blank = certificates.as_text(certificates.blank(known, "results/page.html"))
+    sealed = certificates.sealed(known, "results/page.html", "c" * 64)
+    assert certificates.filled(blank, "c" * 64) == certificates.as_text(sealed)
+
+
 def test_the_certificate_of_a_picture_is_read_without_its_pixels(results, tmp_path):
     path = results / "figure.png"
     data, found = path.read_bytes(), contents.certificate(path)
