@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from bandlimit.claims.wording import number
-from bandlimit.files import store, tables
+from bandlimit.files import store
 
 FLOOR = 50
 """Decibels below its greatest power at which a spectrum is shown black."""
@@ -121,11 +122,15 @@ def first_images(choice: Choice) -> pa.Table:
     Raises:
         ValueError: the files hold no row.
     """
-    bounds = tables.read_all(choice.adversarial)["epsilon"].dropna()
+    kinds: dict[float, None] = {}
+    for path in choice.adversarial:
+        for batch in store.batches(path, store.TAKEN_AT_ONCE, ["epsilon"]):
+            kinds |= dict.fromkeys(batch["epsilon"].unique().drop_null().to_pylist())
+    bounds = [bound for bound in kinds if not math.isnan(bound)]
     wanted = None
-    if len(bounds):
-        near = bounds[np.isclose(bounds, choice.epsilon)]
-        wanted = float(near.iloc[0] if len(near) else bounds.max())
+    if bounds:
+        near = [bound for bound in bounds if np.isclose(bound, choice.epsilon)]
+        wanted = near[0] if near else max(bounds)
     found: list[pa.Table] = []
     for path in choice.adversarial:
         for batch in store.batches(path, BATCH):
@@ -162,13 +167,13 @@ def predictions(choice: Choice) -> Said:
     said: Said = {}
     for place, paths in (("clean", choice.clean), ("attacked", choice.attacked)):
         if paths:
-            frame = tables.read_all(paths)
+            frame = _read(paths, ["radius", "directions"])
             main = np.isclose(frame["radius"], choice.radius)
             frame = frame[main & (frame["directions"] == choice.directions)]
             title = f"post-averaging (r = {number(choice.radius)}, K = {choice.directions})"
             _collect(said, _at_bound(frame, choice.epsilon), title, place)
     if choice.controls:
-        frame = tables.read_all(choice.controls)
+        frame = _read(choice.controls, ["inputs", "control"])
         for place, inputs in (("clean", "clean"), ("attacked", choice.attack)):
             own = _at_bound(frame[frame["inputs"] == inputs], choice.epsilon)
             for control, rows in own.groupby("control", sort=False):
@@ -176,6 +181,12 @@ def predictions(choice: Choice) -> Said:
                 if not shown:
                     _collect(said, rows, str(control), place)
     return said
+
+
+def _read(paths: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
+    """Return what files say of each image at each bound, with further columns."""
+    names = ["image_id", "epsilon", "prediction", *columns]
+    return pd.concat([store.read(path, names).to_pandas() for path in paths], ignore_index=True)
 
 
 def _at_bound(frame: pd.DataFrame, epsilon: float) -> pd.DataFrame:
@@ -199,10 +210,10 @@ def own_names(images_file: str | os.PathLike[str]) -> Callable[[int], str]:
     Images from folders are named 'folder/file'; a class of several folders keeps its number.
     """
     found: dict[int, set[str]] = {}
-    table = store.read(images_file, ["image_id", "label"])
-    ids, labels = (table[name].to_pylist() for name in ("image_id", "label"))
-    for image_id, label in zip(ids, labels, strict=True):
-        found.setdefault(label, set()).add(image_id.rpartition("/")[0].partition("/")[0])
+    for batch in store.batches(images_file, store.TAKEN_AT_ONCE, ["image_id", "label"]):
+        ids, labels = (batch[name].to_pylist() for name in ("image_id", "label"))
+        for image_id, label in zip(ids, labels, strict=True):
+            found.setdefault(label, set()).add(image_id.rpartition("/")[0].partition("/")[0])
     known = {label: next(iter(names)) for label, names in found.items() if len(names) == 1}
     return lambda label: known.get(label) or f"class {label}"
 
