@@ -1,6 +1,6 @@
 """Intervals of rates and of their differences, exact paired tests, correction for many tests.
 
-Everything goes through scipy and statsmodels; what is here says which variant is meant.
+Nearly everything goes through scipy and statsmodels; what is here says which variant is meant.
 They take longer to import than most jobs take that read a table, so functions import them.
 """
 
@@ -26,11 +26,19 @@ def wilson(
         total: number of independent cases.
         level: coverage, in (0, 1).
     """
-    from statsmodels.stats.proportion import proportion_confint
+    from scipy.special import ndtri
 
     if total == 0:
         return None, None
-    low, high = proportion_confint(successes, total, alpha=1 - level, method="wilson")
+    # As statsmodels' `proportion_confint` computes it, to the last bit: its import takes a second.
+    count, cases = np.asarray(successes), np.asarray(total)
+    rate = count / cases
+    reach = -ndtri((1 - level) / 2)
+    square = reach**2
+    scale = 1 + square / cases
+    centre = (rate + square / (2 * cases)) / scale
+    spread = reach * np.sqrt(rate * (1.0 - rate) / cases + square / (4.0 * cases**2)) / scale
+    low, high = np.clip([centre - spread, centre + spread], 0, 1)
     # Its ends are 0 of none and 1 of all; rounding leaves some 1e-18.
     return 0.0 if successes <= 0 else float(low), 1.0 if successes >= total else float(high)
 

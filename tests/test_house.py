@@ -65,7 +65,6 @@ COMPUTES = (
     *(f"frequency_principle/{name}" for name in ("linear_principle", "manifolds", "sinusoids")),
     *(f"frequency_principle/{name}" for name in ("one_dimension", "projection")),
     *(f"high_frequency/{name}" for name in ("figure_7", "figure_detection", "kernels")),
-    "static_site",
 )
 """Scripts that need torch though they call for no device: they train, or look into networks."""
 

@@ -1,7 +1,10 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from scipy.stats import multinomial, sem, ttest_1samp
-from statsmodels.stats.proportion import confint_proportions_2indep
+from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
 from bandlimit import statistics
 
@@ -27,6 +30,21 @@ def test_wilson_of_none_begins_at_0_and_of_all_ends_at_1(total):
     assert statistics.wilson(0, total)[0] == 0.0
     assert statistics.wilson(total, total)[1] == 1.0
     assert statistics.wilson(0, total)[1] > 0 and statistics.wilson(total, total)[0] < 1
+
+
+def test_wilson_is_that_of_statsmodels_to_the_last_bit_without_its_import():
+    for total in [1, 2, 3, 7, 10, 100, 997, 12345, 8.5, 333.3]:
+        for successes in [0, total / 7, total // 3, total / 2, total - 1, total]:
+            for level in (0.9, 0.95, 0.99, 1 - 0.05 / 7):
+                low, high = proportion_confint(successes, total, 1 - level, method="wilson")
+                found = statistics.wilson(successes, total, level)
+                assert successes <= 0 or found[0] == low
+                assert successes >= total or found[1] == high
+    code = (
+        "import sys; from bandlimit import statistics; statistics.wilson(1, 2); print(*sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"statsmodels", "scipy.stats"} & set(ran.stdout.split())
 
 
 def test_wilson_of_a_mean_over_draws_lies_between_its_neighbours():

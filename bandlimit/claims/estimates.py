@@ -45,6 +45,7 @@ class Tables:
             for e in experiments
         }
         self._read: dict[str, pd.DataFrame] = {}
+        self._parts: dict[tuple[str, str, str], pd.DataFrame] = {}
 
     def of(self, name: str, experiment: Mapping[str, Any] | None) -> pd.DataFrame:
         """Return the rows of a table that an experiment made; all, where it knows none.
@@ -59,7 +60,11 @@ class Tables:
         frame = self._read[name]
         if experiment is None or not set(NAMES) <= set(frame.columns):
             return frame
-        return frame[(frame[NAMES] == [experiment[key] for key in NAMES]).all(axis=1)]
+        dataset, model = (str(experiment[key]) for key in NAMES)
+        key = (name, dataset, model)
+        if key not in self._parts:
+            self._parts[key] = frame[(frame["dataset"] == dataset) & (frame["model"] == model)]
+        return self._parts[key]
 
     def by_experiment(self, name: str) -> bool:
         """Return whether the rows of a table belong to experiments."""
@@ -147,16 +152,24 @@ def select(frame: pd.DataFrame, query: str | None, name: str) -> pd.DataFrame:
     if query is None:
         return frame
     with _plain_errors(frame, query, name):
-        return frame.query(query, engine="python")
+        return frame.loc[_named(frame, query).eval(query, engine="python")]
 
 
 def evaluate_expression(frame: pd.DataFrame, expression: str, name: str) -> pd.Series:
     """Return an expression over columns as numbers, row by row."""
     with _plain_errors(frame, expression, name):
-        values = frame.eval(expression, engine="python")
+        values = _named(frame, expression).eval(expression, engine="python")
         if not isinstance(values, pd.Series):
             raise UserError(f"The expression {expression!r} of {name} names no column.")
         return values.astype(float)
+
+
+def _named(frame: pd.DataFrame, text: str) -> pd.DataFrame:
+    """Return the columns that an expression may name; pandas takes long to prepare each."""
+    if "`" in text:
+        return frame
+    words = set(re.findall(r"\w+", text))
+    return frame[[column for column in frame.columns if column in words]]
 
 
 class _plain_errors:
@@ -197,10 +210,8 @@ def column_of(frame: pd.DataFrame, column: str, name: str) -> pd.Series:
     return frame[column]
 
 
-def estimates_of(
-    test: Mapping[str, Any], frame: pd.DataFrame, name: str, times: float = 1.0
-) -> list[Estimate]:
-    """Return the value of each row that has one, as if of so many times as many cases."""
+def estimates_of(test: Mapping[str, Any], frame: pd.DataFrame, name: str) -> list[Estimate]:
+    """Return the value of each row that has one."""
     columns = {
         key: evaluate_expression(frame, test[key], name)
         for key in ("value", "minus", "n", "cases", "differ", "error")
@@ -222,7 +233,7 @@ def estimates_of(
         found = {key: value for key, value in found.items() if key not in unknown}
         if "n" in found and not found["n"] > 0:
             continue
-        estimate = _estimate(test, found, int(row), name, times)
+        estimate = _estimate(test, found, int(row), name)
         least, greatest = RANGES[test.get("range", "any")]
         if not least - 1e-9 <= estimate.value <= greatest + 1e-9:
             raise UserError(
@@ -233,9 +244,7 @@ def estimates_of(
     return estimates
 
 
-def _estimate(
-    test: Mapping[str, Any], found: Mapping[str, float], row: int, name: str, times: float
-) -> Estimate:
+def _estimate(test: Mapping[str, Any], found: Mapping[str, float], row: int, name: str) -> Estimate:
     """Return the estimate of one row from the values of its expressions."""
     value, minus = found["value"], found.get("minus")
     rates = {key: found[key] for key in ("value", "minus", "differ") if key in found}
@@ -260,5 +269,4 @@ def _estimate(
         differ=found.get("differ"),
         error=found.get("error"),
         ends=ends,
-        times=times,
     )

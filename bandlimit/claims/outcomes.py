@@ -75,7 +75,6 @@ def of_experiment(
     experiment: Mapping[str, Any] | None,
     *,
     worst_first: bool,
-    times: float = 1.0,
 ) -> Outcome:
     """Return the outcome of all tests of a claim, which must all hold.
 
@@ -84,12 +83,20 @@ def of_experiment(
         tables: the tables of the run.
         experiment: the experiment that is asked; none for a computation.
         worst_first: show the value of the test that speaks most against the claim, not the first.
-        times: of how many times as many cases the values are taken to be.
     """
-    found = [
-        _of_test(claim, with_claim(claim, test), tables, experiment, times)
-        for test in claim["tests"]
-    ]
+    asked = _questions(claim, tables, experiment)
+    return _answer(claim, asked, worst_first=worst_first)
+
+
+def _answer(
+    claim: Mapping[str, Any],
+    asked: Sequence[Sequence[_Question]],
+    *,
+    worst_first: bool,
+    times: float = 1.0,
+) -> Outcome:
+    """Return the outcome of a claim from the questions of each test, none where it has no rows."""
+    found = [_of_test(claim, questions, times) for questions in asked]
     if worst_first:
         found.sort(key=lambda outcome: outcome.weight, reverse=True)
     return _all_of(found)
@@ -107,9 +114,10 @@ def needed(
     """
     if not outcome.cases or outcome.cases >= MOST_CASES:
         return None
+    asked = _questions(claim, tables, experiment)
 
     def decides(times: float) -> bool:
-        found = of_experiment(claim, tables, experiment, worst_first=True, times=times)
+        found = _answer(claim, asked, worst_first=True, times=times)
         return found.surely or found.excluded
 
     most = MOST_CASES / outcome.cases
@@ -173,31 +181,57 @@ def _all_of(outcomes: Sequence[Outcome]) -> Outcome:
     )
 
 
-def _of_test(
+@dataclass(frozen=True)
+class _Question:
+    """A test, the rows that answer it, their values, and what messages call it."""
+
+    test: Mapping[str, Any]
+    frame: pd.DataFrame
+    estimates: Sequence[Estimate]
+    name: str
+
+
+def _questions(
+    claim: Mapping[str, Any], tables: Tables, experiment: Mapping[str, Any] | None
+) -> list[list[_Question]]:
+    """Return of each test of a claim the questions that it asks of one experiment.
+
+    It is one, or one for each group of rows; none where there are no rows, as the claim allows.
+    """
+    return [_of_rows(claim, with_claim(claim, t), tables, experiment) for t in claim["tests"]]
+
+
+def _of_rows(
     claim: Mapping[str, Any],
     test: Mapping[str, Any],
     tables: Tables,
     experiment: Mapping[str, Any] | None,
-    times: float,
-) -> Outcome:
-    """Return what a test finds in the rows of one experiment."""
+) -> list[_Question]:
     name = f"the test {test['label']!r} of the claim {claim['id']}"
     frame = select(tables.of(test["records"], experiment), test["rows"], name)
     if frame.empty:
         if "optional" in claim:
-            return _nothing(f"there is nothing to test, since {claim['optional']}")
+            return []
         where = "" if experiment is None else f" for {experiment['dataset']}/{experiment['model']}"
         raise UserError(
             f"The rows of {name} select nothing of {str(tables.paths[test['records']])!r}{where}, "
             f"although the run should have them: {test['rows'] or 'all rows'}."
         )
     if "per" not in test:
-        return _decide(claim, test, frame, name, times)
+        return [_Question(test, frame, estimates_of(test, frame, name), name)]
     column_of(frame, test["per"], name)
-    outcomes = [
-        _decide(claim, {**test, "label": f"{test['label']}, {value}"}, part, name, times)
-        for value, part in frame.groupby(test["per"], sort=False)
-    ]
+    found = []
+    for value, part in frame.groupby(test["per"], sort=False):
+        own = {**test, "label": f"{test['label']}, {value}"}
+        found.append(_Question(own, part, estimates_of(own, part, name), name))
+    return found
+
+
+def _of_test(claim: Mapping[str, Any], asked: Sequence[_Question], times: float) -> Outcome:
+    """Return what a test finds in the rows of one experiment."""
+    if not asked:
+        return _nothing(f"there is nothing to test, since {claim['optional']}")
+    outcomes = [_decide(claim, question, times) for question in asked]
     # The group that decides gives the value.
     return _all_of(sorted(outcomes, key=lambda outcome: outcome.weight, reverse=True))
 
@@ -206,14 +240,9 @@ def _nothing(why: str) -> Outcome:
     return Outcome(why, asked=False)
 
 
-def _decide(
-    claim: Mapping[str, Any],
-    test: Mapping[str, Any],
-    frame: pd.DataFrame,
-    name: str,
-    times: float,
-) -> Outcome:
-    estimates = estimates_of(test, frame, name, times)
+def _decide(claim: Mapping[str, Any], question: _Question, times: float) -> Outcome:
+    test, frame, name = question.test, question.frame, question.name
+    estimates = [replace(estimate, times=times) for estimate in question.estimates]
     if not estimates:
         return _nothing(f"nothing was counted for the {test['label']}")
     if "within" in test:

@@ -57,7 +57,20 @@ def sealed(
 
 def blank(certificate: Mapping[str, Any], path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return a stand-in as long as the sealed certificate, to be filled when content is known."""
-    return {**sealed(certificate, path, _BLANK), "seal": _BLANK}
+    return {**certificate, "file": name_of(path), "content": _BLANK, "seal": _BLANK}
+
+
+def filled(text: str, content: str) -> str:
+    """Return the text of a blank certificate with its content and seal.
+
+    It is `as_text` of what `sealed` returns, without writing the certificate out once more.
+    """
+    text = text.replace(f'"content":"{_BLANK}"', f'"content":"{content}"')
+    # The content stands before it, so that a comma does.
+    rest = text.replace(f',"seal":"{_BLANK}"', "")
+    return text.replace(
+        f'"seal":"{_BLANK}"', f'"seal":"{hashlib.sha256(rest.encode()).hexdigest()}"'
+    )
 
 
 def seal(certificate: Mapping[str, Any]) -> str:

@@ -27,7 +27,15 @@ from bandlimit.files import certificates, store
 LARGEST = 1 << 28
 """Bytes beyond which a file is no text, PDF or SVG of a rule, but something like an archive."""
 
-_DAMAGE = (OSError, SyntaxError, ValueError, KeyError, TypeError, RecursionError)
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    KeyError,
+    TypeError,
+    RecursionError,
+    struct.error,
+)
 
 
 def certificate(path: str | os.PathLike[str]) -> dict[str, Any] | None:
@@ -154,8 +162,8 @@ def _read(
         if found is not None and not data.startswith(b"%PDF"):
             rest = _as_written(rest)
         return found and found[0], hashlib.sha256(rest).hexdigest() if digest else None
-    # OSError, SyntaxError and bombs by Pillow, ValueError and RecursionError by JSON, KeyError by
-    # safetensors, TypeError by columns of which no rule writes any.
+    # OSError, SyntaxError, bombs and struct.error by Pillow, ValueError and RecursionError by JSON,
+    # KeyError by safetensors, TypeError by columns of which no rule writes any.
     except (*_DAMAGE, Image.DecompressionBombError) as error:
         raise UserError(
             f"The file {str(path)!r} can't be read, or its certificate can't ({error}): it is "
@@ -199,15 +207,20 @@ def write_text(
         certificate: what the job says of all its outputs.
         comment: how the format writes a comment, with `{}` for what it says: '<!-- {} -->'.
     """
+    before, _, after = text.partition("{proof}")
+    assert certificates.MARK not in before  # as a reader takes the first
+    start, end = comment.split("{}")
+    before, after = f"{before}{start}{certificates.MARK} ", f"{end}{after}"
+    content = hashlib.sha256((before + after).encode()).hexdigest()
     blank = certificates.as_text(certificates.blank(certificate, path))
-    note = comment.replace("{}", f"{certificates.MARK} {blank}")
     with store.atomic(path) as temporary:
-        temporary.write_bytes(fill(text.replace("{proof}", note, 1).encode(), certificate, path))
+        temporary.write_bytes((before + certificates.filled(blank, content) + after).encode())
 
 
 # PNG
 
 PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _BINARY = (PNG, b"PAR1", b"%PDF")
 
 
@@ -219,12 +232,27 @@ def pixels(image: Image.Image) -> str:
 
 
 def _png(path: str | os.PathLike[str], digest: bool) -> tuple[dict[str, Any] | None, str | None]:
+    text = _png_text(path)
+    found = None if text is None else _mapping(text)
+    if not digest:
+        return found, None
     with Image.open(path, formats=["PNG"]) as image:
-        # Text may stand behind the pixels.
-        image.load()
-        assert isinstance(image, PngImagePlugin.PngImageFile)
-        text = image.text.get(certificates.KEY)
-        return None if text is None else _mapping(text), pixels(image) if digest else None
+        return found, pixels(image)
+
+
+def _png_text(path: str | os.PathLike[str]) -> str | None:
+    """Return the text of a PNG under the key of certificates; no pixel is decoded."""
+    with open(path, "rb") as file:
+        file.seek(len(PNG))
+        with PngImagePlugin.PngStream(file) as stream:
+            # Text may stand behind the pixels.
+            while (chunk := stream.read())[0] != b"IEND":
+                kind, _, length = chunk
+                if kind in _PNG_TEXTS:
+                    stream.crc(kind, stream.call(*chunk))
+                else:
+                    file.seek(length + 4, os.SEEK_CUR)
+            return stream.im_text.get(certificates.KEY)
 
 
 def _mapping(text: str) -> dict[str, Any]:

@@ -122,13 +122,18 @@ def digest(
     )
 
 
-def tree_digest(path: str | os.PathLike[str]) -> str:
+def tree_digest(path: str | os.PathLike[str], home: str | os.PathLike[str] | None = None) -> str:
     """Return the sha256 of what a file of code means; of one that is not Python, of its bytes.
+
+    Args:
+        path: the file.
+        home: folder of a project, if what its runs keep of files they parsed is to be believed.
 
     Raises:
         UserError: the file can't be read, or is no Python.
     """
-    return _read(Path(path)).digest
+    cache = None if home is None else _Cache.at(Path(os.path.abspath(home)))
+    return _read(Path(path), cache).digest
 
 
 # The environment

@@ -22,7 +22,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import unquote
 
 from bandlimit.errors import UserError
@@ -194,7 +194,10 @@ def _check_zip(folder: Path, archive: Path) -> Finding:
     verdict, text = Verdict.OK, ""
     try:
         with zipfile.ZipFile(archive) as file:
-            packed = {n: hashlib.sha256(file.read(n)).hexdigest() for n in file.namelist()}
+            packed = {}
+            for name in file.namelist():
+                with file.open(name) as part:
+                    packed[name] = _sha256(part)
     except FileNotFoundError:
         return Finding(archive.name, Verdict.MISSING, "the crate as a zip file is gone")
     except (OSError, zipfile.BadZipFile, zlib.error) as error:
@@ -202,6 +205,14 @@ def _check_zip(folder: Path, archive: Path) -> Finding:
     if packed != {path.relative_to(folder).as_posix(): store.sha256(path) for path in _all(folder)}:
         verdict, text = Verdict.TAMPERED, "it holds other files than the crate's folder"
     return Finding(archive.name, verdict, text)
+
+
+def _sha256(file: IO[bytes]) -> str:
+    """Return the sha256 of a stream, read in blocks."""
+    whole = hashlib.sha256()
+    while block := file.read(1 << 20):
+        whole.update(block)
+    return whole.hexdigest()
 
 
 def _all(folder: Path) -> list[Path]:
@@ -217,4 +228,6 @@ def _zip(folder: Path, path: Path) -> None:
             info.compress_type = zipfile.ZIP_DEFLATED
             info.create_system = 3
             info.external_attr = 0o100644 << 16
-            file.writestr(info, part.read_bytes())
+            info.file_size = part.stat().st_size
+            with open(part, "rb") as source, file.open(info, "w") as packed:
+                shutil.copyfileobj(source, packed)

@@ -5,6 +5,7 @@ What jobs took is what certificates do not say: benchmarks do.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -127,7 +128,10 @@ class Run:
             if name in project
         ]
         trees = {pair for job in jobs for pair in job.proof["code"].items()}
-        said += [(name, origin.meaning(home / name) == digest) for name, digest in sorted(trees)]
+        # The run that is described has parsed all of this.
+        said += [
+            (name, origin.meaning(home / name, home) == digest) for name, digest in sorted(trees)
+        ]
         for name, same in said:
             if not same:
                 raise UserError(
@@ -152,8 +156,11 @@ class Run:
         That is the lock that their certificates name, and what Snakemake builds it from where it
         is told to use conda, at the same versions.
         """
-        conda = [name for name in self.project if PurePosixPath(name).match("envs/*.yaml")]
-        return sorted({*conda, *(name for job in jobs for name in job.proof["lock"])})
+        return sorted({*self._conda, *(name for job in jobs for name in job.proof["lock"])})
+
+    @functools.cached_property
+    def _conda(self) -> list[str]:
+        return [name for name in self.project if PurePosixPath(name).match("envs/*.yaml")]
 
 
 def place(results: Path, name: str) -> Path:

@@ -78,6 +78,7 @@ def build(
     said: dict[str, tuple[dict[str, Any], str]] = {}
     code: dict[str, tuple[str, str]] = {}
     lock: dict[str, set[str]] = {}
+    heard: dict[str, list[Any]] = {}
     waiting = [(name, "") for name in names]
     seen = set(names)
     while waiting:
@@ -89,6 +90,11 @@ def build(
             files[part] = {} if proof is None else _kept(proof)
             if proof is None:
                 continue
+            # All outputs of a job say the same, which is heard once.
+            saying = [proof[key] for key in ("inputs", "code", "lock", "writes")]
+            if saying == heard.get(proof["rule"]):
+                continue
+            heard[proof["rule"]] = saying
             for key, value in proof["inputs"].items():
                 _agree(said.setdefault(key, (value, part)), value, part, key)
             for key, value in proof["code"].items():
@@ -354,10 +360,21 @@ def _hold(
                 "another; run the workflow again, or delete the file if it was changed by hand."
             )
         doubted.append(name)
-    faults = _each(contents.fault, [_path(results, name) for name in doubted])
+    differ = functools.partial(_differs, results)
+    faults = _each(differ, [(name, str(files[name]["content"])) for name in doubted])
     for name, fault in zip(doubted, faults, strict=True):
         if fault is not None:
             raise UserError(f"The file {name!r} is not what a rule wrote: {fault.rstrip('.')}.")
+
+
+def _differs(results: Path, item: tuple[str, str]) -> str | None:
+    """Return how a file differs from its certificate, whose seal fits and says this content."""
+    name, content = item
+    path = _path(results, name)
+    try:
+        return None if contents.digest(path) == content else contents.fault(path)
+    except UserError as error:
+        return str(error)
 
 
 def _measure(path: Path) -> dict[str, Any]:

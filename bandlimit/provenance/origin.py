@@ -126,16 +126,16 @@ def identity(path: str | os.PathLike[str], *, content: bool = True) -> dict[str,
     return found | {key: proof[key] for key in ("content", "seal") if proof and key in proof}
 
 
-def meaning(path: str | os.PathLike[str]) -> str | None:
+def meaning(path: str | os.PathLike[str], home: str | os.PathLike[str] | None = None) -> str | None:
     """Return the digest that certificates name a file of code by.
 
     None where the file is missing, and an empty text where it can't be read as Python any more, so
-    that it equals no digest of a certificate.
+    that it equals no digest of a certificate. Arguments are those of `code.tree_digest`.
     """
     if not os.path.isfile(path):
         return None
     try:
-        return code_of.tree_digest(path)
+        return code_of.tree_digest(path, home)
     except UserError:
         return ""
 

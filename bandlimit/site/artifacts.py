@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import re
@@ -12,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import jinja2
-from docutils.core import publish_parts
+from docutils.core import Publisher, publish_parts
 from markupsafe import Markup
 from PIL import Image
 
@@ -150,9 +151,17 @@ def caption(template: str, params: Mapping[str, Any]) -> Markup:
     )
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
     text = environment.from_string(template).render(snakemake=job)
-    settings = {"file_insertion_enabled": False, "raw_enabled": False, "report_level": 5}
-    parts = publish_parts(text, writer="html5", settings_overrides=settings)
+    parts = publish_parts(text, writer="html5", settings=_settings().copy())
     return Markup(parts["fragment"])
+
+
+@functools.cache
+def _settings() -> Any:
+    """Return how captions are read; docutils takes longer to gather it than to read one."""
+    publisher = Publisher("standalone", "restructuredtext", "html5")
+    own = {"file_insertion_enabled": False, "raw_enabled": False, "report_level": 5}
+    publisher.process_programmatic_settings(None, own, None)
+    return publisher.settings
 
 
 def plain(html: Markup) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -14,12 +15,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 from PIL import Image
 
 from bandlimit.claims.wording import number
-from bandlimit.files import store, tables
-from bandlimit.spectral import fourier, masks
+from bandlimit.files import store
 
 FLOOR = 50
 """Decibels below its greatest power at which a spectrum is shown black."""
@@ -123,11 +122,15 @@ def first_images(choice: Choice) -> pa.Table:
     Raises:
         ValueError: the files hold no row.
     """
-    bounds = tables.read_all(choice.adversarial)["epsilon"].dropna()
+    kinds: dict[float, None] = {}
+    for path in choice.adversarial:
+        for batch in store.batches(path, store.TAKEN_AT_ONCE, ["epsilon"]):
+            kinds |= dict.fromkeys(batch["epsilon"].unique().drop_null().to_pylist())
+    bounds = [bound for bound in kinds if not math.isnan(bound)]
     wanted = None
-    if len(bounds):
-        near = bounds[np.isclose(bounds, choice.epsilon)]
-        wanted = float(near.iloc[0] if len(near) else bounds.max())
+    if bounds:
+        near = [bound for bound in bounds if np.isclose(bound, choice.epsilon)]
+        wanted = near[0] if near else max(bounds)
     found: list[pa.Table] = []
     for path in choice.adversarial:
         for batch in store.batches(path, BATCH):
@@ -164,13 +167,13 @@ def predictions(choice: Choice) -> Said:
     said: Said = {}
     for place, paths in (("clean", choice.clean), ("attacked", choice.attacked)):
         if paths:
-            frame = tables.read_all(paths)
+            frame = _read(paths, ["radius", "directions"])
             main = np.isclose(frame["radius"], choice.radius)
             frame = frame[main & (frame["directions"] == choice.directions)]
             title = f"post-averaging (r = {number(choice.radius)}, K = {choice.directions})"
             _collect(said, _at_bound(frame, choice.epsilon), title, place)
     if choice.controls:
-        frame = tables.read_all(choice.controls)
+        frame = _read(choice.controls, ["inputs", "control"])
         for place, inputs in (("clean", "clean"), ("attacked", choice.attack)):
             own = _at_bound(frame[frame["inputs"] == inputs], choice.epsilon)
             for control, rows in own.groupby("control", sort=False):
@@ -178,6 +181,12 @@ def predictions(choice: Choice) -> Said:
                 if not shown:
                     _collect(said, rows, str(control), place)
     return said
+
+
+def _read(paths: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
+    """Return what files say of each image at each bound, with further columns."""
+    names = ["image_id", "epsilon", "prediction", *columns]
+    return pd.concat([store.read(path, names).to_pandas() for path in paths], ignore_index=True)
 
 
 def _at_bound(frame: pd.DataFrame, epsilon: float) -> pd.DataFrame:
@@ -201,10 +210,10 @@ def own_names(images_file: str | os.PathLike[str]) -> Callable[[int], str]:
     Images from folders are named 'folder/file'; a class of several folders keeps its number.
     """
     found: dict[int, set[str]] = {}
-    table = store.read(images_file, ["image_id", "label"])
-    ids, labels = (table[name].to_pylist() for name in ("image_id", "label"))
-    for image_id, label in zip(ids, labels, strict=True):
-        found.setdefault(label, set()).add(image_id.rpartition("/")[0].partition("/")[0])
+    for batch in store.batches(images_file, store.TAKEN_AT_ONCE, ["image_id", "label"]):
+        ids, labels = (batch[name].to_pylist() for name in ("image_id", "label"))
+        for image_id, label in zip(ids, labels, strict=True):
+            found.setdefault(label, set()).add(image_id.rpartition("/")[0].partition("/")[0])
     known = {label: next(iter(names)) for label, names in found.items() if len(names) == 1}
     return lambda label: known.get(label) or f"class {label}"
 
@@ -259,8 +268,9 @@ def magnification(perturbation: np.ndarray) -> int:
 
 def power(perturbation: np.ndarray) -> np.ndarray:
     """Return the power of a perturbation (C x H x W) by frequency, mean over channels, centred."""
-    by_channel = fourier.power(torch.from_numpy(perturbation.astype(np.float64)))
-    return by_channel.numpy().mean(axis=0)
+    # As `spectral.fourier.power`, without PyTorch, whose import takes seconds.
+    spectrum = np.fft.fftshift(np.fft.fft2(perturbation.astype(np.float64)), axes=(-2, -1))
+    return (np.abs(spectrum) ** 2).mean(axis=0)
 
 
 def spectrum_picture(power_by_frequency: np.ndarray) -> np.ndarray:
@@ -271,7 +281,9 @@ def spectrum_picture(power_by_frequency: np.ndarray) -> np.ndarray:
 
 def share_above(power_by_frequency: np.ndarray, limit: float = HIGH) -> float:
     """Return the share of a centred spectrum's power at more than `limit` cycles per pixel."""
-    high = masks.beyond(power_by_frequency.shape, limit).numpy()
+    # As `spectral.masks.beyond`.
+    down, right = (np.fft.fftshift(np.fft.fftfreq(side)) for side in power_by_frequency.shape)
+    high = np.hypot(down[:, None], right[None, :]) > limit
     return float(power_by_frequency[high].sum() / power_by_frequency.sum())
 
 

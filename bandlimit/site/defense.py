@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from bandlimit.files import contents
-from bandlimit.plots.style import DPI, style
 from bandlimit.studies.robustness.summaries import FAILS, HOLDS, OPEN
 
 if TYPE_CHECKING:
@@ -79,6 +78,9 @@ def verdicts(markdown: str | os.PathLike[str]) -> list[dict[str, str]]:
 
 
 def _picture(figure: Figure) -> str:
+    # The site reads pages only, and this import takes seconds.
+    from bandlimit.plots.style import DPI, style
+
     buffer = io.BytesIO()
     with style():
         figure.savefig(buffer, format="png", dpi=DPI)

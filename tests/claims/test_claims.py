@@ -9,7 +9,7 @@ import yaml
 
 from bandlimit import statistics
 from bandlimit.attacks import kinds
-from bandlimit.claims import grammar, verdicts
+from bandlimit.claims import estimates, grammar, verdicts
 from bandlimit.claims import reported as claims_reported
 from bandlimit.errors import UserError
 from bandlimit.files import store
@@ -1087,6 +1087,29 @@ def test_so_many_cases_decide_and_clearly_fewer_do_not(substance, test, columns,
     assert re.search(r"About [0-9.e+]+ cases would decide it, if the rates stay\.", row["reading"])
     assert asked(needed)["verdict"] == verdict
     assert asked(0.97 * needed)["verdict"] == verdicts.UNDECIDED
+
+
+def test_the_search_for_cases_evaluates_no_expression_again(substance, monkeypatch):
+    substance.part["tests"] = [TEST]
+    substance.record(rows_of(REAL, rate=[0.85]).assign(images=100.0))
+    texts = []
+
+    def counted(frame, text, name):
+        texts.append(text)
+        return evaluate_expression(frame, text, name)
+
+    evaluate_expression = estimates.evaluate_expression
+    monkeypatch.setattr(estimates, "evaluate_expression", counted)
+    assert substance.row()["needed"] > 200
+    assert texts.count("rate") <= 3  # of both parts, and once more for the search
+
+
+def test_an_expression_names_a_column_in_backticks_and_none_that_is_not_there():
+    frame = pd.DataFrame({"a b": [1.0, 2.0], "c": [3.0, 4.0]}, index=[4, 7])
+    assert estimates.evaluate_expression(frame, "`a b` + c", "it").tolist() == [4.0, 6.0]
+    assert estimates.select(frame, "c > 3", "it").equals(frame.loc[[7]])
+    with pytest.raises(UserError, match="'d', which is no column .* 'c'"):
+        estimates.select(frame, "d > 3", "it")
 
 
 @pytest.mark.parametrize("verdict", [H, F])

@@ -335,6 +335,31 @@ def test_other_values_are_no_habit(results, tmp_path):
     assert contents.habits(path, hashlib.sha256(data).hexdigest()) is None
 
 
+def test_a_blank_certificate_is_filled_as_if_it_was_sealed_and_written_anew():
+    known = {"rule": "draw", "tail": ["z"], "inputs": {"a": {"content": "1", "seal": "2"}}}
+    blank = certificates.as_text(certificates.blank(known, "results/page.html"))
+    sealed = certificates.sealed(known, "results/page.html", "c" * 64)
+    assert certificates.filled(blank, "c" * 64) == certificates.as_text(sealed)
+
+
+def test_the_certificate_of_a_picture_is_read_without_its_pixels(results, tmp_path):
+    path = results / "figure.png"
+    data, found = path.read_bytes(), contents.certificate(path)
+    place = data.rindex(b"IDAT") + 40
+    spoilt = tmp_path / "figure.png"
+    spoilt.write_bytes(data[:place] + b"\0" * 40 + data[place + 40 :])
+    assert contents.certificate(spoilt) == found
+    assert contents.fault(spoilt) is not None
+    # Text may stand behind the pixels, where the last counts, and a file that ends early has none.
+    start = data.index(certificates.KEY.encode()) - 8
+    end = start + 12 + int.from_bytes(data[start : start + 4], "big")
+    spoilt.write_bytes(data[:start] + data[end:-12] + data[start:end] + data[-12:])
+    assert contents.read(spoilt) == contents.read(path)
+    spoilt.write_bytes(data[: end + 30])
+    with pytest.raises(UserError, match="damaged"):
+        contents.certificate(spoilt)
+
+
 @pytest.mark.parametrize("name", ["table.parquet", "figure.png", "figure.pdf", "a.safetensors"])
 def test_what_is_no_text_has_no_habits(results, tmp_path, name):
     path = tmp_path / name

@@ -827,3 +827,15 @@ def test_documentation_of_the_library_means_nothing(tmp_path, path):
     edited = tmp_path / path.name
     edited.write_text(text.replace('"""', '"""Otherwise. ', 1), encoding="utf-8")
     assert code.tree_digest(edited) == code.tree_digest(path)
+
+
+def test_what_runs_keep_of_files_saves_parsing_where_a_project_is_named(tmp_path, monkeypatch):
+    path = tmp_path / "scripts/one.py"
+    path.parent.mkdir()
+    path.write_text("value = 'of no other file'\n")
+    (tmp_path / ".snakemake").mkdir()
+    known = code.files_of("scripts/one.py", tmp_path)["scripts/one.py"]
+    monkeypatch.setattr(code, "_SEEN", {})
+    monkeypatch.setattr(code._Cache, "_all", {})
+    monkeypatch.setattr(code, "_parsed", None)
+    assert code.tree_digest(path, tmp_path) == known

@@ -326,6 +326,17 @@ def test_a_crate_of_another_run_does_not_fit_the_manifest(made):
     assert f"ro-crate: {DATASET}" not in found
 
 
+def test_files_are_packed_in_blocks(tmp_path, monkeypatch):
+    """No file of a crate, some of which may be records, is in memory as a whole."""
+    (tmp_path / "crate").mkdir()
+    (tmp_path / "crate/a.bin").write_bytes(os.urandom(5 << 20))
+    monkeypatch.setattr(Path, "read_bytes", None)
+    monkeypatch.setattr(zipfile.ZipFile, "read", None)
+    crate._zip(tmp_path / "crate", tmp_path / "crate.zip")
+    found = crate._check_zip(tmp_path / "crate", tmp_path / "crate.zip")
+    assert found.verdict is Verdict.OK
+
+
 @pytest.mark.parametrize("data", [None, b"", b"PK\3\4", "cut"])
 def test_a_damaged_zip_file_is_named(made, data):
     whole = Path(ARCHIVE).read_bytes()

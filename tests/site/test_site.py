@@ -3,6 +3,8 @@ import hashlib
 import io
 import os
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -12,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import torch
 import yaml
 from docutils.core import publish_parts
 from matplotlib.figure import Figure
@@ -23,6 +26,7 @@ from bandlimit.files import certificates, contents, store, tables
 from bandlimit.provenance import origin
 from bandlimit.site import artifacts, browser, defense, front, pages
 from bandlimit.site import browser as site_browser
+from bandlimit.spectral import fourier, masks
 from bandlimit.studies.robustness import summaries
 
 TABLE = "results/tables/first/table_1"
@@ -697,6 +701,13 @@ def test_classes_of_own_data_have_the_names_of_their_folders(tmp_path):
     assert [name(i) for i in range(5)] == ["cat", "dog", "class 2", "class 3", "class 4"]
 
 
+def test_images_and_names_are_read_a_few_rows_at_a_time(run, monkeypatch):
+    """So that the memory of the browser does not grow with the images."""
+    monkeypatch.setattr(store, "read", None)
+    assert len(browser.first_images(browser.Choice(**CHOICE))) == 3
+    assert browser.own_names(DATASET)(1) == "class 1"
+
+
 def test_only_rows_of_the_bound_are_shown(run):
     table = store.read(ADVERSARIAL)
     other = table.set_column(1, "epsilon", pa.array([2 / 255] * 3)).slice(0, 2)
@@ -729,6 +740,21 @@ def test_magnification_is_round_and_keeps_within_the_range(greatest, factor):
     found = browser.magnification(np.array([-greatest, greatest / 3]))
     assert found == factor
     assert found == 1 or found * greatest <= 0.5
+
+
+def test_the_site_imports_neither_pytorch_nor_what_draws_figures():
+    code = "import sys; from bandlimit.site import pages; print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "matplotlib", "seaborn", "scipy.stats"} & set(ran.stdout.split())
+
+
+@pytest.mark.parametrize("side", [20, 27, 28])
+def test_spectra_of_the_browser_are_those_of_the_library(side):
+    change = np.random.default_rng(0).normal(size=(3, side, side)).astype(np.float32)
+    wanted = fourier.power(torch.from_numpy(change.astype(np.float64))).numpy().mean(axis=0)
+    assert browser.power(change) == pytest.approx(wanted)
+    high = masks.beyond((side, side), browser.HIGH).numpy()
+    assert browser.share_above(wanted) == wanted[high].sum() / wanted.sum()
 
 
 def test_a_wave_has_its_power_at_its_own_frequency():
