@@ -60,6 +60,7 @@ wildcard_constraints:
 
 
 onstart:
+    helpers.end_of_idle_looks(workflow)
     helpers.check_last(workflow, config["given"])
     helpers.check_ready(run, local=workflow.local_exec)
     helpers.remember(workflow, config["given"])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bandlimit.config.schema import member
-from bandlimit.defenses.kinds import PARAMETERS, REQUIRED, SOURCES, TRANSFORMS
+from bandlimit.defenses.kinds import FILTERS, PARAMETERS, REQUIRED, SOURCES, TRANSFORMS
 from bandlimit.errors import UserError, suggest
 from bandlimit.files import own_code
 
@@ -33,6 +33,8 @@ class DefenseEntry:
             return False
         if group == "transforms":
             return self.kind in TRANSFORMS
+        if group == "filters":
+            return self.kind in FILTERS
         return self.random == (group == "random")
 
     @property

@@ -44,8 +44,8 @@ of the user's own may do that or not, so what it hands to its classifier counts 
 FILTERS = ("low_pass",)
 """Kinds of defence that let a band of frequencies pass, to which an attack may keep."""
 
-GROUPS = ("random", "deterministic", "transforms")
-"""Words for all examined defences that draw, that don't, or that transform their input."""
+GROUPS = ("random", "deterministic", "transforms", "filters")
+"""Words for all examined defences that draw, that don't, that are `TRANSFORMS`, or `FILTERS`."""
 
 OF_LOGITS = ("approximate", "last_layer")
 """Samplers of post-averaging that choose among the hyperplanes of the last layer, one a class."""

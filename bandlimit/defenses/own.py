@@ -100,15 +100,21 @@ class OwnDefense(Defense):
 
         Raises:
             UserError: the module returns another shape or numbers that are not finite, draws and
-                was not said to, or mixes the images of a call.
+                was not said to or from a generator of its own, or mixes the images of a call.
         """
         ids, draw = self.next_draw(len(x)) if self.random else (("",) * len(x), 0)
         output = self._outputs(x, ids, draw)
         if not self._tried[0] and len(x) > 1:
             self._tried[0] = True
             with torch.no_grad():
-                alone = self._outputs(x[:1], ids[:1], draw)
+                alone, again = (self._outputs(x[:1], ids[:1], draw) for _ in range(2))
             reach = output.detach().abs().max().item()
+            if not torch.equal(alone, again):
+                raise UserError(
+                    f"The defence {self.source!r} gives the same image and the same draw other "
+                    "outputs each time, so it draws from a generator of its own, which nothing "
+                    "keys; draw from those of torch, numpy or random, or take 'generators'."
+                )
             if (output[:1].detach() - alone).abs().max().item() > ALIKE * reach:
                 raise UserError(
                     f"The defence {self.source!r} gives an image other outputs when other images "

@@ -165,7 +165,9 @@ def _check_defined(tree: ast.Module, path: Path, name: str, place: str) -> None:
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             defined.add(node.id)
     if name not in defined and "*" not in defined:
-        public = [d for d in defined if not d.startswith("_")]
+        # What it may define in other ways is taken; told are its own functions and classes.
+        kinds = (ast.FunctionDef, ast.ClassDef)
+        public = [n.name for n in tree.body if isinstance(n, kinds) and n.name[0] != "_"]
         raise UserError(
             f"{place} takes {name!r} from {str(path)!r}, which does not define it; "
             f"{suggest(name, public)}."

@@ -233,8 +233,12 @@ def sanity(
     return typed(rows, SANITY)
 
 
+NOT_RUN = "not run: "
+"""What the note of a check begins with that was not run."""
+
+
 def _not_run(why: str) -> Answer:
-    return Answer(None, note=f"not run: {why}")
+    return Answer(None, note=f"{NOT_RUN}{why}")
 
 
 def _of_model(frame: pd.DataFrame, dataset: str, model: str) -> pd.DataFrame:
@@ -264,7 +268,7 @@ def _symptom_answers(row: Any, draws: float, least_draws: int) -> dict[str, Answ
     note = "the same at each call"
     if row["random_output"]:
         passed = None if pd.isna(draws) else bool(draws >= least_draws)
-        note = "not run: random, but no attack on it was judged"
+        note = f"{NOT_RUN}random, but no attack on it was judged"
         if passed is not None:
             note = f"random, judged on up to {draws:g} draws, {least_draws} are enough"
     probability = bool(row["probability_output"])

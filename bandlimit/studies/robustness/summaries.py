@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from bandlimit import statistics
-from bandlimit.studies.robustness.checks import CHECKS
+from bandlimit.studies.robustness.checks import CHECKS, NOT_RUN
 from bandlimit.studies.robustness.rates import CLEAN, MODEL, STRONGEST, UNDEFENDED
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "not shown"
@@ -147,7 +147,11 @@ def _checked(checks: pd.DataFrame, defense: str) -> dict[str, Any]:
             if not pd.isna(row.passed) and not row.passed
         ],
         "passed": sum(not pd.isna(row.passed) and bool(row.passed) for row in rows),
-        "not_run": [row.question for row in rows if pd.isna(row.passed)],
+        "not_run": [
+            {"question": row.question, "note": str(row.note).removeprefix(NOT_RUN)}
+            for row in rows
+            if pd.isna(row.passed)
+        ],
     }
 
 
@@ -210,6 +214,6 @@ def _judged(found: Mapping[str, Any], epsilon: float) -> dict[str, Any]:
         why += "; every check that ran passed"
     else:
         verdict = OPEN
-        why += ": too few images to tell the two apart"
+        why += ": too few images to tell the two apart, so raise `images` of its experiment"
     at = f"At epsilon = {255 * row['epsilon']:.3g}/255"
     return {"verdict": verdict, "judged_at": row["epsilon"], "reading": f"{at}, {why}."}

@@ -59,26 +59,30 @@ def lines(run: Run, name: str) -> list[Line]:
     study = run.studies.get("robustness")
     if not isinstance(study, Robustness):
         raise UserError("The configuration has no section 'robustness', which examines defences.")
-    e = _examination(study, name)
+    e, missed = _examination(study, name, run)
     with tempfile.TemporaryDirectory() as folder:
         network, told = _network(run, run.models[e.model], Path(folder))
         images, labels, told_of_images = _images(e, network)
         defense = _defense(run, study, e, name, network)
         found = [Line(NOTED, "tried on", f"{told}; {told_of_images}")]
+        if missed:
+            found.append(Line(NOTED, "not examined yet", missed))
         with exact_arithmetic():
             found += _tried(defense, images, labels)
     return found
 
 
-def _examination(study: Robustness, name: str) -> Examination:
+def _examination(study: Robustness, name: str, run: Run) -> tuple[Examination, str]:
+    """Return the experiment that uses a defence, or the first, and then what is missing."""
     for e in study.experiments:
         if name in (*e.defenses, *e.controls):
-            return e
-    used = {d for e in study.experiments for d in (*e.defenses, *e.controls)}
-    raise UserError(
-        f"No experiment of robustness lists the defence {name!r} under 'defenses' or 'controls'; "
-        f"{suggest(name, used)}."
-    )
+            return e, ""
+    if name not in run.defenses or not study.experiments:
+        raise UserError(
+            f"There is no defence {name!r} in the configuration; {suggest(name, run.defenses)}."
+        )
+    e = study.experiments[0]
+    return e, f"list it in robustness.experiments.{e.name}.defenses, or in those of another one"
 
 
 def _network(run: Run, model: Model, folder: Path) -> tuple[Classifier, str]:
