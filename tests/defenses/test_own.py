@@ -59,6 +59,14 @@ CODE = """
         def forward(self, x):
             return self.classifier(x - x.mean(dim=0))
 
+    class Private(Plain):
+        def __init__(self, classifier):
+            super().__init__(classifier)
+            self.draws = torch.Generator()
+
+        def forward(self, x):
+            return self.classifier(x + 0.1 * torch.randn(x.shape, generator=self.draws))
+
     class Convolving(Plain):
         def __init__(self, classifier):
             super().__init__(classifier)
@@ -187,6 +195,7 @@ def test_around_it_goes_only_where_images_are_shown_as_they_came(code, model, im
     [
         ("Noisy", r"draws random numbers, .*set 'random: true'"),
         ("Mixing", r"other outputs when other images share the call"),
+        ("Private", r"same draw other outputs each time, so it draws from a generator of its own"),
         ("Wrong", r"must return N x classes outputs, \(16, 4\) here, and it returned \(16, 2\)"),
         ("Infinite", r"numbers that are not finite"),
         ("Failing", r"can't be made .*ValueError: no"),
@@ -196,6 +205,13 @@ def test_around_it_goes_only_where_images_are_shown_as_they_came(code, model, im
 def test_a_mistake_is_told_in_one_sentence(code, model, images, name, message):
     with pytest.raises(UserError, match=message):
         made(code, model, name)(images)
+
+
+def test_a_class_that_is_not_there_is_told_beside_those_that_are(code, model):
+    with pytest.raises(UserError, match=r"does not define it; allowed: .*'Mixing'") as told:
+        made(code, model, "Mixng")
+    assert "did you mean 'Mixing'?" in str(told.value)
+    assert "'torch'" not in str(told.value), "what a file imports is no class of its own"
 
 
 @pytest.fixture(scope="module")

@@ -13,12 +13,14 @@ from bandlimit.attacks import kinds as attacks_kinds
 from bandlimit.attacks.adaptive.catalogue import KINDS
 from bandlimit.attacks.base import create
 from bandlimit.config import defenses
+from bandlimit.config.defenses import DefenseEntry
 from bandlimit.config.experiments import Experiment
 from bandlimit.config.run import Run
 from bandlimit.config.schema import read_schema
 from bandlimit.defenses import catalogue, kinds
 from bandlimit.defenses import kinds as defenses_kinds
 from bandlimit.defenses.base import DrawName
+from bandlimit.defenses.kinds import GROUPS
 from bandlimit.errors import UserError
 from bandlimit.models import classifier as models_classifier
 from bandlimit.studies.robustness import rates, settings
@@ -330,6 +332,22 @@ def test_the_schema_describes_nothing_that_no_kind_knows():
 @pytest.mark.parametrize("kind", attacks_kinds.ATTACK_PARAMETERS)
 def test_minimal_kinds_are_those_that_know_no_epsilon(kind):
     assert create(KINDS, kind).minimal == (kind in attacks_kinds.MINIMAL_KINDS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameters", "words"),
+    [
+        ("low_pass", {}, {"deterministic", "transforms", "filters"}),
+        ("jpeg", {}, {"deterministic", "transforms"}),
+        ("noise", {}, {"random", "transforms"}),
+        ("python", {"random": True}, {"random", "transforms"}),
+        ("post_averaging", {}, {"random"}),
+        ("undefended", {}, set()),
+    ],
+)
+def test_words_stand_for_kinds_of_defences(kind, parameters, words):
+    entry = DefenseEntry("one", kind, parameters)
+    assert {word for word in GROUPS if entry.belongs(word)} == words
 
 
 # Mistakes ---------------------------------------------------------------------------------------
