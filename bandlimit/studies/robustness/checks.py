@@ -278,9 +278,10 @@ def _symptom_answers(row: Any, draws: float, least_draws: int) -> dict[str, Answ
             not probability, float(probability), 0.0, "probabilities" if probability else ""
         ),
     }
-    for name in ("zero_gradients", "nan_gradients"):
+    for name, found in (("zero_gradients", "exactly 0"), ("nan_gradients", "not finite")):
         count = int(row[name])
-        answers[name] = Answer(count == 0, count, 0.0, f"{count} of {images} images")
+        note = f"{found} at {count} of {images} images"
+        answers[name] = Answer(count == 0, count, 0.0, note)
     return answers
 
 
@@ -299,7 +300,10 @@ def _loss_answer(losses: pd.DataFrame, defense: str) -> Answer:
     if not gains:
         return _not_run("no attack of several steps recorded its loss")
     worst = min(gains, key=lambda name: gains[name] if gains[name] == gains[name] else -np.inf)
-    note = f"{worst[0]} at {_text(worst[1])}: mean loss of the last step minus that of the first"
+    note = (
+        f"{worst[0]} at {_text(worst[1])}: mean loss of the last step minus that of the first is "
+        f"{gains[worst]:.2g}"
+    )
     return Answer(bool(gains[worst] > 0), gains[worst], 0.0, note)
 
 
