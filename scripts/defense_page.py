@@ -2,6 +2,7 @@
 
 from bandlimit.provenance.job import run
 from bandlimit.files import store
+from bandlimit.plots import backend  # noqa: F401 (before matplotlib)
 from bandlimit.site import defense
 from bandlimit.studies.robustness import figures, rates, summaries
 from bandlimit.studies.robustness.tables import read
