@@ -19,6 +19,7 @@ from PIL import Image
 
 from bandlimit.claims.wording import number
 from bandlimit.files import store
+from bandlimit.spectral import arrays
 
 FLOOR = 50
 """Decibels below its greatest power at which a spectrum is shown black."""
@@ -268,9 +269,7 @@ def magnification(perturbation: np.ndarray) -> int:
 
 def power(perturbation: np.ndarray) -> np.ndarray:
     """Return the power of a perturbation (C x H x W) by frequency, mean over channels, centred."""
-    # As `spectral.fourier.power`, without PyTorch, whose import takes seconds.
-    spectrum = np.fft.fftshift(np.fft.fft2(perturbation.astype(np.float64)), axes=(-2, -1))
-    return (np.abs(spectrum) ** 2).mean(axis=0)
+    return np.asarray((arrays.magnitudes(perturbation.astype(np.float64)) ** 2).mean(axis=0))
 
 
 def spectrum_picture(power_by_frequency: np.ndarray) -> np.ndarray:
@@ -281,9 +280,7 @@ def spectrum_picture(power_by_frequency: np.ndarray) -> np.ndarray:
 
 def share_above(power_by_frequency: np.ndarray, limit: float = HIGH) -> float:
     """Return the share of a centred spectrum's power at more than `limit` cycles per pixel."""
-    # As `spectral.masks.beyond`.
-    down, right = (np.fft.fftshift(np.fft.fftfreq(side)) for side in power_by_frequency.shape)
-    high = np.hypot(down[:, None], right[None, :]) > limit
+    high = arrays.frequencies(power_by_frequency.shape) > limit
     return float(power_by_frequency[high].sum() / power_by_frequency.sum())
 
 

@@ -6,6 +6,8 @@ spectra are centred, over the last two axes, without a factor. Values agree but 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +22,18 @@ def magnitudes(x: Floats) -> Floats:
     """Return the magnitudes of the centred spectrum of a real signal, ... x H x W."""
     found: Floats = np.abs(np.fft.fftshift(np.fft.fft2(x, axes=AXES), axes=AXES))
     return found
+
+
+def frequencies(sides: Sequence[int]) -> Floats:
+    """Return the frequency at each place of a centred spectrum, H x W, in cycles per pixel.
+
+    What lies above a limit is what `bandlimit.spectral.masks.beyond` keeps.
+
+    Args:
+        sides: height and width.
+    """
+    down, right = (np.fft.fftshift(np.fft.fftfreq(side)) for side in sides)
+    return np.asarray(np.hypot(down[:, None], right[None, :]))
 
 
 def parts(x: Floats, radius: float) -> tuple[Floats, Floats]:

@@ -17,8 +17,8 @@ def main(job):
         device=p.device,
         name=certificate["device"],
         seed=p.seed,
-        directions=p.directions,
-        seconds=p.seconds,
+        directions=p.timed_directions,
+        seconds=p.timed_seconds,
     )
     tables.save(table, **job.forms(), certificate=certificate)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bandlimit.spectral import arrays, fourier
+from bandlimit.spectral import arrays, fourier, masks
 from bandlimit.spectral.components import PARTS, component
 
 SIDES = [(28, 28), (31, 32), (9, 7)]
@@ -21,6 +21,12 @@ def test_magnitudes_are_those_of_the_transform(sides):
     x = signal(2, 3, *sides)
     wanted = fourier.spectrum(torch.from_numpy(x)).abs().numpy()
     assert arrays.magnitudes(x) == pytest.approx(wanted, abs=1e-10)
+
+
+@pytest.mark.parametrize("sides", SIDES)
+@pytest.mark.parametrize("limit", [0.1, 0.25, 0.5])
+def test_frequencies_beyond_a_limit_are_those_of_the_mask(sides, limit):
+    assert ((arrays.frequencies(sides) > limit) == masks.beyond(sides, limit).numpy()).all()
 
 
 @pytest.mark.parametrize("sides", SIDES)

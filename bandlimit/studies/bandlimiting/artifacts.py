@@ -187,8 +187,8 @@ def _timed(run: Run) -> dict[str, Any]:
         **_settings(run),
         "device": run.device,
         "seed": run.seed,
-        "directions": list(study.timed_directions),
-        "seconds": study.timed_seconds,
+        "timed_directions": list(study.timed_directions),
+        "timed_seconds": study.timed_seconds,
     }
 
 
