@@ -109,7 +109,8 @@ class OwnDefense(Defense):
             with torch.no_grad():
                 alone, again = (self._outputs(x[:1], ids[:1], draw) for _ in range(2))
             reach = output.detach().abs().max().item()
-            if not torch.equal(alone, again):
+            # Kernels of a card may add up in another order each time.
+            if (alone - again).abs().max().item() > ALIKE * reach:
                 raise UserError(
                     f"The defence {self.source!r} gives the same image and the same draw other "
                     "outputs each time, so it draws from a generator of its own, which nothing "
