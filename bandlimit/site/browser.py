@@ -99,8 +99,9 @@ def show(choice: Choice, save: Save) -> dict[str, Any]:
     """Save the pictures, and return what the page says about each image."""
     names = class_names(choice.source) if choice.source else own_names(choice.images_file)
     attacked = first_images(choice)
-    clean = _clean_images(choice.images_file, [str(i) for i in attacked["image_id"].to_pylist()])
-    said = predictions(choice)
+    shown = [str(image_id) for image_id in attacked["image_id"].to_pylist()]
+    clean = _clean_images(choice.images_file, shown)
+    said = predictions(choice, shown)
     cards = []
     pictures = store.images_of(attacked)
     rows = attacked.drop_columns(["image"]).to_pylist()
@@ -163,18 +164,18 @@ Said = dict[tuple[str, str, str], list[int]]
 """Predictions of all draws by defence, 'clean' or 'attacked', and image."""
 
 
-def predictions(choice: Choice) -> Said:
-    """Return what each defence predicts for each image, in each of its draws."""
+def predictions(choice: Choice, images: Sequence[str]) -> Said:
+    """Return what each defence predicts for each of some images, in each of its draws."""
     said: Said = {}
     for place, paths in (("clean", choice.clean), ("attacked", choice.attacked)):
         if paths:
-            frame = _read(paths, ["radius", "directions"])
+            frame = _read(paths, images, ["radius", "directions"])
             main = np.isclose(frame["radius"], choice.radius)
             frame = frame[main & (frame["directions"] == choice.directions)]
             title = f"post-averaging (r = {number(choice.radius)}, K = {choice.directions})"
             _collect(said, _at_bound(frame, choice.epsilon), title, place)
     if choice.controls:
-        frame = _read(choice.controls, ["inputs", "control"])
+        frame = _read(choice.controls, images, ["inputs", "control"])
         for place, inputs in (("clean", "clean"), ("attacked", choice.attack)):
             own = _at_bound(frame[frame["inputs"] == inputs], choice.epsilon)
             for control, rows in own.groupby("control", sort=False):
@@ -184,10 +185,16 @@ def predictions(choice: Choice) -> Said:
     return said
 
 
-def _read(paths: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
-    """Return what files say of each image at each bound, with further columns."""
+def _read(paths: Sequence[str], images: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
+    """Return what files say of some images at each bound, with further columns."""
     names = ["image_id", "epsilon", "prediction", *columns]
-    return pd.concat([store.read(path, names).to_pandas() for path in paths], ignore_index=True)
+    wanted = pa.array(images, pa.string())
+    own = store.schema(paths[0])
+    found = [pa.schema([own.field(name) for name in names]).empty_table()]
+    for path in paths:
+        for batch in store.batches(path, store.TAKEN_AT_ONCE, names):
+            found.append(batch.filter(pc.is_in(batch["image_id"], wanted)))
+    return pa.concat_tables(found).to_pandas()
 
 
 def _at_bound(frame: pd.DataFrame, epsilon: float) -> pd.DataFrame:

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow.compute as pc
+
 from bandlimit.files import store
 from bandlimit.statistics import wilson
 
@@ -66,10 +68,11 @@ def clean(names: Sequence[Mapping[str, Any]], files: Sequence[str]) -> dict[Netw
     for name, path in zip(names, files, strict=True):
         network = (name["dataset"], name["model"])
         before = found.get(network, Clean(0, 0, name["classes"]))
-        correct = store.read(path, ["correct"])["correct"].to_pylist()
-        found[network] = Clean(
-            before.right + sum(correct), before.images + len(correct), name["classes"]
-        )
+        right, images = before.right, before.images
+        for batch in store.batches(path, store.TAKEN_AT_ONCE, ["correct"]):
+            right += pc.sum(batch["correct"], min_count=0).as_py()
+            images += len(batch)
+        found[network] = Clean(right, images, name["classes"])
     return {network: one for network, one in found.items() if one.images}
 
 

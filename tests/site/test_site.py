@@ -701,11 +701,12 @@ def test_classes_of_own_data_have_the_names_of_their_folders(tmp_path):
     assert [name(i) for i in range(5)] == ["cat", "dog", "class 2", "class 3", "class 4"]
 
 
-def test_images_and_names_are_read_a_few_rows_at_a_time(run, monkeypatch):
+def test_images_names_and_predictions_are_read_a_few_rows_at_a_time(run, monkeypatch):
     """So that the memory of the browser does not grow with the images."""
     monkeypatch.setattr(store, "read", None)
     assert len(browser.first_images(browser.Choice(**CHOICE))) == 3
     assert browser.own_names(DATASET)(1) == "class 1"
+    assert cards()[0]["defenses"]
 
 
 def test_only_rows_of_the_bound_are_shown(run):

@@ -20,6 +20,7 @@ from bandlimit.studies.robustness import checks as robustness_checks
 from bandlimit.studies.robustness import figures as robustness_figures
 from bandlimit.studies.robustness import rates as robustness_rates
 from bandlimit.studies.robustness import summaries
+from bandlimit.studies.robustness import tables as robustness_tables
 from bandlimit.studies.robustness.draws import settled
 from bandlimit.studies.robustness.settings import LARGER
 
@@ -911,7 +912,7 @@ def test_a_budget_left_at_its_default_is_compared_with_twice_of_it(entry, budget
             symptoms(),
             attacks=attacks,
             defenses=DEFENSES,
-            judged=records,
+            by_image=robustness_checks.by_image(records),
         )
         row = only(table, defense="g", check="more_budget")
         assert (row["value"], row["passed"]) == (pytest.approx(gain / 10), passed)
@@ -947,7 +948,9 @@ def test_attacks_are_compared_on_the_images_that_both_were_given():
     row = only(without, defense="g", check="black_box")
     assert row["passed"] is pd.NA and "not run" in row["note"]
     row = only(
-        robustness_checks.sanity(table, symptoms(), judged=records, **options),
+        robustness_checks.sanity(
+            table, symptoms(), by_image=robustness_checks.by_image(records), **options
+        ),
         defense="g",
         check="black_box",
     )
@@ -969,7 +972,7 @@ def test_the_attack_with_most_images_in_common_is_the_one_compared():
         symptoms(),
         attacks=ATTACKS | {"autoattack": {"kind": "autoattack"}},
         defenses=DEFENSES,
-        judged=records,
+        by_image=robustness_checks.by_image(records),
     )
     row = only(table, defense="g", check="transfer")
     assert row["value"] == pytest.approx(0.75) and not row["passed"]
@@ -1114,9 +1117,52 @@ def test_a_gradient_that_fails_on_the_way_is_counted_once_per_image():
         {**names, "against": "g", "image_id": "b", "status": "zero_gradient"},
         {**names, "against": "undefended", "image_id": "c", "status": "nan_gradient"},
     ]
-    flags = pd.DataFrame([{**names, "nan_gradients": 0, "zero_gradients": 3}])
-    found = robustness_checks.with_statuses(flags, pd.DataFrame(rows)).iloc[0]
-    assert (found["nan_gradients"], found["zero_gradients"]) == (1, 3)
+    # Two shards: what they saw of clean images adds up, what attacks met is of all images.
+    flags = pd.DataFrame([{**names, **FLAGS, "zero_gradients": count} for count in (2, 1)])
+    (found,) = robustness_checks.with_statuses(flags, pd.DataFrame(rows)).to_dict("records")
+    assert (found["nan_gradients"], found["zero_gradients"], found["images"]) == (1, 3, 32)
+
+
+def test_tables_of_many_defences_hold_the_records_of_one_at_a_time(tmp_path, monkeypatch):
+    """And say of each what they say of all at once, shards and networks in any order."""
+    told, files, records = defaultdict(list), defaultdict(list), []
+    for model, defense, shard in itertools.product("nm", ("undefended", "g"), "10"):
+        names = {"dataset": "d", "model": model, "defense": defense}
+        ids = {f"i{i}": f"{shard}.{i}" for i in range(4)}
+        parts = [clean([[1], [1], [1], [1]]), judged(CUBE, against=defense)]
+        parts += [judged([[0], [1], [0], [0]], attack="cw", confidence=1.0, epsilon=None)]
+        own = pd.concat(parts, ignore_index=True).replace({"image_id": ids}).assign(status="found")
+        # 'undefended' is what the attack with a confidence was run against.
+        own.loc[own["attack"] == "cw", "against"] = "undefended"
+        own.loc[own["attack"] == "pgd", "status"] = "nan_gradient"
+        records.append(own.assign(**names))
+        path = tmp_path / f"{model}_{defense}_{shard}.parquet"
+        rows = own.drop(columns=list(names)).astype({"epsilon": float, "confidence": float})
+        store.write(path, pa.Table.from_pandas(rows, preserve_index=False), None)
+        files["judgements"].append(str(path))
+        told["judgements"].append(names)
+        seen = tmp_path / f"symptoms_{path.name}"
+        flags = symptoms().drop(columns=list(names)).iloc[:1]
+        store.write(seen, pa.Table.from_pandas(flags, preserve_index=False), None)
+        files["symptoms"].append(str(seen))
+    told |= {"attacks": ATTACKS, "defenses": {"g": {"kind": "post_averaging"}}, "largest": E8}
+    told["experiments"] = [{"dataset": "d", "model": m, "epsilon": E8} for m in "mn"]
+    held = []
+    read = robustness_tables.read
+    monkeypatch.setattr(
+        robustness_tables, "read", lambda *args: held.append(len(read(*args))) or read(*args)
+    )
+    found = robustness_tables.frames(files, told)
+    everything = pd.concat(records, ignore_index=True)
+    assert max(held) == len(everything) / 4
+    wanted = {
+        "robust_accuracy": robustness_rates.robust_accuracy(everything),
+        "confidence": robustness_rates.confidence_rates(everything, BOUNDS),
+    }
+    for name, frame in wanted.items():
+        pd.testing.assert_frame_equal(found[name].drop(columns="checks_failed"), frame)
+    broken = found["sanity"].query("check == 'nan_gradients'")
+    assert broken["note"].tolist() == ["not finite at 8 of 32 images"] * 4
 
 
 def test_the_figure_of_losses_leaves_out_what_only_checks_a_budget(tmp_path, monkeypatch):

@@ -144,7 +144,7 @@ def sanity(
     attacks: Attacks,
     defenses: Mapping[str, Mapping[str, Any]],
     experiments: Sequence[Mapping[str, Any]] = (),
-    judged: pd.DataFrame | None = None,
+    by_image: Mapping[tuple[Any, ...], pd.DataFrame] | None = None,
     losses: pd.DataFrame | None = None,
     controls: pd.DataFrame | None = None,
     clean: Mapping[Network, Clean] | None = None,
@@ -172,8 +172,8 @@ def sanity(
             'fixed' is the other with its randomness fixed, if all else is equal.
         experiments: dataset, model, the radius and directions of defences that name none, and the
             epsilon where it is not the one below.
-        judged: what `robust` was made of; without it attacks of unequal numbers of images are not
-            compared.
+        by_image: as `by_image` gives it of what `robust` was made of; without it attacks of unequal
+            numbers of images are not compared.
         losses: as `loss_curves` gives it.
         controls: as `control_rates` gives it, with the control 'undefended'.
         clean: what each network says of clean images, without a defence.
@@ -195,11 +195,10 @@ def sanity(
     mains = {(each["dataset"], each["model"]): each for each in experiments}
     for (dataset, model), own in groups(known, MODEL):
         of_model = _of_model(robust, dataset, model)
-        by_image = {} if judged is None else _by_image(_of_model(judged, dataset, model))
         main = mains.get((dataset, model), {})
         bound = main.get("epsilon", epsilon)
         limits = {"epsilon": bound, "large": large, "zero": zero, "slack": slack}
-        examiner = _Examiner(of_model, by_image, attacks, defenses, main, **limits)
+        examiner = _Examiner(of_model, by_image or {}, attacks, defenses, main, **limits)
         flags = _of_model(symptoms, dataset, model).groupby("defense").agg(SYMPTOMS)
         for defense in sorted({UNDEFENDED, *own["defense"]}):
             flag = flags.loc[defense] if defense in flags.index else None
@@ -245,10 +244,18 @@ def _of_model(frame: pd.DataFrame, dataset: str, model: str) -> pd.DataFrame:
     return frame[(frame["dataset"] == dataset) & (frame["model"] == model)]
 
 
-def _by_image(judged: pd.DataFrame) -> dict[Any, pd.DataFrame]:
-    """Return the majority and the mean of each image, by defense, against, attack and epsilon."""
+def by_image(judged: pd.DataFrame) -> dict[tuple[Any, ...], pd.DataFrame]:
+    """Return what a defence says of each image, summed up over restarts and draws.
+
+    Args:
+        judged: as of `rates.robust_accuracy`; minimal attacks don't count here.
+
+    Returns:
+        By dataset, model, defense, against, attack and epsilon, the majority (0 or 1) and the mean
+        over draws and restarts (in [0, 1]), with the images as the index.
+    """
     found = {}
-    keys = ["defense", "against", "attack", "epsilon"]
+    keys = [*MODEL, "defense", "against", "attack", "epsilon"]
     for names, own in groups(judged[judged["epsilon"].notna()], keys):
         ids, cube = cube_of(own)
         shares = cube.shares().mean(axis=1)
@@ -503,7 +510,7 @@ class _Examiner:
         self, one: pd.Series, other: pd.Series, column: str = "majority"
     ) -> tuple[float, int] | None:
         """Return the first accuracy minus the second on the images of both, and their number."""
-        keys = ["defense", "against", "attack", "epsilon"]
+        keys = [*MODEL, "defense", "against", "attack", "epsilon"]
         ours, theirs = self.by_image.get(tuple(one[keys])), self.by_image.get(tuple(other[keys]))
         if ours is not None and theirs is not None:
             common = ours.index.intersection(theirs.index)
@@ -599,14 +606,15 @@ class _Examiner:
 def with_statuses(symptoms: pd.DataFrame, judged: pd.DataFrame) -> pd.DataFrame:
     """Return symptoms that also count the images on which an attack on the defence met no gradient.
 
-    Symptoms look at clean images alone; a gradient may fail on the way.
+    Symptoms look at clean images alone; a gradient may fail on the way. Of a defence there is one
+    row, for all its images.
 
     Args:
         symptoms: as of `sanity`.
         judged: as of `rates.robust_accuracy`, with the attacks' status.
     """
     own = judged[judged["against"] == judged["defense"]]
-    result = symptoms.copy()
+    result = symptoms.groupby([*MODEL, "defense"], as_index=False).agg(SYMPTOMS)
     for column, status in (("nan_gradients", "nan_gradient"), ("zero_gradients", "zero_gradient")):
         broken = own[own["status"] == status].groupby([*MODEL, "defense"])["image_id"].nunique()
         keys = list(zip(*(result[name] for name in (*MODEL, "defense")), strict=True))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -11,6 +12,7 @@ from bandlimit.files import store, tables
 from bandlimit.files.tables import Column, Table
 from bandlimit.studies import chance
 from bandlimit.studies.robustness import checks, rates
+from bandlimit.studies.robustness.rates import MODEL
 
 RATE = {
     "low": Column("95% low", 3),
@@ -188,6 +190,21 @@ def read_losses(paths: Sequence[str], names: Names) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def _alike(
+    keys: Sequence[str], names: Names, *files: Sequence[str]
+) -> Iterator[tuple[tuple[str, ...], list[Any]]]:
+    """Yield the names and files that share values of `keys`, these in order and before them.
+
+    Records of images are many, and what is asked of them is asked of a network or of a defence: in
+    memory are those of one at a time.
+    """
+    found: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
+    for part, *paths in zip(names, *files, strict=True):
+        found.setdefault(tuple(part[key] for key in keys), []).append((part, *paths))
+    for values, rows in sorted(found.items(), key=lambda item: item[0]):
+        yield values, [list(column) for column in zip(*rows, strict=True)]
+
+
 def frames(files: Mapping[str, Sequence[str]], told: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
     """Return the tables by name, those without records left out; checks mark what depends on them.
 
@@ -200,39 +217,53 @@ def frames(files: Mapping[str, Sequence[str]], told: Mapping[str, Any]) -> dict[
             and `stretched`, the sets that controls and stretched perturbations are of, and
             `largest`, the greatest l_inf bound.
     """
-    found = {"sanity": rates.typed([], checks.SANITY)}
-    if told["controls"]:
-        controls = read(files["controls"], told["controls"])
-        found["controls"] = rates.control_rates(controls, told["attacked"])
-        found["comparisons"] = rates.comparisons(controls, sets=told["attacked"])
-    if told["scalings"]:
-        scaled = read(files["scalings"], told["scalings"])
-        found["scaling"] = rates.scaling_rates(scaled, told["stretched"])
-    if told["defense_attacks"]:
-        losses = read_losses(files["defense_attacks"], told["defense_attacks"])
-        found["loss_curves"] = rates.loss_curves(losses)
+    parts: dict[str, list[pd.DataFrame]] = defaultdict(list)
+    for network, (names, paths) in _alike(MODEL, told["controls"], files["controls"]):
+        controls, sets = read(paths, names), _of_network(told["attacked"], network)
+        parts["controls"].append(rates.control_rates(controls, sets))
+        parts["comparisons"].append(rates.comparisons(controls, sets=sets))
+    for network, (names, paths) in _alike(MODEL, told["scalings"], files["scalings"]):
+        sets = _of_network(told["stretched"], network)
+        parts["scaling"].append(rates.scaling_rates(read(paths, names), sets))
+    of_attack = [*MODEL, "against", "attack"]
+    for _, (names, paths) in _alike(of_attack, told["defense_attacks"], files["defense_attacks"]):
+        parts["loss_curves"].append(rates.loss_curves(read_losses(paths, names)))
+    by_image: dict[Any, pd.DataFrame] = {}
+    symptoms, unbounded = [], []
+    of_defense, sources = [*MODEL, "defense"], (files["judgements"], files["symptoms"])
+    for _, (names, paths, seen) in _alike(of_defense, told["judgements"], *sources):
+        judged = read(paths, names)
+        parts["robust_accuracy"].append(rates.robust_accuracy(judged))
+        by_image |= checks.by_image(judged)
+        symptoms.append(checks.with_statuses(read(seen, names), judged))
+        unbounded.append(judged[judged["confidence"].notna() | (judged["attack"] == rates.CLEAN)])
+    found = {name: pd.concat(own, ignore_index=True) for name, own in parts.items()}
     if told["judgements"]:
-        judged = read(files["judgements"], told["judgements"])
         bounds = {(e["dataset"], e["model"]): e["epsilon"] for e in told["experiments"]}
-        found["robust_accuracy"] = rates.robust_accuracy(judged)
-        found["confidence"] = rates.confidence_rates(judged, bounds)
-        symptoms = read(files["symptoms"], told["judgements"])
+        rows = pd.concat(unbounded, ignore_index=True)
+        found["confidence"] = rates.confidence_rates(rows, bounds)
         found["sanity"] = checks.sanity(
             found["robust_accuracy"],
-            checks.with_statuses(symptoms, judged),
+            pd.concat(symptoms, ignore_index=True),
             attacks=told["attacks"],
             defenses=told["defenses"],
             experiments=told["experiments"],
-            judged=judged,
+            by_image=by_image,
             losses=found.get("loss_curves"),
             controls=found.get("controls"),
             clean=chance.clean(told["undefended"], files["undefended"]),
             large=told["largest"],
         )
+    else:
+        found["sanity"] = rates.typed([], checks.SANITY)
     return {
         name: checks.mark(frame, found["sanity"]) if "checks_failed" in TABLES[name][0] else frame
         for name, frame in found.items()
     }
+
+
+def _of_network(sets: rates.Sets, network: Sequence[str]) -> rates.Sets:
+    return [each for each in sets if [each[name] for name in MODEL] == list(network)]
 
 
 def table(name: str, frame: pd.DataFrame) -> Table:
