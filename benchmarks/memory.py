@@ -1,13 +1,13 @@
-"""How much memory each rule takes, at so many images, at 4 times and at 16 times as many.
+"""How much memory each rule takes, at the images of a run, at 4 times and at 16 times as many.
 
-The same run is made in copies of the project, each with its images multiplied: datasets that are
-looked at, and the images that the studies ask for. Models, trainings and batches stay as they are.
-Memory is the greatest resident size of a job, as its log says (`bandlimit.provenance.job`); of a
-rule, that of its largest job. What a rule holds besides images (packages, a network, a batch) is
-in the first column; the last says how it grows.
+The same run is made in copies of the project, each with its images multiplied: those of the
+datasets that are attacked, and those that the studies ask for. Models, trainings and batches stay
+as they are. Memory is the greatest resident size of a job, as its log says
+(`bandlimit.provenance.job`); of a rule, that of its largest job. What a rule holds besides images
+(packages, a network, a batch) is in the first column; the last says how it grows.
 
     python benchmarks/memory.py --configfile config/smoke.yaml
-    python benchmarks/memory.py --images 64 256 1024
+    python benchmarks/memory.py --times 1 2 4
 """
 
 from __future__ import annotations
@@ -32,19 +32,30 @@ GROWTH = 8
 """MiB of growth that are shown: less is chance."""
 
 
-def larger(config: Mapping[str, Any], count: int) -> dict[str, Any]:
-    """Return an overlay by which each dataset that is attacked has so many images.
+def larger(config: Mapping[str, Any], factor: int) -> dict[str, Any]:
+    """Return an overlay by which each dataset that is attacked has so many times its images.
+
+    A dataset of all images of its source has no more.
 
     Args:
         config: what the run is given, overlays laid over.
-        count: images of each, and of each study's choice of them.
+        factor: so many times as many, and likewise of each study's choice of them.
     """
     experiments = config["experiments"]
     used = {experiments[name]["dataset"] for name in config.get("only", experiments)}
-    found: dict[str, Any] = {"datasets": {name: {"images": count} for name in sorted(used)}}
+    counts = {name: config["datasets"][name].get("images") for name in sorted(used)}
+    found: dict[str, Any] = {
+        "datasets": {name: {"images": factor * count} for name, count in counts.items() if count}
+    }
+    # Of these there are twenty in all.
+    found["datasets"].pop("imagenet_samples", None)
     for study in ("perturbation_spectra", "high_frequency", "frequency_principle", "robustness"):
         asked = (config.get(study) or {}).get("experiments") or {}
-        chosen = {name: {"images": count} for name, entry in asked.items() if "images" in entry}
+        chosen = {
+            name: {"images": factor * entry["images"]}
+            for name, entry in asked.items()
+            if "images" in entry
+        }
         if chosen:
             found[study] = {"experiments": chosen}
     return found
@@ -85,25 +96,25 @@ def main() -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--configfile", nargs="*", default=["config/smoke.yaml"])
-    parser.add_argument("--images", type=int, nargs="+", default=[64, 256, 1024])
+    parser.add_argument("--times", type=int, nargs="+", default=[1, 4, 16])
     arguments = parser.parse_args()
     config = overlays.read([str(copies.HOME / "config.yaml"), *map(str, arguments.configfile)])
     columns = []
-    for count in arguments.images:
+    for factor in arguments.times:
         with tempfile.TemporaryDirectory(prefix="bandlimit-memory-") as name:
             folder = Path(name).resolve()
             copies.copy(folder)
-            text = yaml.safe_dump(larger(config, count))
+            text = yaml.safe_dump(larger(config, factor))
             (folder / "images.yaml").write_text(text, encoding="utf-8")
             columns.append(run(folder, [*arguments.configfile, "images.yaml"]))
-    heads = [f"{count} images, MiB" for count in arguments.images]
-    print("| rule | " + " | ".join(heads) + " | KiB per further image |")
+    heads = [f"{factor} x, MiB" for factor in arguments.times]
+    print("| rule | " + " | ".join(heads) + " | further 1 x, MiB |")
     print("|---|" + "--:|" * (len(heads) + 1))
-    further = arguments.images[-1] - arguments.images[0]
+    further = (arguments.times[-1] - arguments.times[0]) / arguments.times[0]
     for rule in sorted(columns[0], key=lambda rule: columns[0][rule] - columns[-1][rule]):
         values = [column.get(rule, 0) for column in columns]
         growth = values[-1] - values[0]
-        shown = f"{growth * 1024 / further:.0f}" if growth >= GROWTH else "–"
+        shown = f"{growth / further:.1f}" if growth >= GROWTH else "–"
         print(f"| {rule} | " + " | ".join(map(str, values)) + f" | {shown} |")
 
 
