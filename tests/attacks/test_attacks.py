@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -829,3 +832,10 @@ def test_all_names_and_kinds():
     }
     with pytest.raises(TypeError):
         fixed.PGD(40)
+
+
+def test_attacks_need_no_git():
+    """Images and compute nodes may have none, and Foolbox imports a package that looks for it."""
+    code = "import bandlimit.attacks.fixed"
+    environment = {k: v for k, v in os.environ.items() if k != "GIT_PYTHON_REFRESH"} | {"PATH": ""}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=100)
