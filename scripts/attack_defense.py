@@ -33,7 +33,9 @@ def main(job):
         p.parameters.get("samples", 8 if p.kind == "eot_pgd" else None) if defense.random else None
     )
     passes = few or (defense.samples() if isinstance(defense, PostAveraging) else 1)
-    size = max(1, min(BATCH[small], PASSES[small] // passes))
+    # A card takes more in one pass, and would pad what is less.
+    size = max(BATCH[small], model.network.size)
+    size = max(1, min(size, PASSES[small] // passes))
 
     def images():
         return stream.batches(job.input.dataset, size, w["shard"], keep)

@@ -1,7 +1,9 @@
 """What the rules need of the machine they run on: folders, locks, cards, files of code."""
 
 import fcntl
+import itertools
 import os
+import platform
 import sys
 import time
 from functools import partial
@@ -180,26 +182,51 @@ def release_stale_lock():
     """Remove the lock that a killed run left behind, so that the same command goes on.
 
     A run holds a file lock, which ends with its process however that ends; where it can be taken,
-    no other run is alive. A look at the run (`bandlimit status`) takes no lock: a run that begins
-    beside it would find it taken, and not be known to be alive.
+    no other run is alive on this machine. What a run on another machine left stays, since not every
+    network file system tells machines of each other's locks: Snakemake then names `--unlock`. A
+    look at the run (`bandlimit status`) takes no lock: a run that begins beside it would find it
+    taken, and not be known to be alive.
     """
     if os.environ.get(LOOKING):
         return None
-    os.makedirs(".snakemake/locks", exist_ok=True)
-    alive = open(".snakemake/alive", "w")  # noqa: SIM115 (open as long as the process lives)
-    # A look at the run holds it for a moment.
-    for final in (False,) * 10 + (True,):
+    locks = Path(".snakemake/locks")
+    locks.mkdir(parents=True, exist_ok=True)
+    alive = open(".snakemake/alive", "a+")  # noqa: SIM115 (open as long as the process lives)
+    for look in itertools.count():
         try:
             fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
             break
-        except OSError:
-            if final:
+        except BlockingIOError:
+            # A run that lives has locks of Snakemake's; a dry run has none, and ends.
+            if look >= 10 and any(locks.iterdir()):
                 alive.close()
                 return None
+            if look == 50:
+                print("Waiting for another snakemake in this folder.", file=sys.stderr)
             time.sleep(0.1)
-    for lock in Path(".snakemake/locks").iterdir():
+        except OSError:
+            # A file system without locks tells nothing.
+            alive.close()
+            return None
+    alive.seek(0)
+    last, here = alive.read().split(), machine()
+    if last and not set(last) & set(here) and any(locks.iterdir()):
+        return alive
+    for lock in locks.iterdir():
         lock.unlink()
+    alive.truncate(0)
+    alive.write(" ".join(here))
+    alive.flush()
     return alive
+
+
+def machine():
+    """Return what tells this machine from others: its name, and the start of its kernel.
+
+    The name outlives a restart; containers of one machine differ in it, and share the kernel.
+    """
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    return [platform.node() or "unnamed", *(boot.read_text().split() if boot.is_file() else [])]
 
 
 def gpus(run):

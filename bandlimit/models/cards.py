@@ -52,9 +52,16 @@ def take(names: Sequence[str], folder: str | os.PathLike[str] | None = None) -> 
             lock = open(place / re.sub(r"[^\w.-]", "_", name), "ab")  # noqa: SIM115 (held)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 lock.close()
                 continue
+            except OSError as error:
+                _log.warning(
+                    "Files in '%s' can't be locked (%s), so other jobs may take the same card: set "
+                    "TMPDIR to a folder on a local disk.",
+                    place,
+                    error.strerror,
+                )
             _held[name] = lock
             return number
         if not waited:

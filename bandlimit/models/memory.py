@@ -56,7 +56,7 @@ class Halving:
         """Return what the work makes of a batch.
 
         Raises:
-            MachineError: there is no room for one image.
+            MachineError: there is no room for one image, or for what a pass is filled up to.
         """
         count = len(batch[-1])
         while True:
@@ -65,8 +65,8 @@ class Halving:
                 return made
             if size == 1:
                 raise MachineError(
-                    "The memory of the device does not suffice for one image at a time: free it of "
-                    "other programs, take a device with more, or set 'device: cpu'."
+                    "The memory of the device does not suffice for one pass of the network: free "
+                    "it of other programs, take a device with more, or set 'device: cpu'."
                 )
             self.size = size // 2
             _empty_cache()

@@ -152,10 +152,16 @@ def changed(certificate: Mapping[str, Any], home: str | os.PathLike[str]) -> str
 
 
 def _git(home: Path, *arguments: str) -> str | None:
-    """Return what git says, or None without git or outside a repository."""
+    """Return what git says, or None without git or outside a repository.
+
+    Without its lock: many jobs ask at once, while the user may commit.
+    """
     try:
         done = subprocess.run(
-            ["git", "-C", str(home), *arguments], capture_output=True, text=True, check=True
+            ["git", "--no-optional-locks", "-C", str(home), *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
         )
     except (OSError, subprocess.CalledProcessError):
         return None

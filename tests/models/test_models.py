@@ -892,8 +892,8 @@ def test_the_last_batch_is_filled_up() -> None:
         ((3, 32, 32), "cpu", 64),
         ((1, 64, 64), "cpu", 64),
         ((3, 224, 224), "cpu", 4),
-        ((3, 32, 32), "cuda", 1024),
-        ((3, 64, 65), "cuda", 64),
+        ((3, 32, 32), "cuda", 128),
+        ((3, 64, 65), "cuda", 8),
     ],
 )
 def test_micro_batch(shape: tuple[int, int, int], device: str, size: int) -> None:

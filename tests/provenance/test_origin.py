@@ -1,5 +1,6 @@
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 
@@ -95,6 +96,11 @@ def test_commit_and_state_of_the_tree(locked, monkeypatch):
     found = proof(locked)
     assert len(found["commit"]) == 40
     assert found["clean"] is True
+    # A job looks, and writes nothing: the user may commit meanwhile.
+    index = locked / ".git/index"
+    before = index.read_bytes()
+    os.utime(locked / "scripts/draw.py", (1, 1))
+    assert proof(locked)["clean"] is True and index.read_bytes() == before
     (locked / "notes.txt").write_text("not tracked")
     assert proof(locked)["clean"] is True
     (locked / "scripts/draw.py").write_text("import os\n")
