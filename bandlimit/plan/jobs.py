@@ -349,19 +349,23 @@ def site_files(run: Run) -> dict[str, Any]:
     if choice is None:
         return {}
     dataset, model, attack = (choice[name] for name in ("dataset", "model", "attack"))
-    # All images to be shown are in the first shard.
-    shard = run.experiment(dataset, model).shard_names()[0]
+    # Shards take the images of a dataset in turns.
+    shards = run.experiment(dataset, model).shard_names()[: choice["images"]]
     place = f"{dataset}/{model}"
     examined = run.studies.get("robustness")
     compared = {
         (e.dataset, e.model) for e in (examined.experiments if examined else ()) if e.controls
     }
+
+    def files(folder: str) -> list[str]:
+        return [f"results/{folder}/{shard}.parquet" for shard in shards]
+
     return {
         "dataset": f"results/datasets/{dataset}.parquet",
-        "adversarial": [f"results/adversarial/{place}/{attack}/{shard}.parquet"],
-        "clean": [f"results/evaluations/{place}/clean/post_averaging/{shard}.parquet"],
-        "attacked": [f"results/evaluations/{place}/{attack}/post_averaging/{shard}.parquet"],
-        "controls": [f"results/controls/{place}/{shard}.parquet"] * ((dataset, model) in compared),
+        "adversarial": files(f"adversarial/{place}/{attack}"),
+        "clean": files(f"evaluations/{place}/clean/post_averaging"),
+        "attacked": files(f"evaluations/{place}/{attack}/post_averaging"),
+        "controls": files(f"controls/{place}") if (dataset, model) in compared else [],
     }
 
 

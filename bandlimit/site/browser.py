@@ -68,13 +68,13 @@ class Choice:
             of one's own data, whatever its name, whose folders tell them.
         model: name of the model.
         attack: name of the attack.
-        images: how many images to show, from the start of the files.
+        images: how many images to show, from the start of the dataset.
         epsilon: for an attack at fixed bounds, the bound to show (its largest, if it was not run
             at this one); for a minimal attack, the bound within which the controls judge it.
         radius: of post-averaging.
         directions: of post-averaging.
         images_file: the dataset.
-        adversarial: files of adversarial images, in order.
+        adversarial: files of adversarial images, of the shards that hold these images, in order.
         clean: evaluations of post-averaging on clean images.
         attacked: evaluations of post-averaging on the adversarial images.
         controls: comparisons of controls; may be empty.
@@ -119,7 +119,7 @@ def show(choice: Choice, save: Save) -> dict[str, Any]:
 
 
 def first_images(choice: Choice) -> pa.Table:
-    """Return the first rows of the adversarial files, one per image, at the bound asked for.
+    """Return the records of the first images of the dataset, at the bound asked for.
 
     Raises:
         ValueError: the files hold no row.
@@ -133,17 +133,30 @@ def first_images(choice: Choice) -> pa.Table:
     if bounds:
         near = [bound for bound in bounds if np.isclose(bound, choice.epsilon)]
         wanted = near[0] if near else max(bounds)
-    found: list[pa.Table] = []
-    for path in choice.adversarial:
-        for batch in store.batches(path, BATCH):
-            if wanted is not None:
-                batch = batch.filter(pc.equal(batch["epsilon"], wanted))
-            found.append(batch)
-            if sum(map(len, found)) >= choice.images:
-                return pa.concat_tables(found).slice(0, choice.images)
-    if not sum(map(len, found)):
+    each = math.ceil(choice.images / len(choice.adversarial))
+    shards = [_first_rows(path, each, wanted) for path in choice.adversarial]
+    if not any(shards):
         raise ValueError(f"no image of {choice.attack!r} is in {list(choice.adversarial)}")
-    return pa.concat_tables(found)
+    # Shards take the images of a dataset in turns.
+    turns = np.concatenate([np.arange(sum(map(len, shard))) for shard in shards])
+    order = np.argsort(turns, kind="stable")[: choice.images]
+    return pa.concat_tables([table for shard in shards for table in shard]).take(order)
+
+
+def _first_rows(path: str, count: int, wanted: float | None) -> list[pa.Table]:
+    """Return the first rows of an adversarial file at a bound, where there is one, in parts."""
+    found: list[pa.Table] = []
+    for batch in store.batches(path, BATCH):
+        if wanted is not None:
+            batch = batch.filter(pc.equal(batch["epsilon"], wanted))
+        # A slice would keep all of the batch in memory.
+        part = batch.take(np.arange(min(count, len(batch))))
+        count -= len(part)
+        if len(part):
+            found.append(part)
+        if not count:
+            break
+    return found
 
 
 def _clean_images(path: str | os.PathLike[str], wanted: Sequence[str]) -> dict[str, np.ndarray]:

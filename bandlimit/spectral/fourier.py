@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 import torch
 from torch import Tensor
@@ -30,6 +30,9 @@ AXES = (-2, -1)
 
 FLOOR = 1e-8
 """What is added to magnitudes under a logarithm, or in a denominator."""
+
+STEPS = (2.0**14, 2.0**-16, 2.0**-46, 2.0**-76)
+"""Steps of the parts that values of maps are added up in; see `_sums`."""
 
 
 def spectrum(x: Tensor) -> Tensor:
@@ -215,6 +218,8 @@ def by_shell(found: Bins) -> Measures:
 class Maps:
     """Mean spectra over images and channels, as maps of the whole plane, batch by batch.
 
+    They have the same bits in whatever order and batches the images come.
+
     Images without a perturbation are counted, and are part of no map, since they would pull the
     mean of a logarithm down to that of 1e-8.
 
@@ -258,8 +263,8 @@ class Maps:
             "relative": found.relative,
         }
         for name, value in values.items():
-            total = value[kept].sum(dim=(0, 1), dtype=torch.float64)
-            self._sums[name] = self._sums[name] + total if name in self._sums else total
+            sums = _sums(value[kept].double())
+            self._sums[name] = self._sums[name] + sums if name in self._sums else sums
 
     def means(self) -> dict[str, Tensor]:
         """Return the mean maps by name, H x W each, centred, float64.
@@ -274,8 +279,11 @@ class Maps:
         if not self.images:
             raise ValueError("a mean map needs at least one image with a perturbation, got none")
         return {
-            name: whole(total / (self.images * self._channels), self.sides)
-            for name, total in self._sums.items()
+            # The small parts first, so that they are not lost beside the great ones.
+            name: whole(
+                reduce(torch.add, sums.flip(0)) / (self.images * self._channels), self.sides
+            )
+            for name, sums in self._sums.items()
         }
 
 
@@ -293,6 +301,27 @@ def whole(half: Tensor, sides: Sequence[int]) -> Tensor:
     rows = torch.where(mirrored, -rows % height, rows)
     columns = torch.where(mirrored, width - columns, columns)
     return torch.fft.fftshift(half[..., rows, columns], dim=AXES)
+
+
+def _sums(values: Tensor) -> Tensor:
+    """Return exact sums over images and channels, in parts, 4 x H x (W // 2 + 1).
+
+    Each value is cut into whole numbers of the `STEPS`, whose sums are exact in any order, as those
+    of floating-point numbers are not. That holds for values up to 2^44, of which magnitudes of
+    images and ratios to 1e-8 stay below, and for 2^23 of them; what is left of a value beyond the
+    last step is dropped.
+
+    Args:
+        values: N x C x H x (W // 2 + 1), float64; changed in place.
+    """
+    sums = []
+    for step in STEPS:
+        # Numbers of this size have no bits for less than a step.
+        rounding = 1.5 * 2**52 * step
+        part = (values + rounding).sub_(rounding)
+        sums.append(part.sum(dim=(0, 1)))
+        values.sub_(part)
+    return torch.stack(sums)
 
 
 def _squared(z: Tensor) -> Tensor:

@@ -146,6 +146,27 @@ def test_all_shards_of_all_attacks_are_asked_for():
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("shards", "names"), [(1, ["1of1"]), (2, ["1of2", "2of2"]), (4, ["1of4", "2of4", "3of4"])]
+)
+def test_the_site_asks_for_the_shards_that_hold_its_images(monkeypatch, shards, names):
+    monkeypatch.setattr(jobs, "SITE_IMAGES", 3)
+    found = jobs.site_files(planned("experiments.model_a.shards", shards))
+    place = "tiny/model_a"
+    assert found == {
+        "dataset": "results/datasets/tiny.parquet",
+        **{
+            key: [f"results/{folder}/{name}.parquet" for name in names]
+            for key, folder in (
+                ("adversarial", f"adversarial/{place}/pgd_minimal"),
+                ("clean", f"evaluations/{place}/clean/post_averaging"),
+                ("attacked", f"evaluations/{place}/pgd_minimal/post_averaging"),
+                ("controls", f"controls/{place}"),
+            )
+        },
+    }
+
+
 def test_a_run_asks_for_every_form_of_what_its_studies_make():
     run = planned()
     found = jobs.site_artifacts(run)

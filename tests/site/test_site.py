@@ -719,6 +719,34 @@ def test_only_rows_of_the_bound_are_shown(run):
     assert len(browser.first_images(near)) == 2
 
 
+@pytest.mark.parametrize("count", [2, 3, 20])
+@pytest.mark.parametrize("bounds", [[None], [2 / 255, EPSILON]])
+def test_images_are_the_first_of_the_dataset_whatever_the_shards(run, monkeypatch, bounds, count):
+    monkeypatch.setattr(browser, "BATCH", 4)
+    ids = [f"image {i}" for i in range(11)]
+    first = store.read(ADVERSARIAL, ["image_id", "epsilon", "status", "image"])
+
+    def shown(shards):
+        paths = []
+        # Of more shards than images there are the first.
+        for shard in range(min(count, shards)):
+            parts = []
+            for bound in bounds:
+                own = ids[shard::shards]
+                rows = first.take([0] * len(own)).set_column(0, "image_id", pa.array(own))
+                epsilons = pa.array([bound] * len(own), pa.float64())
+                parts.append(rows.set_column(1, "epsilon", epsilons))
+            paths.append(f"{shard + 1}of{shards}.parquet")
+            store.write(paths[-1], pa.concat_tables(parts))
+        return browser.first_images(
+            browser.Choice(**{**CHOICE, "adversarial": paths, "images": count})
+        ).to_pydict()
+
+    one = shown(1)
+    assert one["image_id"] == ids[:count] and set(one["epsilon"]) == {bounds[-1]}
+    assert all(shown(shards) == one for shards in (2, 3, 5, 11))
+
+
 def test_a_perturbation_beyond_the_bound_is_said(run):
     said = [cards(epsilon=bound)[0]["beyond"] for bound in (EPSILON, 0.02, 0.01)]
     assert said == ["", "", " Beyond 2.55/255."]

@@ -183,6 +183,34 @@ def test_maps_are_means_over_images_and_channels_of_the_whole_plane(sides, sizes
         assert np.allclose(found[name].numpy(), opposite, rtol=1e-9)
 
 
+def test_maps_have_the_same_bits_in_any_order_and_batches():
+    x, d = pair(40, 3, 12, 9)
+
+    def means(order, sizes):
+        maps = fourier.Maps((12, 9))
+        for part in torch.tensor(order).split(sizes):
+            maps.add(fourier.bins(x[part], d[part]))
+        return maps.means()
+
+    expected = means(range(40), 40)
+    for order in (range(40), range(39, -1, -1), [*range(0, 40, 2), *range(1, 40, 2)]):
+        for sizes in (1, 7, 40):
+            for name, values in means(order, sizes).items():
+                assert torch.equal(values, expected[name])
+
+
+def test_sums_of_maps_are_those_of_their_values():
+    """Of numbers from 1e-14 to 1e12, cancelling and not."""
+    generator = np.random.default_rng(0)
+    values = generator.normal(size=(50, 2, 4, 3)) * 10.0 ** generator.integers(
+        -14, 12, (1, 1, 4, 3)
+    )
+    found = sum(fourier._sums(torch.from_numpy(values.copy())).flip(0)).numpy()
+    for row, column in np.ndindex(4, 3):
+        expected = math.fsum(values[:, :, row, column].ravel())
+        assert found[row, column] == pytest.approx(expected, rel=1e-15)
+
+
 def test_images_without_a_perturbation_are_counted_and_in_no_map():
     x, d = pair(4, 3, 12, 9)
     d[1] = 0

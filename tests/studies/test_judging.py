@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from bandlimit import keys
+from bandlimit.errors import UserError
 from bandlimit.files import store
 from bandlimit.studies.robustness import judging, rates
 from bandlimit.studies.robustness.judging import NOT_DRAWN
@@ -180,3 +181,42 @@ def test_batches_hold_what_is_kept_and_no_other(tmp_path):
         assert torch.equal(torch.cat([part for _, _, part in found]), torch.tensor(images[places]))
         labels = torch.cat([part for _, part, _ in found])
         assert labels.tolist() == [[1, 1, 2, 3, 4][place] for place in places]
+
+
+def written(folder, shard, wins):
+    """Write a dataset of 20 images, and adversarial records of a shard; return files and images."""
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 1, 2, 2)).astype(np.uint8)
+    names = [f"i{k}" for k in range(20)]
+    columns = {"image_id": names, "label": range(20), "split": ["test"] * 20}
+    dataset, path = folder / "dataset.parquet", folder / "records.parquet"
+    store.write(dataset, pa.table({**columns, "image": store.image_column(pixels)}))
+    part, parts = map(int, shard.split("of"))
+    rows = np.arange(part - 1, 20, parts)
+    attacked = (1 - pixels[rows] / 255).astype(np.float32)
+    columns = {"image_id": [names[row] for row in rows], "label": rows, "success": wins[rows]}
+    store.write(path, pa.table({**columns, "image": store.image_column(attacked)}))
+    return path, dataset, torch.from_numpy(pixels).float() / 255
+
+
+@pytest.mark.parametrize("keep", [None, frozenset(f"i{k}" for k in (1, 3, 4, 7, 8, 17, 19))])
+@pytest.mark.parametrize("shard", ["1of1", "2of2", "3of3"])
+def test_successes_come_beside_their_clean_images(tmp_path, monkeypatch, shard, keep):
+    wins = np.arange(20) % 5 != 0
+    path, dataset, images = written(tmp_path, shard, wins)
+    # What would hold a dataset as a whole.
+    monkeypatch.setattr(store, "read", None)
+    found = list(judging.successes(path, dataset, 4, shard=shard, keep=keep))
+    part, parts = map(int, shard.split("of"))
+    expected = [k for k in range(part - 1, 20, parts) if wins[k] and (not keep or f"i{k}" in keep)]
+    assert [name for ids, *_ in found for name in ids] == [f"i{k}" for k in expected]
+    labels, clean, attacked = (torch.cat([batch[i] for batch in found]) for i in (1, 2, 3))
+    assert labels.tolist() == expected
+    assert torch.equal(clean, images[expected])
+    assert torch.allclose(attacked, 1 - images[expected])
+    assert all(len(ids) <= 4 for ids, *_ in found)
+
+
+def test_a_success_must_be_of_an_image_of_the_dataset(tmp_path):
+    path, dataset, _ = written(tmp_path, "1of2", np.ones(20, dtype=bool))
+    with pytest.raises(UserError, match="a record of image 'i0', which its dataset does not have"):
+        next(judging.successes(path, dataset, 4, shard="2of2"))

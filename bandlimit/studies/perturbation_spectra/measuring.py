@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
 
+from bandlimit.data import stream
+from bandlimit.errors import UserError
 from bandlimit.files import store
 from bandlimit.spectral import fourier, records
 
@@ -38,28 +41,55 @@ def spectra(name: str, ids: Sequence[str], x: Tensor, d: Tensor) -> pa.Table:
 
 
 def averaged(
-    clean: tuple[Sequence[str], Tensor, Tensor], paths: Sequence[str]
+    dataset: str | os.PathLike[str], paths: Sequence[str | os.PathLike[str]]
 ) -> dict[str, fourier.Maps]:
-    """Return the mean maps of perturbed images, by perturbation.
+    """Return the mean maps of perturbed images, by perturbation; the same for any shards.
 
     Args:
-        clean: ids, labels and pixels of the images, as `stream.load` gives them.
-        paths: files of `bandlimit.attacks.perturbations`.
+        dataset: file of the clean images.
+        paths: files of `bandlimit.attacks.perturbations`, of all shards.
+
+    Raises:
+        UserError: a file can't be read, or they don't fit each other.
     """
-    place = {image_id: row for row, image_id in enumerate(clean[0])}
     maps: dict[str, fourier.Maps] = {}
     for path in paths:
-        for table in store.batches(path, BATCH, ["perturbation", "image_id", "image"]):
+        for table, clean in _pairs(path, dataset):
             names = np.array(table["perturbation"].to_pylist())
-            rows = np.array([place[image_id] for image_id in table["image_id"].to_pylist()])
             images = store.images_of(table)
             for name in dict.fromkeys(names.tolist()):
                 here = names == name
-                x = clean[2][rows[here]].double()
+                x = clean[here].double()
                 d = torch.from_numpy(images[here]).double() - x
                 found = maps.setdefault(name, fourier.Maps(x.shape[2:]))
                 found.add(fourier.bins(x, d))
     return maps
+
+
+def _pairs(
+    path: str | os.PathLike[str], dataset: str | os.PathLike[str]
+) -> Iterator[tuple[pa.Table, Tensor]]:
+    """Yield perturbed images of a shard beside their clean ones, in the records' order."""
+    clean = stream.batches(dataset, BATCH)
+    singles = ((i, image) for ids, _, images in clean for i, image in zip(ids, images, strict=True))
+    # Of fewer images than these, perturbed in all ways before the next, records come together.
+    held: dict[str, Tensor] = {}
+    for table in store.batches(path, BATCH, ["perturbation", "image_id", "image"]):
+        found = []
+        for wanted in table["image_id"].to_pylist():
+            if wanted not in held:
+                image = next((image for name, image in singles if name == wanted), None)
+                if image is None:
+                    raise UserError(
+                        f"The file {str(path)!r} has a record of image {wanted!r}, which its "
+                        "dataset does not have, or has in another order."
+                    )
+                # A part of a batch would keep all of it in memory.
+                held[wanted] = image.clone()
+                if len(held) > BATCH:
+                    del held[next(iter(held))]
+            found.append(held[wanted])
+        yield table, torch.stack(found)
 
 
 def maps_table(maps: Mapping[str, fourier.Maps]) -> pa.Table:

@@ -8,6 +8,7 @@ early.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from bandlimit.data import stream
+from bandlimit.errors import UserError
 from bandlimit.files import store
 from bandlimit.studies.robustness.draws import settled
 
@@ -183,3 +186,41 @@ def batches(
             columns = {name: table[name].to_pylist() for name in ("image_id", *names)}
             labels = torch.from_numpy(table["label"].to_numpy().copy())
             yield columns, labels, torch.from_numpy(store.images_of(table).copy())
+
+
+def successes(
+    path: str | os.PathLike[str],
+    dataset: str | os.PathLike[str],
+    size: int,
+    *,
+    shard: str,
+    keep: frozenset[str] | None = None,
+) -> Iterator[tuple[list[str], torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Yield (ids, labels, clean images, adversarial images) of successes, in the records' order.
+
+    Args:
+        path: adversarial records in Parquet, of a minimal attack.
+        dataset: file of the clean images.
+        size: images in flight; memory, not results.
+        shard: the part of the dataset that was attacked, such as '2of8'.
+        keep: ids of the images to yield; None for all.
+
+    Raises:
+        UserError: a file can't be read, or they don't fit each other.
+    """
+    clean = stream.batches(dataset, size, shard, keep)
+    singles = ((i, image) for ids, _, images in clean for i, image in zip(ids, images, strict=True))
+    for columns, labels, images in batches(str(path), size, keep, ["success"]):
+        won = torch.tensor(columns["success"])
+        ids = [name for name, row in zip(columns["image_id"], won, strict=True) if row]
+        found = []
+        for wanted in ids:
+            image = next((image for name, image in singles if name == wanted), None)
+            if image is None:
+                raise UserError(
+                    f"The file {str(path)!r} has a record of image {wanted!r}, which its dataset "
+                    "does not have, or has in another order."
+                )
+            found.append(image)
+        if found:
+            yield ids, labels[won], torch.stack(found), images[won]

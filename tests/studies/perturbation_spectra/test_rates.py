@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from bandlimit.attacks import perturbations
+from bandlimit.errors import UserError
 from bandlimit.files import store
 from bandlimit.models.classifier import Classifier
 from bandlimit.spectral import shells
@@ -237,16 +238,80 @@ def test_images_without_a_perturbation_are_left_out_and_counted(tmp_path):
     assert all(math.isnan(none[key]) for key in ("ratio", "deviation", "error", "low", "lift_high"))
 
 
+def write_dataset(folder, count, channels=1):
+    """Write images of 8 bits; return the file, and the images."""
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 256, (count, channels, SIDE, SIDE)).astype(np.uint8)
+    ids = [f"image {i}" for i in range(count)]
+    columns = {"image_id": ids, "label": [0] * count, "split": ["test"] * count}
+    table = pa.table({**columns, "image": store.image_column(pixels)})
+    store.write(folder / "dataset.parquet", table)
+    return folder / "dataset.parquet", torch.from_numpy(pixels).float() / 255
+
+
+def write_shards(folder, x, ways, shards, size):
+    """Write perturbed images as jobs do: so many images in all ways, and then the next."""
+    paths = []
+    for shard in range(shards):
+        rows = torch.arange(shard, len(x), shards)
+        tables = [
+            pa.table(
+                {
+                    "perturbation": [name] * len(part),
+                    "image_id": [f"image {i}" for i in part.tolist()],
+                    "image": store.image_column((x[part] + d[part]).numpy()),
+                }
+            )
+            for part in rows.split(size)
+            for name, d in ways.items()
+        ]
+        paths.append(folder / f"{shard + 1}of{shards}.parquet")
+        store.write(paths[-1], pa.concat_tables(tables))
+    return paths
+
+
 def test_mean_maps_are_those_of_the_images(tmp_path):
-    path, _ = write(tmp_path, "m", {"p": wave(1, 0.01), "q": wave(4, 0.01)})
-    generator = torch.Generator().manual_seed(0)
-    x = torch.rand((len(IDS), 1, SIDE, SIDE), generator=generator, dtype=torch.float64)
-    maps = measuring.averaged((IDS, torch.zeros(len(IDS)), x), [path])
-    table = measuring.maps_table(maps).to_pandas().set_index("perturbation")
+    dataset, x = write_dataset(tmp_path, len(IDS))
+    ways = {"p": wave(1, 0.01).float(), "q": wave(4, 0.01).float()}
+    paths = write_shards(tmp_path, x, ways, 1, len(IDS))
+    table = measuring.maps_table(measuring.averaged(dataset, paths)).to_pandas()
+    table = table.set_index("perturbation")
     assert list(table.index) == ["p", "q"] and (table["images"] == len(IDS)).all()
     change = wave(1, 0.01).numpy()
     expected = np.fft.fftshift(np.abs(np.fft.fft2(change)), axes=(2, 3)).mean((0, 1))
     assert np.allclose(table.loc["p", "magnitudes"], expected.ravel(), atol=1e-4)
+
+
+@pytest.mark.parametrize("ways", ["p", "pqr"])
+def test_mean_maps_have_the_same_bytes_for_any_shards(tmp_path, monkeypatch, ways):
+    monkeypatch.setattr(measuring, "BATCH", 8)
+    # What would hold a dataset as a whole.
+    monkeypatch.setattr(store, "read", None)
+    dataset, x = write_dataset(tmp_path, 50, channels=3)
+    generator = torch.Generator().manual_seed(1)
+    made = {name: torch.randn(x.shape, generator=generator) / 50 for name in ways}
+    made["p"][7] = 0
+
+    def written(shards):
+        paths = write_shards(tmp_path, x, made, shards, 5)
+        store.write(
+            tmp_path / "maps.parquet", measuring.maps_table(measuring.averaged(dataset, paths))
+        )
+        return (tmp_path / "maps.parquet").read_bytes()
+
+    one = written(1)
+    assert written(2) == one and written(3) == one
+
+
+@pytest.mark.parametrize("other", ["image 7", "image 0"])
+def test_a_perturbed_image_must_be_one_of_its_dataset(tmp_path, monkeypatch, other):
+    monkeypatch.setattr(measuring, "BATCH", 2)
+    dataset, x = write_dataset(tmp_path, 6)
+    (path,) = write_shards(tmp_path, x, {"p": torch.zeros_like(x)}, 1, 6)
+    ids = ["image 0", "image 1", "image 2", "image 3", "image 4", other]
+    store.write(path, store.read(path).set_column(1, "image_id", pa.array(ids)))
+    with pytest.raises(UserError, match=f"a record of image '{other}', which its dataset does not"):
+        measuring.averaged(dataset, [path])
 
 
 # The filter --------------------------------------------------------------------------------------
