@@ -22,6 +22,7 @@ from typing import Any
 import pyarrow as pa
 
 from bandlimit import stopping
+from bandlimit.errors import MachineError, UserError
 from bandlimit.files import attempts, certificates, contents, store
 
 logger = logging.getLogger(__name__)
@@ -74,7 +75,8 @@ class Parts:
 
     Use as a context manager: `add` each step, in the same order at each attempt, then `finish`,
     which leaving it without an error does too. What was finished is kept where the work is
-    stopped, killed or fails; where what comes after `finish` fails, it is not, since it may be why.
+    stopped, killed or fails; where a check after `finish` refuses the outputs, by a `UserError`
+    that tells of more than a want of the machine, it is not, since it may be why.
 
     Args:
         outputs: Parquet files to write, each with its schema.
@@ -107,6 +109,16 @@ class Parts:
         """Return whether the step at hand was kept by an earlier attempt."""
         return 0 < self._step <= self._kept
 
+    def stop_if_asked(self) -> None:
+        """End here where the job is to stop.
+
+        Raises:
+            stopping.Stopped: it is; all steps so far are kept.
+        """
+        if stopping.asked():
+            self._keep()
+            raise stopping.Stopped(f"what is finished, {self._in_parts} of its steps, is kept")
+
     def add(self, make: Callable[..., pa.Table | tuple[pa.Table, ...]], *arguments: Any) -> None:
         """Take the next step, by make(*arguments), unless an earlier attempt has kept it.
 
@@ -117,8 +129,7 @@ class Parts:
         Raises:
             stopping.Stopped: the job is to stop; all steps before this one are kept.
         """
-        if stopping.asked():
-            self._stop()
+        self.stop_if_asked()
         self._step += 1
         if self._step <= self._kept:
             return
@@ -138,8 +149,7 @@ class Parts:
         Raises:
             stopping.Stopped: the job is to stop; all steps are kept.
         """
-        if stopping.asked():
-            self._stop()
+        self.stop_if_asked()
         # What comes after may take long, and keeps nothing more.
         self._keep_if_any()
         self._deferred.close()
@@ -163,7 +173,7 @@ class Parts:
         try:
             if kind is None and not self._finished:
                 self.finish()
-            if kind is None or self._finished and isinstance(error, Exception):
+            if kind is None or self._finished and _refuses(error):
                 self._remove()
             elif isinstance(error, Exception | KeyboardInterrupt):
                 # Why the work ends is told; that this can't be kept in addition is not.
@@ -171,10 +181,6 @@ class Parts:
                     self._keep()
         finally:
             self._deferred.close()
-
-    def _stop(self) -> None:
-        self._keep()
-        raise stopping.Stopped(f"what is finished, {self._in_parts} of its steps, is kept")
 
     def _keep_if_any(self) -> None:
         """Keep the rest where steps were kept before: a job of seconds leaves nothing behind."""
@@ -249,3 +255,11 @@ class Parts:
         if self._folder.is_dir():
             with attempts.newest():
                 shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _refuses(error: BaseException | None) -> bool:
+    """Return whether an error tells that what was written does not hold.
+
+    A full disk, or a card without memory, says nothing of it.
+    """
+    return isinstance(error, UserError) and not isinstance(error, MachineError)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from bandlimit import stopping
-from bandlimit.errors import UserError
+from bandlimit.errors import MachineError, UserError
 from bandlimit.files import attempts, parts, store
 
 HOME = Path(__file__).parents[2]
@@ -177,10 +177,26 @@ def test_what_a_later_check_refuses_is_not_kept(tmp_path, whole):
     with pytest.raises(UserError):
         job.go(after=fails(UserError("The record does not hold.")))
     assert not job.kept.exists()
-    with pytest.raises(Killed):
-        job.go(after=fails(Killed()))
-    # Killed after the outputs were written, of which the workflow knows nothing.
-    assert job.kept.exists()
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize(
+    "error",
+    [
+        # Killed after the outputs were written, of which the workflow knows nothing.
+        Killed(),
+        stopping.Stopped("nothing was kept"),
+        MachineError("The disk is full."),
+        RuntimeError("CUDA error: out of memory"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_fails_after_the_end_for_another_reason_than_a_check_loses_nothing(
+    tmp_path, whole, error
+):
+    job = Job(tmp_path / "job")
+    with pytest.raises(type(error)):
+        job.go(after=fails(error))
     assert job.go() == whole
     assert job.worked == []
 
