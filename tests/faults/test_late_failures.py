@@ -18,6 +18,7 @@ from bandlimit.files import parts, store
 from bandlimit.provenance import job
 from bandlimit.provenance.replay import Files
 from bandlimit.studies.robustness import configured, symptoms
+from bandlimit.training import loop
 
 HOME = Path(__file__).parents[2]
 CERTIFICATE = {"format": 3, "rule": "r", "versions": {"torch": "2"}, "device": "cpu"}
@@ -187,3 +188,62 @@ def test_gradients_of_large_images_or_many_passes_are_taken_of_fewer(
     monkeypatch.setattr("bandlimit.data.stream.check_shape", lambda *_: None)
     assert go("judge_defense.py", handed) == judged
     assert max(defense.sizes[1:]) == size
+
+
+@pytest.fixture
+def training(tmp_path):
+    files = ("model.safetensors", "history.parquet", "curves.parquet")
+    dataset = write_dataset(tmp_path / "d.parquet")
+    recipe = {
+        "epochs": 2,
+        "batch_size": 10,
+        "learning_rate": 0.01,
+        "curves": {
+            "dataset": "d",
+            "images": 4,
+            "train_images": 4,
+            "radii": [1],
+            "every": 1,
+        },
+    }
+    return SimpleNamespace(
+        params=SimpleNamespace(
+            device="cpu",
+            seed=1,
+            recipe=recipe,
+            architecture="two_layer",
+            classes=4,
+            mean=[0.5],
+            std=[0.25],
+        ),
+        wildcards={"trained": "m"},
+        threads=1,
+        input=Files({"dataset": dataset, "tested": dataset}),
+        output=Files({Path(file).stem: str(tmp_path / file) for file in files}),
+        certificate=lambda device: CERTIFICATE,
+    )
+
+
+@pytest.mark.parametrize("last", ["history", "curves"])
+@pytest.mark.parametrize("error", [MachineError("The disk is full."), stopping.Stopped("now")])
+def test_a_history_that_can_not_be_written_costs_no_training(training, monkeypatch, last, error):
+    whole = go("train_model.py", training)
+    for path in training.output:
+        os.unlink(path)
+    state = parts.state_of(training.output["model"])
+    assert not state.exists()
+    write = store.write
+
+    def stops(path, *arguments):
+        if path == training.output[last]:
+            raise error
+        write(path, *arguments)
+
+    with monkeypatch.context() as patched, pytest.raises(type(error)):
+        patched.setattr(store, "write", stops)
+        go("train_model.py", training)
+    assert state.exists()
+    with monkeypatch.context() as patched:
+        patched.setattr(loop._Training, "_epoch", fails(AssertionError("it is trained again")))
+        assert go("train_model.py", training) == whole
+    assert not state.exists()

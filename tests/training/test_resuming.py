@@ -60,6 +60,7 @@ class Run:
             resume=self.state,
             measurements=measurements(),
         )
+        states.remove(self.state)
         files = {path.name: path.read_bytes() for path in self.folder.iterdir()}
         return files, found.history.to_pylist(), found.trajectory.to_pylist()
 
@@ -77,6 +78,34 @@ class Run:
             patched.setattr(states, "save", save)
             with pytest.raises(Stopped):
                 self.go(**change)
+
+
+def no_batch(*arguments):
+    pytest.fail("a batch was trained again")
+
+
+def test_outputs_that_can_not_be_written_cost_no_batch(dataset, tmp_path, monkeypatch, caplog):
+    whole = Run(tmp_path / "whole", dataset).go()
+    run = Run(tmp_path / "run", dataset)
+
+    def full(*arguments, **named):
+        raise MachineError("The disk is full.")
+
+    for module, name in ((loop.weights, "save"), (states, "remove")):
+        with monkeypatch.context() as patched, pytest.raises(MachineError):
+            patched.setattr(module, name, full)
+            run.go()
+        # From here on all batches are done.
+        monkeypatch.setattr(loop._Training, "_gradients", no_batch)
+    with caplog.at_level(logging.INFO, logger="bandlimit.training.loop"):
+        assert run.go() == whole
+    assert "model toy was trained to the end by an earlier attempt" in caplog.text
+
+
+def test_a_training_of_seconds_leaves_no_trace_on_the_way(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(stopping.Pace, "due", lambda self: False)
+    monkeypatch.setattr(states, "save", no_batch)
+    Run(tmp_path / "run", dataset).go()
 
 
 RARE = {"learning_rate": 0.01, "architecture": "small_cnn", "mixup": {}, "dropout": 0.5}
