@@ -129,9 +129,9 @@ def train(
         out_seeds: a model file to write for each network after the first, in order.
         resume: a file that keeps the state, from time to time and where the training is stopped,
             until the caller has written what is returned, and calls `states.remove`. If it holds
-            the state of this very training, by the code that the certificate names and by
-            `own_code`, that goes on from there, to the bytes that it would have had without a stop;
-            any other is replaced.
+            the state of this very training, by what the certificate says of code, versions and
+            device and by `own_code`, that goes on from there, to the bytes that it would have had
+            without a stop; any other is replaced.
         measurements: of a trajectory, along the way of the first network.
         followed: what curves of accuracy are of, along the way of each network.
         recorded: the images whose outputs are recorded, along the way of each network.
@@ -204,12 +204,11 @@ def train(
                 "model_name": model_name,
                 "device": place.type,
                 "torch": torch.__version__,
-                # A state that other code came to would be finished under the name of this one.
-                "made by": {key: (certificate or {}).get(key) for key in ("code", "lock")},
                 "measurements": None if measurements is None else measurements.as_mapping(),
                 "curves": None if followed is None else followed.as_mapping(),
                 "responses": None if recorded is None else recorded.as_mapping(),
-            }
+            },
+            certificate,
         )
 
     workers = 1 if place.type == "cuda" else min(threads, SHARDS)

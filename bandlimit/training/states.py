@@ -20,7 +20,7 @@ import safetensors.torch
 import torch
 
 from bandlimit.errors import UserError
-from bandlimit.files import attempts, store
+from bandlimit.files import attempts, parts, store
 from bandlimit.models import weights
 
 logger = logging.getLogger(__name__)
@@ -95,9 +95,16 @@ def of_networks(kept: Mapping[str, Mapping[str, torch.Tensor]]) -> dict[str, tor
     }
 
 
-def identity(facts: Mapping[str, Any]) -> str:
-    """Return the digest of what determines a training's result, as 64 hexadecimal digits."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+def identity(facts: Mapping[str, Any], certificate: Mapping[str, Any] | None = None) -> str:
+    """Return the digest of what determines a training's result, as 64 hexadecimal digits.
+
+    Args:
+        facts: what it is of; must be representable as JSON.
+        certificate: of the job, if it is one: a state that other code or versions, or another card,
+            came to would be finished under the name of these.
+    """
+    whole = [facts, parts.identity(certificate or {})]
+    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
 
 def save(

@@ -202,7 +202,7 @@ def code_of(source):
     return own_code.files(source, "here")
 
 
-def test_what_a_state_is_of_depends_on_images_measurements_and_code(dataset, tmp_path):
+def test_what_a_state_is_of_depends_on_all_that_decides_the_result(dataset, tmp_path):
     images, labels = toy.striped(64)
     images[0, 0, 0, 0] ^= 1
     other = toy.write_dataset(tmp_path / "other.parquet", images, labels)
@@ -214,17 +214,22 @@ def test_what_a_state_is_of_depends_on_images_measurements_and_code(dataset, tmp
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(states, "save", keep)
-        for data, measured, code in (
-            (dataset, None, "a"),
-            (other, None, "a"),
-            (dataset, measurements(), "a"),
-            (dataset, None, "b"),
+        card = {"code": {"loop": "a"}, "versions": {"numpy": "2"}, "device": "a card"}
+        for data, measured, change in (
+            (dataset, None, {}),
+            (other, None, {}),
+            (dataset, measurements(), {}),
+            (dataset, None, {"code": {"loop": "b"}}),
+            (dataset, None, {"versions": {"numpy": "3"}}),
+            (dataset, None, {"device": "another card"}),
+            # Which says nothing of the result.
+            (dataset, None, {"commit": "b"}),
         ):
-            recipe = RECIPE | {"architecture": "two_layer", "certificate": {"code": {"loop": code}}}
+            recipe = RECIPE | {"architecture": "two_layer", "certificate": card | change}
             with pytest.raises(Stopped):
                 out = tmp_path / "toy.safetensors"
                 train(data, out, **recipe, resume=tmp_path / "state", measurements=measured)
-    assert len(set(found)) == 4
+    assert len(set(found)) == 6 and found[-1] == found[0]
 
 
 def test_a_training_that_is_asked_to_stop_goes_on_to_the_same_bytes(dataset, tmp_path, monkeypatch):
