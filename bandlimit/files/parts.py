@@ -30,6 +30,13 @@ logger = logging.getLogger(__name__)
 PARTS, STATE = ".parts", ".state"
 """Ends of the names of what a job keeps, hidden, beside its output: tables, or one state."""
 
+WAITING_BYTES = 256 << 20
+"""How much may wait in memory to be kept, whatever the pace.
+
+With images a fast job would come to gigabytes before it is time; so much is worth the seconds that
+writing it out takes.
+"""
+
 DECIDES = ("format", "rule", "params", "inputs", "writes", "code", "lock", "versions", "device")
 """What of a certificate decides the results; a commit, or where settings stood, does not."""
 
@@ -94,7 +101,7 @@ class Parts:
         self._folder = folder_of(next(iter(outputs)))
         self._parts = self._in_parts = self._kept = self._step = 0
         self._waiting: list[list[pa.Table]] = [[] for _ in outputs]
-        self._waiting_steps = 0
+        self._waiting_steps = self._waiting_bytes = 0
         self._finished = False
         self._deferred = ExitStack()
 
@@ -139,8 +146,9 @@ class Parts:
             self._waiting, tables, self._outputs.values(), strict=True
         ):
             waiting.append(table.select(schema.names).cast(schema))
+            self._waiting_bytes += waiting[-1].nbytes
         self._waiting_steps += 1
-        if self._pace.due():
+        if self._waiting_bytes > WAITING_BYTES or self._pace.due():
             self._keep()
 
     def finish(self) -> None:
@@ -203,7 +211,8 @@ class Parts:
                 store.write(place, pa.concat_tables(waiting), proof)
         self._parts += 1
         self._in_parts += self._waiting_steps
-        self._waiting, self._waiting_steps = [[] for _ in self._outputs], 0
+        self._waiting = [[] for _ in self._outputs]
+        self._waiting_steps = self._waiting_bytes = 0
 
     def _place(self, part: int, output: int) -> Path:
         return self._folder / f"{part:06}.{output}.parquet"

@@ -280,6 +280,19 @@ def test_a_short_job_leaves_no_trace_on_the_way(tmp_path):
     job.go(7, lambda: os.listdir(job.folder) == [] or pytest.fail("it kept steps"))
 
 
+def test_what_waits_in_memory_is_bounded_whatever_the_pace(tmp_path, whole, monkeypatch):
+    monkeypatch.setattr(stopping.Pace, "due", lambda self: False)
+    sizes = [sum(table.nbytes for table in made(step)) for step in range(1, STEPS + 1)]
+    # The first two may wait; the next that has rows, the fourth, is one too many.
+    monkeypatch.setattr(parts, "WAITING_BYTES", sizes[0] + sizes[1])
+    job = Job(tmp_path / "job")
+    with pytest.raises(Killed):
+        job.go(5, fails(Killed()))
+    assert [path.name for path in job.kept.glob("*.0.parquet")] == ["000000.0.parquet"]
+    assert job.go() == whole
+    assert job.worked == [5, 6, 7]
+
+
 def test_rows_may_be_arranged_at_the_end(tmp_path):
     schema = pa.schema([("n", pa.int64())])
     path = str(tmp_path / "a.parquet")
