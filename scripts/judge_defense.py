@@ -7,6 +7,7 @@ import pyarrow as pa
 from bandlimit.provenance.job import run
 from bandlimit import progress
 from bandlimit.data import stream
+from bandlimit.defenses.post_averaging import PostAveraging
 from bandlimit.files import store
 from bandlimit.models import memory
 from bandlimit.models.device import choose_device
@@ -15,8 +16,14 @@ from bandlimit.studies.robustness.configured import defenses
 
 BATCH = 128
 
-PICTURES = 8
-"""Images in flight whose gradients are taken, each with several passes."""
+PICTURES = {True: 8, False: 4}
+"""Images in flight whose gradients are taken, small (up to 64 x 64) and large.
+
+Memory, not results.
+"""
+
+PASSES = {True: 1536, False: 16}
+"""Forward passes that one gradient may keep in memory, likewise."""
 
 
 def main(job):
@@ -42,6 +49,14 @@ def main(job):
         found = judging.drawn(defense, images, columns["image_id"], labels, **judge)
         return judging.rows(judging.JUDGED, found, labels, **shared[0], **columns)
 
+    def pictures(parts):
+        small = max(model.shape[1:]) <= 64
+        passes = defense.samples() if isinstance(defense, PostAveraging) else 1
+        size = max(1, min(PICTURES[small], PASSES[small] // passes))
+        for batch in stream.batches(job.input.dataset, size, w["shard"], keep):
+            parts.stop_if_asked()
+            yield batch
+
     work = memory.Halving(judged)
     clean = progress.count(job.input.dataset, w["shard"], keep)
     with job.parts({job.output.judgements: judging.JUDGED}, device) as parts:
@@ -62,11 +77,10 @@ def main(job):
                 parts.resuming,
             ):
                 parts.add(work, ([shared] * len(labels), columns, labels, images))
-        parts.finish()
         found = []
         if clean:  # a shard may have none of the chosen images
-            pictures = stream.batches(job.input.dataset, PICTURES, w["shard"], keep)
-            found.append(dataclasses.asdict(symptoms.symptoms(defense, pictures)))
+            found.append(dataclasses.asdict(symptoms.symptoms(defense, pictures(parts))))
+        parts.finish()
         table = pa.Table.from_pylist(found, schema=judging.SYMPTOMS)
         store.write(job.output.symptoms, table, job.certificate(device))
 

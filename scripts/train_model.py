@@ -6,7 +6,7 @@ from bandlimit.provenance.job import run
 from bandlimit.data import stream
 from bandlimit.files import parts, store
 from bandlimit.models.device import choose_device
-from bandlimit.training import loop
+from bandlimit.training import loop, states
 from bandlimit.training.curves import Curves
 from bandlimit.training.recipes import Recipe
 from bandlimit.training.responses import Responses
@@ -24,6 +24,7 @@ def main(job):
     loss = recipe.get("loss", "cross_entropy")
     measured = measurements(job.input.measured, loss, p.seed, **followed) if followed else None
     certificate = job.certificate(choose_device(p.device))
+    state = parts.state_of(job.output.model)
     trained = loop.train(
         job.input.dataset,
         job.output.model,
@@ -40,7 +41,7 @@ def main(job):
         certificate=certificate,
         out_checkpoints=dict(zip(names, kept, strict=True)),
         out_seeds=further,
-        resume=parts.state_of(job.output.model),
+        resume=state,
         measurements=measured,
         followed=curves_of(job, p.seed, **curves) if curves else None,
         recorded=responses_of(job, p.seed, loss, **responses) if responses else None,
@@ -52,6 +53,8 @@ def main(job):
         store.write(job.output.curves, trained.curves, certificate)
     if responses:
         store.write(job.output.responses, trained.responses, certificate)
+    # Only now, since where one of these can't be written another attempt would train anew.
+    states.remove(state)
 
 
 def as_list(files):

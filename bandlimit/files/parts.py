@@ -22,12 +22,20 @@ from typing import Any
 import pyarrow as pa
 
 from bandlimit import stopping
+from bandlimit.errors import MachineError, UserError
 from bandlimit.files import attempts, certificates, contents, store
 
 logger = logging.getLogger(__name__)
 
 PARTS, STATE = ".parts", ".state"
 """Ends of the names of what a job keeps, hidden, beside its output: tables, or one state."""
+
+WAITING_BYTES = 256 << 20
+"""How much may wait in memory to be kept, whatever the pace.
+
+With images a fast job would come to gigabytes before it is time; so much is worth the seconds that
+writing it out takes.
+"""
 
 DECIDES = ("format", "rule", "params", "inputs", "writes", "code", "lock", "versions", "device")
 """What of a certificate decides the results; a commit, or where settings stood, does not."""
@@ -74,7 +82,8 @@ class Parts:
 
     Use as a context manager: `add` each step, in the same order at each attempt, then `finish`,
     which leaving it without an error does too. What was finished is kept where the work is
-    stopped, killed or fails; where what comes after `finish` fails, it is not, since it may be why.
+    stopped, killed or fails; where a check after `finish` refuses the outputs, by a `UserError`
+    that tells of more than a want of the machine, it is not, since it may be why.
 
     Args:
         outputs: Parquet files to write, each with its schema.
@@ -92,7 +101,7 @@ class Parts:
         self._folder = folder_of(next(iter(outputs)))
         self._parts = self._in_parts = self._kept = self._step = 0
         self._waiting: list[list[pa.Table]] = [[] for _ in outputs]
-        self._waiting_steps = 0
+        self._waiting_steps = self._waiting_bytes = 0
         self._finished = False
         self._deferred = ExitStack()
 
@@ -107,6 +116,16 @@ class Parts:
         """Return whether the step at hand was kept by an earlier attempt."""
         return 0 < self._step <= self._kept
 
+    def stop_if_asked(self) -> None:
+        """End here where the job is to stop.
+
+        Raises:
+            stopping.Stopped: it is; all steps so far are kept.
+        """
+        if stopping.asked():
+            self._keep()
+            raise stopping.Stopped(f"what is finished, {self._in_parts} of its steps, is kept")
+
     def add(self, make: Callable[..., pa.Table | tuple[pa.Table, ...]], *arguments: Any) -> None:
         """Take the next step, by make(*arguments), unless an earlier attempt has kept it.
 
@@ -117,8 +136,7 @@ class Parts:
         Raises:
             stopping.Stopped: the job is to stop; all steps before this one are kept.
         """
-        if stopping.asked():
-            self._stop()
+        self.stop_if_asked()
         self._step += 1
         if self._step <= self._kept:
             return
@@ -128,8 +146,9 @@ class Parts:
             self._waiting, tables, self._outputs.values(), strict=True
         ):
             waiting.append(table.select(schema.names).cast(schema))
+            self._waiting_bytes += waiting[-1].nbytes
         self._waiting_steps += 1
-        if self._pace.due():
+        if self._waiting_bytes > WAITING_BYTES or self._pace.due():
             self._keep()
 
     def finish(self) -> None:
@@ -138,8 +157,7 @@ class Parts:
         Raises:
             stopping.Stopped: the job is to stop; all steps are kept.
         """
-        if stopping.asked():
-            self._stop()
+        self.stop_if_asked()
         # What comes after may take long, and keeps nothing more.
         self._keep_if_any()
         self._deferred.close()
@@ -163,7 +181,7 @@ class Parts:
         try:
             if kind is None and not self._finished:
                 self.finish()
-            if kind is None or self._finished and isinstance(error, Exception):
+            if kind is None or self._finished and _refuses(error):
                 self._remove()
             elif isinstance(error, Exception | KeyboardInterrupt):
                 # Why the work ends is told; that this can't be kept in addition is not.
@@ -171,10 +189,6 @@ class Parts:
                     self._keep()
         finally:
             self._deferred.close()
-
-    def _stop(self) -> None:
-        self._keep()
-        raise stopping.Stopped(f"what is finished, {self._in_parts} of its steps, is kept")
 
     def _keep_if_any(self) -> None:
         """Keep the rest where steps were kept before: a job of seconds leaves nothing behind."""
@@ -197,7 +211,8 @@ class Parts:
                 store.write(place, pa.concat_tables(waiting), proof)
         self._parts += 1
         self._in_parts += self._waiting_steps
-        self._waiting, self._waiting_steps = [[] for _ in self._outputs], 0
+        self._waiting = [[] for _ in self._outputs]
+        self._waiting_steps = self._waiting_bytes = 0
 
     def _place(self, part: int, output: int) -> Path:
         return self._folder / f"{part:06}.{output}.parquet"
@@ -249,3 +264,11 @@ class Parts:
         if self._folder.is_dir():
             with attempts.newest():
                 shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _refuses(error: BaseException | None) -> bool:
+    """Return whether an error tells that what was written does not hold.
+
+    A full disk, or a card without memory, says nothing of it.
+    """
+    return isinstance(error, UserError) and not isinstance(error, MachineError)

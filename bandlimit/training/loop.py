@@ -128,9 +128,10 @@ def train(
         out_checkpoints: a model file to write for each checkpoint of the recipe, by its name.
         out_seeds: a model file to write for each network after the first, in order.
         resume: a file that keeps the state, from time to time and where the training is stopped,
-            until the end. If it holds the state of this very training, by the code that the
-            certificate names and by `own_code`, that goes on from there, to the bytes that it would
-            have had without a stop; any other is replaced.
+            until the caller has written what is returned, and calls `states.remove`. If it holds
+            the state of this very training, by what the certificate says of code, versions and
+            device and by `own_code`, that goes on from there, to the bytes that it would have had
+            without a stop; any other is replaced.
         measurements: of a trajectory, along the way of the first network.
         followed: what curves of accuracy are of, along the way of each network.
         recorded: the images whose outputs are recorded, along the way of each network.
@@ -203,12 +204,11 @@ def train(
                 "model_name": model_name,
                 "device": place.type,
                 "torch": torch.__version__,
-                # A state that other code came to would be finished under the name of this one.
-                "made by": {key: (certificate or {}).get(key) for key in ("code", "lock")},
                 "measurements": None if measurements is None else measurements.as_mapping(),
                 "curves": None if followed is None else followed.as_mapping(),
                 "responses": None if recorded is None else recorded.as_mapping(),
-            }
+            },
+            certificate,
         )
 
     workers = 1 if place.type == "cuda" else min(threads, SHARDS)
@@ -294,6 +294,12 @@ def train(
             kept[f"seed_{number}"] = training.weights()
             done.begin(number + 1)
 
+        if resumed > recipe.seeds:
+            logger.info("model %s was trained to the end by an earlier attempt", model_name)
+        elif resume is not None and Path(resume).exists():
+            # What comes after only writes. A training of seconds leaves nothing behind.
+            states.save(resume, identity, done, states.of_networks(kept))
+
     files = {name: (path, kept[name]) for name, path in out_checkpoints.items()}
     further = {f"seed_{k}": path for k, path in enumerate(out_seeds, start=2)}
     files |= {name: (path, kept[name]) for name, path in further.items()}
@@ -309,8 +315,6 @@ def train(
             own_code=own_code,
             certificate=certificate,
         )
-    if resume is not None:
-        Path(resume).unlink(missing_ok=True)
     return Trained(
         pa.Table.from_pylist(done.history),
         None if measurements is None else trajectories.table(done.measured["trajectory"]),
@@ -454,10 +458,7 @@ class _Training:
         for number, state in enumerate(self._optimizer.state):
             for name, value in state.items():
                 found[f"optimizer/{number}/{name}"] = value
-        for network, state in self._kept.items():
-            for name, tensor in state.items():
-                found[f"{states.KEPT}/{network}/{name}"] = tensor
-        return found
+        return found | states.of_networks(self._kept)
 
     def restore(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Take up the state of this network that `tensors` returned."""

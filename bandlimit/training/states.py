@@ -20,7 +20,7 @@ import safetensors.torch
 import torch
 
 from bandlimit.errors import UserError
-from bandlimit.files import store
+from bandlimit.files import attempts, parts, store
 from bandlimit.models import weights
 
 logger = logging.getLogger(__name__)
@@ -86,9 +86,25 @@ def networks(tensors: Mapping[str, torch.Tensor]) -> dict[str, dict[str, torch.T
     return found
 
 
-def identity(facts: Mapping[str, Any]) -> str:
-    """Return the digest of what determines a training's result, as 64 hexadecimal digits."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+def of_networks(kept: Mapping[str, Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Return the tensors, by name, from which `networks` returns these networks."""
+    return {
+        f"{KEPT}/{network}/{name}": tensor
+        for network, state in kept.items()
+        for name, tensor in state.items()
+    }
+
+
+def identity(facts: Mapping[str, Any], certificate: Mapping[str, Any] | None = None) -> str:
+    """Return the digest of what determines a training's result, as 64 hexadecimal digits.
+
+    Args:
+        facts: what it is of; must be representable as JSON.
+        certificate: of the job, if it is one: a state that other code or versions, or another card,
+            came to would be finished under the name of these.
+    """
+    whole = [facts, parts.identity(certificate or {})]
+    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
 
 def save(
@@ -137,6 +153,16 @@ def load(
         logger.info("the state in %s is of another training and not used", path)
         return None
     return progress, tensors
+
+
+def remove(path: str | os.PathLike[str]) -> None:
+    """Remove the state of a training of which all is written.
+
+    Raises:
+        attempts.Superseded: a newer attempt has begun, whose state it may be.
+    """
+    with attempts.newest():
+        Path(path).unlink(missing_ok=True)
 
 
 def _digest(identity: str, text: str, tensors: Mapping[str, torch.Tensor]) -> str:

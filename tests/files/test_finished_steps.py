@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from bandlimit import stopping
-from bandlimit.errors import UserError
+from bandlimit.errors import MachineError, UserError
 from bandlimit.files import attempts, parts, store
 
 HOME = Path(__file__).parents[2]
@@ -177,10 +177,26 @@ def test_what_a_later_check_refuses_is_not_kept(tmp_path, whole):
     with pytest.raises(UserError):
         job.go(after=fails(UserError("The record does not hold.")))
     assert not job.kept.exists()
-    with pytest.raises(Killed):
-        job.go(after=fails(Killed()))
-    # Killed after the outputs were written, of which the workflow knows nothing.
-    assert job.kept.exists()
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize(
+    "error",
+    [
+        # Killed after the outputs were written, of which the workflow knows nothing.
+        Killed(),
+        stopping.Stopped("nothing was kept"),
+        MachineError("The disk is full."),
+        RuntimeError("CUDA error: out of memory"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_fails_after_the_end_for_another_reason_than_a_check_loses_nothing(
+    tmp_path, whole, error
+):
+    job = Job(tmp_path / "job")
+    with pytest.raises(type(error)):
+        job.go(after=fails(error))
     assert job.go() == whole
     assert job.worked == []
 
@@ -262,6 +278,19 @@ def test_half_files_in_the_folder_are_removed(tmp_path, whole):
 def test_a_short_job_leaves_no_trace_on_the_way(tmp_path):
     job = Job(tmp_path / "job")
     job.go(7, lambda: os.listdir(job.folder) == [] or pytest.fail("it kept steps"))
+
+
+def test_what_waits_in_memory_is_bounded_whatever_the_pace(tmp_path, whole, monkeypatch):
+    monkeypatch.setattr(stopping.Pace, "due", lambda self: False)
+    sizes = [sum(table.nbytes for table in made(step)) for step in range(1, STEPS + 1)]
+    # The first two may wait; the next that has rows, the fourth, is one too many.
+    monkeypatch.setattr(parts, "WAITING_BYTES", sizes[0] + sizes[1])
+    job = Job(tmp_path / "job")
+    with pytest.raises(Killed):
+        job.go(5, fails(Killed()))
+    assert [path.name for path in job.kept.glob("*.0.parquet")] == ["000000.0.parquet"]
+    assert job.go() == whole
+    assert job.worked == [5, 6, 7]
 
 
 def test_rows_may_be_arranged_at_the_end(tmp_path):

@@ -142,6 +142,17 @@ def test_the_number_of_images_in_flight_does_not_matter(model):
     assert together.random_output == alone.random_output
 
 
+@pytest.mark.parametrize("room", [1, 2, 3])
+def test_a_batch_beyond_the_memory_is_halved_to_the_same_symptoms(room):
+    class Card(Unreadable):
+        def forward(self, x):
+            if len(x) > room:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return super().forward(x)
+
+    assert symptoms_of(Card()) == symptoms_of(Unreadable())
+
+
 def test_images_are_needed():
     with pytest.raises(ValueError, match="at least one image"):
         symptoms.symptoms(Plain(), [])

@@ -60,6 +60,7 @@ class Run:
             resume=self.state,
             measurements=measurements(),
         )
+        states.remove(self.state)
         files = {path.name: path.read_bytes() for path in self.folder.iterdir()}
         return files, found.history.to_pylist(), found.trajectory.to_pylist()
 
@@ -77,6 +78,34 @@ class Run:
             patched.setattr(states, "save", save)
             with pytest.raises(Stopped):
                 self.go(**change)
+
+
+def no_batch(*arguments):
+    pytest.fail("a batch was trained again")
+
+
+def test_outputs_that_can_not_be_written_cost_no_batch(dataset, tmp_path, monkeypatch, caplog):
+    whole = Run(tmp_path / "whole", dataset).go()
+    run = Run(tmp_path / "run", dataset)
+
+    def full(*arguments, **named):
+        raise MachineError("The disk is full.")
+
+    for module, name in ((loop.weights, "save"), (states, "remove")):
+        with monkeypatch.context() as patched, pytest.raises(MachineError):
+            patched.setattr(module, name, full)
+            run.go()
+        # From here on all batches are done.
+        monkeypatch.setattr(loop._Training, "_gradients", no_batch)
+    with caplog.at_level(logging.INFO, logger="bandlimit.training.loop"):
+        assert run.go() == whole
+    assert "model toy was trained to the end by an earlier attempt" in caplog.text
+
+
+def test_a_training_of_seconds_leaves_no_trace_on_the_way(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(stopping.Pace, "due", lambda self: False)
+    monkeypatch.setattr(states, "save", no_batch)
+    Run(tmp_path / "run", dataset).go()
 
 
 RARE = {"learning_rate": 0.01, "architecture": "small_cnn", "mixup": {}, "dropout": 0.5}
@@ -173,7 +202,7 @@ def code_of(source):
     return own_code.files(source, "here")
 
 
-def test_what_a_state_is_of_depends_on_images_measurements_and_code(dataset, tmp_path):
+def test_what_a_state_is_of_depends_on_all_that_decides_the_result(dataset, tmp_path):
     images, labels = toy.striped(64)
     images[0, 0, 0, 0] ^= 1
     other = toy.write_dataset(tmp_path / "other.parquet", images, labels)
@@ -185,17 +214,22 @@ def test_what_a_state_is_of_depends_on_images_measurements_and_code(dataset, tmp
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(states, "save", keep)
-        for data, measured, code in (
-            (dataset, None, "a"),
-            (other, None, "a"),
-            (dataset, measurements(), "a"),
-            (dataset, None, "b"),
+        card = {"code": {"loop": "a"}, "versions": {"numpy": "2"}, "device": "a card"}
+        for data, measured, change in (
+            (dataset, None, {}),
+            (other, None, {}),
+            (dataset, measurements(), {}),
+            (dataset, None, {"code": {"loop": "b"}}),
+            (dataset, None, {"versions": {"numpy": "3"}}),
+            (dataset, None, {"device": "another card"}),
+            # Which says nothing of the result.
+            (dataset, None, {"commit": "b"}),
         ):
-            recipe = RECIPE | {"architecture": "two_layer", "certificate": {"code": {"loop": code}}}
+            recipe = RECIPE | {"architecture": "two_layer", "certificate": card | change}
             with pytest.raises(Stopped):
                 out = tmp_path / "toy.safetensors"
                 train(data, out, **recipe, resume=tmp_path / "state", measurements=measured)
-    assert len(set(found)) == 4
+    assert len(set(found)) == 6 and found[-1] == found[0]
 
 
 def test_a_training_that_is_asked_to_stop_goes_on_to_the_same_bytes(dataset, tmp_path, monkeypatch):

@@ -25,6 +25,7 @@ def go(folder, dataset, **change):
         out_seeds=[folder / f"{number}.safetensors" for number in (2, 3)],
         resume=folder / "state",
     )
+    states.remove(folder / "state")
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
     return files, found.history.to_pylist()
 

@@ -6,12 +6,15 @@ In the manner of the flags that AutoAttack raises, but counted, once per defence
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import torch
 
 from bandlimit.attacks.base import device_of, exact_arithmetic, ordered_sum, sound
+from bandlimit.models import memory
 
 if TYPE_CHECKING:
     from bandlimit.defenses.base import Defense
@@ -58,43 +61,55 @@ def symptoms(
     Args:
         defense: pixels in [0, 1] -> outputs, N x classes.
         batches: images in turn, of which one batch is in memory: N names, keys of the draws, N
-            true classes, and N x C x H x W, float32 in [0, 1]. How they are cut does not matter.
+            true classes, and N x C x H x W, float32 in [0, 1]. How they are cut does not matter;
+            one that does not fit into memory is halved.
 
     Raises:
         ValueError: there are no images.
+        MachineError: the device has no memory for one image.
     """
-    device = device_of(defense)
-    largest, changes = 0.0, False
-    probabilities = True
-    count = zero = broken = 0
+    work = memory.Halving(partial(_of_batch, defense))
+    found: list[Symptoms] = []
     with exact_arithmetic():
-        for image_ids, labels, images in batches:
-            count += len(images)
-            x = images.to(device)
-            bound = defense.bind(image_ids)
-            with torch.no_grad():
-                outputs = torch.stack([bound(x) for _ in range(PASSES)])
-            finite = sound(outputs.transpose(0, 1))
-            readable = outputs[:, finite]
-            predictions = readable.argmax(dim=2)
-            changes |= bool((predictions != predictions[:1]).any())
-            largest = max(largest, _largest_difference(readable))
-            probabilities &= bool(finite.all()) and _probabilities(outputs[0])
-
-            truth = torch.as_tensor(labels, dtype=torch.int64).to(device)
-            gradient, steep = _gradient(bound, x, truth)
-            broken += int((~(finite & steep)).sum())
-            zero += int((steep & (gradient == 0).flatten(1).all(dim=1)).sum())
-    if not count:
+        for batch in batches:
+            made: Any = work(batch)
+            found += [Symptoms(**row) for row in made.to_pylist()]
+    images = sum(part.images for part in found)
+    if not images:
         raise ValueError("symptoms need at least one image")
     return Symptoms(
-        images=count,
-        random_output=changes or largest > DIFFERENCE,
-        largest_difference=largest,
-        probability_output=probabilities,
-        zero_gradients=zero,
-        nan_gradients=broken,
+        images=images,
+        random_output=any(part.random_output for part in found),
+        largest_difference=max(part.largest_difference for part in found),
+        probability_output=all(part.probability_output for part in found),
+        zero_gradients=sum(part.zero_gradients for part in found),
+        nan_gradients=sum(part.nan_gradients for part in found),
     )
+
+
+def _of_batch(defense: Defense, batch: tuple[Sequence[str], Any, torch.Tensor]) -> pa.Table:
+    """Return what is suspicious on one batch, as one row: what `memory.Halving` puts together."""
+    image_ids, labels, images = batch
+    device = device_of(defense)
+    x = images.to(device)
+    bound = defense.bind(image_ids)
+    with torch.no_grad():
+        outputs = torch.stack([bound(x) for _ in range(PASSES)])
+    finite = sound(outputs.transpose(0, 1))
+    readable = outputs[:, finite]
+    predictions = readable.argmax(dim=2)
+    largest = _largest_difference(readable)
+    truth = torch.as_tensor(labels, dtype=torch.int64).to(device)
+    gradient, steep = _gradient(bound, x, truth)
+    found = Symptoms(
+        images=len(images),
+        random_output=bool((predictions != predictions[:1]).any()) or largest > DIFFERENCE,
+        largest_difference=largest,
+        probability_output=bool(finite.all()) and _probabilities(outputs[0]),
+        zero_gradients=int((steep & (gradient == 0).flatten(1).all(dim=1)).sum()),
+        nan_gradients=int((~(finite & steep)).sum()),
+    )
+    return pa.Table.from_pylist([asdict(found)])
 
 
 def _gradient(
