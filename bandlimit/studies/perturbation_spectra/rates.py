@@ -120,11 +120,13 @@ def _parts(images: Sequence[str], measured: Sequence[str]) -> list[tuple[str, An
         ignore_index=True,
     )
     table = pa.concat_tables([store.read(path) for path in measured])
+    # In one order for any shards, since sums of floating-point numbers depend on it.
+    became = became.sort_values("image_id", kind="stable")
+    order = np.argsort(table["image_id"].to_numpy().astype(str), kind="stable")
     names = np.array(table["perturbation"].to_pylist())
     found = []
     for perturbation in dict.fromkeys(names.tolist()):
-        rows = np.flatnonzero(names == perturbation)
-        part = table.take(rows)
+        part = table.take(order[names[order] == perturbation])
         group = became[became["perturbation"] == perturbation].reset_index(drop=True)
         found.append((perturbation, group, part["image_id"].to_pylist(), part))
     return found

@@ -96,8 +96,8 @@ def read(
         dataset: file of the clean images.
         paths: files of `bandlimit.attacks.perturbations`, in order.
         perturbation: its name.
-        images: how many, evenly spread over the records, since these may go by class; all where
-            there are fewer.
+        images: how many, evenly spread over the dataset, since it may go by class; all where there
+            are fewer.
         place: the one at this place, the last where there are fewer.
 
     Raises:
@@ -116,6 +116,10 @@ def read(
             )
             if name == perturbation and status == "ok"
         ]
+    if len(paths) > 1:
+        # Shards take the images of a dataset in turns.
+        known = store.read(dataset, ["image_id"])["image_id"].to_pylist()
+        moved.sort(key={image_id: i for i, image_id in enumerate(known)}.__getitem__)
     if place is not None:
         ids = moved[: place + 1][-1:]
     else:

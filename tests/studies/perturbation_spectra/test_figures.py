@@ -174,6 +174,12 @@ def shown(folder, **chosen):
     return spectrum_figures.read(folder.clean, folder.perturbed, "pgd_linf", **chosen)
 
 
+def test_the_same_images_are_shown_for_any_order_of_shards(folder):
+    for chosen in ({"images": 3}, {"place": 2}):
+        turned = spectrum_figures.read(folder.clean, folder.perturbed[::-1], "pgd_linf", **chosen)
+        assert list(turned.ids) == list(shown(folder, **chosen).ids)
+
+
 NOTHING = spectrum_figures.Perturbed(
     [], np.empty((0, 1, 8, 8)), np.empty((0, 1, 8, 8)), [], [], [], 0
 )

@@ -69,9 +69,22 @@ def network(name, training="natural", loss="cross_entropy", checkpoints=("end",)
     }
 
 
-@pytest.fixture
-def found(tmp_path):
-    """Two networks: the first at its start high and at its end low, the second low."""
+def shared_out(path, count):
+    """Write the rows of a file as those of so many shards, which take the images in turns."""
+    table = store.read(path)
+    places = np.array([IDS.index(name) for name in table["image_id"].to_pylist()])
+    paths = []
+    for shard in range(count):
+        paths.append(f"{path}.{shard + 1}of{count}.parquet")
+        store.write(paths[-1], table.filter(pa.array(places % count == shard)))
+    return paths
+
+
+def tables(tmp_path, shards=1):
+    """Return the tables of two networks.
+
+    The first is at its start high and at its end low, the second low.
+    """
     low, high = {"p": wave(1, 0.01)}, {"p": wave(4, 0.01)}
     files = [
         write(tmp_path, "start", high),
@@ -90,7 +103,7 @@ def found(tmp_path):
                 "radius": 2.0,
                 "cutoffs": [],
                 "filtered": [],
-                "shards": 1,
+                "shards": shards,
                 "networks": [
                     network("n", checkpoints=("initial", "end")),
                     network("r", training="adversarial"),
@@ -102,12 +115,23 @@ def found(tmp_path):
         "followed": [],
     }
     paths = {
-        "perturbations": [images for images, _ in files],
-        "spectra": [spectra for _, spectra in files],
+        "perturbations": [path for images, _ in files for path in shared_out(images, shards)],
+        "spectra": [path for _, spectra in files for path in shared_out(spectra, shards)],
         "trajectories": [],
         "filtered": [],
     }
     return rates.frames(paths, told)
+
+
+@pytest.fixture
+def found(tmp_path):
+    return tables(tmp_path)
+
+
+@pytest.mark.parametrize("shards", [2, 3, 6])
+def test_tables_have_the_same_bits_for_any_shards(found, tmp_path, shards):
+    for name, frame in tables(tmp_path, shards).items():
+        pd.testing.assert_frame_equal(frame, found[name], check_exact=True)
 
 
 def test_lifts_belong_to_the_checkpoints_of_their_files(found):

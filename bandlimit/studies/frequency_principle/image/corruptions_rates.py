@@ -6,6 +6,7 @@ of a network less the natural one that was trained alike, seed by seed on the sa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -33,7 +34,7 @@ AS_THEY_ARE: Change = (CLEAN, None, None)
 class Answers:
     """What the networks of an experiment say of its changed images, added up.
 
-    Images come a batch at a time (`add`), and nothing is kept of each.
+    Images come a batch at a time (`add`), and of each a number is kept for each corruption.
 
     Attributes:
         e: the experiment: networks, with their models; dataset.
@@ -51,7 +52,7 @@ class Answers:
         self.right: dict[tuple[Change, str], Tally] = {}
         self.apart: dict[tuple[Change, str], Tally] = {}
         self.lines: dict[str, Tally] = {}
-        self._high: dict[str, tuple[float, int]] = {}
+        self._high: dict[str, list[float]] = {}
         self._own = _places(e["networks"])
         # Those behind a filter are not asked of noise of a band.
         self._bare = _places([network for network in e["networks"] if not network["part"]])
@@ -71,8 +72,9 @@ class Answers:
 
         NaN if it changed none.
         """
-        total, count = self._high[name]
-        return total / count if count else float("nan")
+        values = self._high[name]
+        # Exact, so that it does not depend on the order of shards.
+        return math.fsum(values) / len(values) if values else math.nan
 
     def add(self, frame: pd.DataFrame) -> None:
         """Add images.
@@ -110,9 +112,8 @@ class Answers:
                         differences.setdefault(called, {})[str(name)] = difference
             if kind == CORRUPTED:
                 values = rows["high_fraction"].to_numpy(dtype=np.float64)
-                known = values[~np.isnan(values)]
-                total, count = self._high.get(str(name), (0.0, 0))
-                self._high[str(name)] = total + float(known.sum()), count + len(known)
+                known = self._high.setdefault(str(name), [])
+                known += values[~np.isnan(values)].tolist()
         for called, each in differences.items():
             values = np.stack([each[name] for name in self.corruptions], axis=2)
             tally = self.lines.setdefault(called, Tally(len(values), values.shape[2], pairs=True))
