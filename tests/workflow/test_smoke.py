@@ -16,7 +16,7 @@ from conftest import HOME, Project
 from bandlimit.claims.grammar import REPORTED, SUBSTANCE
 from bandlimit.claims.verdicts import NOT_ASKED, NOT_RUN, UNDECIDED
 from bandlimit.claims.wording import SMOKE
-from bandlimit.files import store
+from bandlimit.files import contents, store
 
 WHOLE = "BANDLIMIT_SMOKE"
 """Set where the whole run is wanted."""
@@ -31,22 +31,22 @@ def copied() -> list[str]:
     return re.findall(r"^COPIED = (.*)$", text, re.MULTILINE)[0].split()
 
 
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory):
-    """Return the copy, with the overlay as its configuration."""
-    folder = tmp_path_factory.mktemp("smoke")
+def copy_to(folder):
+    """Return a copy of the project, with the overlay as its configuration."""
     for name in copied():
         source = HOME / name
         if source.is_dir():
-            shutil.copytree(
-                source,
-                folder / name,
-            )
+            shutil.copytree(source, folder / name)
         else:
             shutil.copy2(source, folder / name)
     project = Project(folder)
     project.config = yaml.safe_load((HOME / "config/smoke.yaml").read_text(encoding="utf-8"))
     return project
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    return copy_to(tmp_path_factory.mktemp("smoke"))
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +103,28 @@ def test_what_smoke_leaves_passes_the_audit(whole, command):
         text=True,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+
+
+def test_tables_and_figures_are_those_of_one_shard(whole, tmp_path):
+    other = copy_to(tmp_path)
+    base = yaml.safe_load((HOME / "config.yaml").read_text(encoding="utf-8"))
+    asked = other.config.setdefault("experiments", {})
+    for name in base["experiments"]:
+        # Of some there are two images.
+        shards = 2 if "imagenet" in name else 3
+        asked[name] = {**asked.get(name, {}), "shards": shards}
+    other.complete()
+    made = {
+        path.relative_to(whole.folder)
+        for ending in ("tables/**/*.parquet", "figures/**/*.png", "spectrum_maps/**/*.parquet")
+        for path in (whole.folder / "results").glob(ending)
+    }
+    # Times are measured.
+    made = {path for path in made if path.stem != "table_2_time"}
+    assert len(made) > 100
+    differing = {
+        path.as_posix()
+        for path in made
+        if contents.digest(whole.folder / path) != contents.digest(other.folder / path)
+    }
+    assert differing == set()
