@@ -95,6 +95,61 @@ def chosen(
     return frozenset(image_ids[row] for row in subset(name, image_ids, images, seed))
 
 
+class Beside:
+    """The clean images of records that name them in the order of their dataset, a batch at a time.
+
+    An image may be asked for again, until `size` others have come after it: records of one image at
+    several bounds, or of a batch perturbed in several ways, follow each other.
+
+    Args:
+        dataset: file of the clean images.
+        records: file of the records, for what is said where the two don't fit.
+        size: images in flight; memory, not results.
+        shard: the part of the dataset that the records are of, such as '2of8'.
+        keep: ids of the images that they may be of; None for all.
+    """
+
+    def __init__(
+        self,
+        dataset: str | os.PathLike[str],
+        records: str | os.PathLike[str],
+        size: int,
+        shard: str = "1of1",
+        keep: frozenset[str] | None = None,
+    ) -> None:
+        self._records, self._size = records, size
+        self._coming = (
+            single
+            for ids, _, images in batches(dataset, size, shard, keep)
+            for single in zip(ids, images, strict=True)
+        )
+        self._held: dict[str, torch.Tensor] = {}
+
+    def __call__(self, ids: Sequence[str]) -> torch.Tensor:
+        """Return the images of these ids, of which there is at least one, N x C x H x W.
+
+        Raises:
+            UserError: the dataset can't be read, does not have an image, or has another order.
+        """
+        import torch
+
+        return torch.stack([self._image(image_id) for image_id in ids])
+
+    def _image(self, wanted: str) -> torch.Tensor:
+        if wanted not in self._held:
+            image = next((image for image_id, image in self._coming if image_id == wanted), None)
+            if image is None:
+                raise UserError(
+                    f"The file {str(self._records)!r} has a record of image {wanted!r}, which its "
+                    "dataset does not have, or has in another order."
+                )
+            # A part of a batch would keep all of it in memory.
+            self._held[wanted] = image.clone()
+            if len(self._held) > self._size:
+                del self._held[next(iter(self._held))]
+        return self._held[wanted]
+
+
 def batches(
     path: str | os.PathLike[str],
     size: int,

@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 import torch
 
 from bandlimit.data import stream
-from bandlimit.errors import UserError
 from bandlimit.files import store
 from bandlimit.models.classifier import Classifier
 from bandlimit.studies.bandlimiting import crossings, regions
@@ -95,25 +94,12 @@ def pairs(
     Raises:
         UserError: a file can't be read, or they don't fit each other.
     """
-    clean = stream.batches(dataset, size, shard)
-    singles = ((i, image) for ids, _, images in clean for i, image in zip(ids, images, strict=True))
-    name, image = None, torch.empty(0)
+    clean = stream.Beside(dataset, adversarial, size, shard)
     columns = ["image_id", "epsilon", "success", "linf", "image"]
     for table in store.batches(adversarial, size, columns):
         rows = table.filter(pc.field("success"))
-        found = []
-        for wanted in rows["image_id"].to_pylist():
-            # A fixed attack has a record for each epsilon, one after the other.
-            while name != wanted:
-                name, image = next(singles, (None, image))
-                if name is None:
-                    raise UserError(
-                        f"The file {str(adversarial)!r} has a record of image {wanted!r}, which "
-                        "its dataset does not have, or has in another order."
-                    )
-            found.append(image)
-        if found:
-            yield rows, torch.stack(found)
+        if len(rows):
+            yield rows, clean(rows["image_id"].to_pylist())
 
 
 def _lengths(perturbed: torch.Tensor, clean: torch.Tensor) -> list[float]:

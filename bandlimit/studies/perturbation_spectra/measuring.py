@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from bandlimit.data import stream
-from bandlimit.errors import UserError
 from bandlimit.files import store
 from bandlimit.spectral import fourier, records
 
@@ -54,9 +53,11 @@ def averaged(
     """
     maps: dict[str, fourier.Maps] = {}
     for path in paths:
-        for table, clean in _pairs(path, dataset):
+        # Of a batch of fewer images than these, all ways come before the next batch.
+        beside = stream.Beside(dataset, path, BATCH)
+        for table in store.batches(path, BATCH, ["perturbation", "image_id", "image"]):
             names = np.array(table["perturbation"].to_pylist())
-            images = store.images_of(table)
+            images, clean = store.images_of(table), beside(table["image_id"].to_pylist())
             for name in dict.fromkeys(names.tolist()):
                 here = names == name
                 x = clean[here].double()
@@ -64,32 +65,6 @@ def averaged(
                 found = maps.setdefault(name, fourier.Maps(x.shape[2:]))
                 found.add(fourier.bins(x, d))
     return maps
-
-
-def _pairs(
-    path: str | os.PathLike[str], dataset: str | os.PathLike[str]
-) -> Iterator[tuple[pa.Table, Tensor]]:
-    """Yield perturbed images of a shard beside their clean ones, in the records' order."""
-    clean = stream.batches(dataset, BATCH)
-    singles = ((i, image) for ids, _, images in clean for i, image in zip(ids, images, strict=True))
-    # Of fewer images than these, perturbed in all ways before the next, records come together.
-    held: dict[str, Tensor] = {}
-    for table in store.batches(path, BATCH, ["perturbation", "image_id", "image"]):
-        found = []
-        for wanted in table["image_id"].to_pylist():
-            if wanted not in held:
-                image = next((image for name, image in singles if name == wanted), None)
-                if image is None:
-                    raise UserError(
-                        f"The file {str(path)!r} has a record of image {wanted!r}, which its "
-                        "dataset does not have, or has in another order."
-                    )
-                # A part of a batch would keep all of it in memory.
-                held[wanted] = image.clone()
-                if len(held) > BATCH:
-                    del held[next(iter(held))]
-            found.append(held[wanted])
-        yield table, torch.stack(found)
 
 
 def maps_table(maps: Mapping[str, fourier.Maps]) -> pa.Table:

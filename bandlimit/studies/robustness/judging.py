@@ -17,7 +17,6 @@ import pyarrow as pa
 import torch
 
 from bandlimit.data import stream
-from bandlimit.errors import UserError
 from bandlimit.files import store
 from bandlimit.studies.robustness.draws import settled
 
@@ -208,19 +207,9 @@ def successes(
     Raises:
         UserError: a file can't be read, or they don't fit each other.
     """
-    clean = stream.batches(dataset, size, shard, keep)
-    singles = ((i, image) for ids, _, images in clean for i, image in zip(ids, images, strict=True))
+    clean = stream.Beside(dataset, path, size, shard, keep)
     for columns, labels, images in batches(str(path), size, keep, ["success"]):
         won = torch.tensor(columns["success"])
         ids = [name for name, row in zip(columns["image_id"], won, strict=True) if row]
-        found = []
-        for wanted in ids:
-            image = next((image for name, image in singles if name == wanted), None)
-            if image is None:
-                raise UserError(
-                    f"The file {str(path)!r} has a record of image {wanted!r}, which its dataset "
-                    "does not have, or has in another order."
-                )
-            found.append(image)
-        if found:
-            yield ids, labels[won], torch.stack(found), images[won]
+        if ids:
+            yield ids, labels[won], clean(ids), images[won]
